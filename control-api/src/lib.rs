@@ -1,0 +1,1 @@
+//! The control plane: sources to one model to what each proxy needs, pushed.
