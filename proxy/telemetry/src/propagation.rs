@@ -1,0 +1,1 @@
+//! Trace context in request headers (skeleton).

@@ -1,0 +1,316 @@
+//! A sampled request while it runs: what SREs ask for, collected as it becomes known.
+//!
+//! It exists only for sampled requests, so it may allocate. Attribute names are OpenTelemetry's
+//! semantic conventions where there is one, `heddle.*` otherwise (see [`names`]). It ends exactly
+//! once: by [`RequestSpan::finish`], or flagged `DC` when the request is dropped before.
+
+use crate::flag::ResponseFlag;
+use crate::tracer::Kind;
+use http::{Method, StatusCode, Version};
+use opentelemetry::trace::{Status, TraceContextExt};
+use opentelemetry::{Context, Key, KeyValue, Value};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Text of an attribute: made from `&'static str`, `String` or `Arc<str>` (not copied).
+pub use opentelemetry::StringValue as Text;
+
+/// The `heddle.*` attributes. Times are integers in microseconds.
+pub mod names {
+    /// Where the route was written, e.g. `VirtualService/default/reviews-route#0`.
+    pub const ROUTE: &str = "heddle.route";
+    /// Index of the rule that matched, in the table of the destination.
+    pub const ROUTE_RULE: &str = "heddle.route.rule";
+    /// Subset chosen by the route.
+    pub const SUBSET: &str = "heddle.subset";
+    /// Destination service, `NAME.NAMESPACE`.
+    pub const SERVICE: &str = "heddle.destination.service";
+    /// Workload (`NAMESPACE/POD`) of the endpoint.
+    pub const ENDPOINT_WORKLOAD: &str = "heddle.endpoint.workload";
+    /// Number of attempts made, the first included.
+    pub const ATTEMPTS: &str = "heddle.attempts";
+    /// Why it failed: a word of `ResponseFlag`.
+    pub const FLAGS: &str = "heddle.flags";
+    /// From the request's arrival until an upstream was asked for.
+    pub const QUEUE_TIME: &str = "heddle.time.queue_us";
+    /// Spent on getting a connection (0: pooled).
+    pub const CONNECT_TIME: &str = "heddle.time.connect_us";
+    /// From the start to the head of the response.
+    pub const FIRST_BYTE_TIME: &str = "heddle.time.first_byte_us";
+    /// From the start to the last byte of the response.
+    pub const TOTAL_TIME: &str = "heddle.time.total_us";
+    /// SPIFFE id of this side.
+    pub const LOCAL_IDENTITY: &str = "heddle.identity.local";
+    /// SPIFFE id of the other side, as verified.
+    pub const PEER_IDENTITY: &str = "heddle.identity.peer";
+}
+
+/// A sampled request. See the module.
+#[derive(Debug)]
+pub struct RequestSpan {
+    span: tracing::Span,
+    otel: Context,
+    attributes: Vec<KeyValue>,
+    started: Instant,
+    kind: Kind,
+    flag: ResponseFlag,
+    attempts: u32,
+    status: u16,
+    finished: bool,
+    method: Option<Method>,
+    service: Option<Text>,
+}
+
+impl RequestSpan {
+    #[allow(dead_code)]
+    pub(crate) fn new(span: tracing::Span, otel: Context, kind: Kind) -> Self {
+        Self {
+            span,
+            otel,
+            attributes: Vec::with_capacity(32),
+            started: Instant::now(),
+            kind,
+            flag: ResponseFlag::None,
+            attempts: 0,
+            status: 0,
+            finished: false,
+            method: None,
+            service: None,
+        }
+    }
+
+    fn put(&mut self, key: &'static str, value: impl Into<Value>) {
+        self.attributes
+            .push(KeyValue::new(Key::from_static_str(key), value.into()));
+    }
+
+    /// The request's method.
+    pub fn method(&mut self, method: &Method) {
+        self.method = Some(method.clone());
+    }
+
+    /// The path, without the query: that often carries secrets.
+    pub fn path(&mut self, path: &str) {
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        self.put("url.path", path.to_owned());
+    }
+
+    /// `:authority` or `Host`, with its port if it has one.
+    pub fn authority(&mut self, authority: &str) {
+        let (host, port) = split_authority(authority);
+        self.put("server.address", host.to_owned());
+        if let Some(port) = port {
+            self.put("server.port", i64::from(port));
+        }
+    }
+
+    /// Version of the protocol spoken with the client of this hop.
+    pub fn version(&mut self, version: Version) {
+        let version = match version {
+            Version::HTTP_10 => "1.0",
+            Version::HTTP_11 => "1.1",
+            Version::HTTP_2 => "2",
+            _ => return,
+        };
+        self.put("network.protocol.name", "http");
+        self.put("network.protocol.version", version);
+    }
+
+    /// Status of the response.
+    pub fn status(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+    }
+
+    /// Status of a gRPC call, from its trailers.
+    pub fn grpc_status(&mut self, code: u32) {
+        self.put("rpc.system", "grpc");
+        self.put("rpc.grpc.status_code", i64::from(code));
+    }
+
+    /// Where the matching route was written, and the index of its rule.
+    pub fn route(&mut self, origin: impl Into<Text>, rule: u32) {
+        self.put(names::ROUTE, Value::String(origin.into()));
+        self.put(names::ROUTE_RULE, i64::from(rule));
+    }
+
+    /// Subset that the route chose.
+    pub fn subset(&mut self, subset: impl Into<Text>) {
+        self.put(names::SUBSET, Value::String(subset.into()));
+    }
+
+    /// Destination service: `NAMESPACE/NAME` or `NAME.NAMESPACE`. Also names the span.
+    pub fn service(&mut self, service: impl Into<Text>) {
+        self.service = Some(service.into());
+    }
+
+    /// The endpoint of the latest attempt, and its workload where known.
+    pub fn endpoint(&mut self, address: SocketAddr, workload: Option<Text>) {
+        let replaced = [
+            "network.peer.address",
+            "network.peer.port",
+            names::ENDPOINT_WORKLOAD,
+        ];
+        self.attributes
+            .retain(|kv| !replaced.contains(&kv.key.as_str()));
+        self.put("network.peer.address", address.ip().to_string());
+        self.put("network.peer.port", i64::from(address.port()));
+        if let Some(workload) = workload {
+            self.put(names::ENDPOINT_WORKLOAD, Value::String(workload));
+        }
+    }
+
+    /// An attempt begins (call once per attempt, the first included).
+    pub fn attempt(&mut self) {
+        self.attempts += 1;
+    }
+
+    /// Why it failed. The first cause stays; later ones are consequences.
+    pub fn flag(&mut self, flag: ResponseFlag) {
+        if self.flag.is_none() {
+            self.flag = flag;
+        }
+    }
+
+    /// Body bytes received from the client and sent to it.
+    pub fn bytes(&mut self, request: u64, response: u64) {
+        self.put("http.request.body.size", request as i64);
+        self.put("http.response.body.size", response as i64);
+    }
+
+    /// Time from arrival until an upstream was asked for.
+    pub fn queue_time(&mut self, time: Duration) {
+        self.put(names::QUEUE_TIME, micros(time));
+    }
+
+    /// A connection to the upstream is ready; `time` is what getting it took (zero: pooled).
+    pub fn mark_connect(&mut self, time: Duration) {
+        self.attributes
+            .retain(|kv| kv.key.as_str() != names::CONNECT_TIME);
+        self.put(names::CONNECT_TIME, micros(time));
+    }
+
+    /// The head of the response is here.
+    pub fn mark_first_byte(&mut self) {
+        let elapsed = micros(self.started.elapsed());
+        self.put(names::FIRST_BYTE_TIME, elapsed);
+    }
+
+    /// SPIFFE id of this side.
+    pub fn local_identity(&mut self, id: impl Into<Text>) {
+        self.put(names::LOCAL_IDENTITY, Value::String(id.into()));
+    }
+
+    /// SPIFFE id of the other side, as verified.
+    pub fn peer_identity(&mut self, id: impl Into<Text>) {
+        self.put(names::PEER_IDENTITY, Value::String(id.into()));
+    }
+
+    /// An attribute that has no setter of its own.
+    pub fn attribute(&mut self, key: &'static str, value: impl Into<Value>) {
+        self.put(key, value);
+    }
+
+    /// When the request began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The request is complete: the span ends and is handed to the exporter.
+    pub fn finish(mut self: Box<Self>) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        let total = micros(self.started.elapsed());
+        self.put(names::TOTAL_TIME, total);
+        let mut name = String::with_capacity(48);
+        if let Some(method) = self.method.take() {
+            name.push_str(method.as_str());
+            self.put("http.request.method", method_text(&method));
+        }
+        if let Some(service) = self.service.take() {
+            let service = service_name(service);
+            if !name.is_empty() {
+                name.push(' ');
+            }
+            name.push_str(service.as_str());
+            self.put(names::SERVICE, Value::String(service));
+        }
+        if self.attempts > 0 {
+            self.put(names::ATTEMPTS, i64::from(self.attempts));
+        }
+        if self.status != 0 {
+            self.put("http.response.status_code", i64::from(self.status));
+        }
+        if !self.flag.is_none() {
+            self.put(names::FLAGS, self.flag.as_str());
+        }
+        let lowest_error = match self.kind {
+            Kind::Client => 400,
+            Kind::Server => 500,
+        };
+        let otel = std::mem::take(&mut self.otel);
+        let span = otel.span();
+        if !self.flag.is_none() {
+            self.put("error.type", self.flag.as_str());
+            span.set_status(Status::error(self.flag.as_str()));
+        } else if self.status >= lowest_error {
+            self.put("error.type", self.status.to_string());
+            span.set_status(Status::error(""));
+        }
+        if !name.is_empty() {
+            span.update_name(name);
+        }
+        span.set_attributes(std::mem::take(&mut self.attributes));
+        // Dropping the last handle closes the tracing span, which ends the OpenTelemetry one.
+        self.span = tracing::Span::none();
+    }
+}
+
+impl Drop for RequestSpan {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.flag(ResponseFlag::DownstreamClosed);
+            self.end();
+        }
+    }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn method_text(method: &Method) -> Text {
+    match *method {
+        Method::GET => "GET".into(),
+        Method::POST => "POST".into(),
+        Method::PUT => "PUT".into(),
+        Method::DELETE => "DELETE".into(),
+        Method::HEAD => "HEAD".into(),
+        Method::OPTIONS => "OPTIONS".into(),
+        Method::PATCH => "PATCH".into(),
+        Method::CONNECT => "CONNECT".into(),
+        Method::TRACE => "TRACE".into(),
+        _ => method.as_str().to_owned().into(),
+    }
+}
+
+fn service_name(service: Text) -> Text {
+    match service.as_str().split_once('/') {
+        Some((namespace, name)) => format!("{name}.{namespace}").into(),
+        None => service,
+    }
+}
+
+fn split_authority(authority: &str) -> (&str, Option<u16>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (authority, None),
+        },
+        _ => (authority, None),
+    }
+}
