@@ -1,0 +1,302 @@
+//! A workload's mutual TLS: its own certificate, the roots it trusts, and rustls configurations
+//! made of both.
+//!
+//! Configurations look the certificate and the roots up at each handshake, so one that was made
+//! before a renewal or a root rotation is as good as one made after, and established connections
+//! are never touched. TLS 1.3 only, X25519MLKEM768 first, no resumption: each connection proves
+//! both identities anew.
+
+mod credential;
+mod leaf;
+mod provider;
+mod refusal;
+mod roots;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::{
+    ClientConfig, ServerConfig,
+    client::Resumption,
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+
+use self::{
+    credential::{Credential, PresentOwn},
+    roots::Trust,
+    verify::{VerifyClient, VerifyServer},
+};
+pub use self::{
+    credential::{CredentialError, Validity},
+    refusal::Refusal,
+    roots::{MAX_ROOTS, RootsError, parse_pem_bundle, to_pem_bundle},
+};
+use crate::{SpiffeId, TrustDomain};
+
+/// Protocols offered or accepted, preferred first.
+pub type Alpn = &'static [&'static [u8]];
+
+/// ALPN of gRPC.
+pub const ALPN_H2: Alpn = &[b"h2"];
+
+/// Configurations kept for reuse. A configuration is about 1 KiB, and making one costs a few
+/// microseconds; so this bounds memory at a few MiB and nothing is lost when it is exceeded.
+const MAX_CACHED_CONFIGS: usize = 2048;
+
+/// One workload's TLS. Cheap to clone; all clones share the certificate and the roots.
+#[derive(Clone)]
+pub struct MeshTls(Arc<Shared>);
+
+struct Shared {
+    own_id: SpiffeId,
+    own_domain: TrustDomain,
+    state: Arc<State>,
+    clients: Mutex<HashMap<(SpiffeId, Alpn), Arc<ClientConfig>>>,
+    servers: Mutex<HashMap<(ClientAuth, Alpn), Arc<ServerConfig>>>,
+}
+
+/// What handshakes look up.
+struct State {
+    credential: ArcSwapOption<Credential>,
+    trust: ArcSwap<Trust>,
+    /// Roots that the control plane pushed outrank those that came with a certificate.
+    updates: Mutex<Updates>,
+}
+
+#[derive(Default)]
+struct Updates {
+    generation: u64,
+    roots_were_pushed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum ClientAuth {
+    Required,
+    None,
+}
+
+impl MeshTls {
+    /// TLS of the workload `own_id`. Until it is given a certificate and roots, every handshake
+    /// fails.
+    pub fn new(own_id: SpiffeId) -> Self {
+        let own_domain = own_id.own_trust_domain();
+        Self(Arc::new(Shared {
+            own_id,
+            own_domain,
+            state: Arc::new(State {
+                credential: ArcSwapOption::empty(),
+                trust: ArcSwap::from_pointee(Trust::none()),
+                updates: Mutex::default(),
+            }),
+            clients: Mutex::default(),
+            servers: Mutex::default(),
+        }))
+    }
+
+    /// The identity that this side presents.
+    pub fn own_id(&self) -> &SpiffeId {
+        &self.0.own_id
+    }
+
+    /// The trust domain that peers must be of.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.0.own_domain
+    }
+
+    /// How many certificates this has had: 0 until the first.
+    pub fn generation(&self) -> u64 {
+        self.0
+            .state
+            .credential
+            .load()
+            .as_ref()
+            .map_or(0, |held| held.generation)
+    }
+
+    /// From when until when the certificate in use is valid.
+    pub fn validity(&self) -> Option<Validity> {
+        self.0
+            .state
+            .credential
+            .load()
+            .as_ref()
+            .map(|held| held.validity)
+    }
+
+    /// Is there a certificate, and is it valid now?
+    pub fn is_ready(&self) -> bool {
+        self.validity()
+            .is_some_and(|validity| validity.holds_at(UnixTime::now()))
+    }
+
+    /// The roots in use.
+    pub fn roots(&self) -> Arc<[CertificateDer<'static>]> {
+        self.0.state.trust.load().certificates()
+    }
+
+    /// Replaces the roots by those that the control plane pushed; from then on
+    /// [`Self::suggest_roots`] does nothing.
+    ///
+    /// # Errors
+    /// None, too many, or not all of them certificates of authorities: the roots before stay.
+    pub fn set_roots(&self, roots: Vec<CertificateDer<'static>>) -> Result<(), RootsError> {
+        let trust = Trust::new(roots)?;
+        let mut updates = self.updates();
+        updates.roots_were_pushed = true;
+        self.0.state.trust.store(Arc::new(trust));
+        Ok(())
+    }
+
+    /// Replaces the roots by those of a file or of an answer of the identity service, unless the
+    /// control plane has already pushed some.
+    ///
+    /// # Errors
+    /// As for [`Self::set_roots`].
+    pub fn suggest_roots(&self, roots: Vec<CertificateDer<'static>>) -> Result<(), RootsError> {
+        let trust = Trust::new(roots)?;
+        if !self.updates().roots_were_pushed {
+            self.0.state.trust.store(Arc::new(trust));
+        }
+        Ok(())
+    }
+
+    /// Presents this certificate from the next handshake on. `chain` begins with the leaf.
+    ///
+    /// # Errors
+    /// When it is not ours, does not fit the key, is not valid now or is not signed by a root in
+    /// use: the certificate before stays.
+    pub fn set_credential(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Validity, CredentialError> {
+        let mut credential = Credential::new(chain, key, &self.0.own_id)?;
+        credential.check_against(&self.0.state.trust.load(), &self.0.own_id)?;
+        let validity = credential.validity;
+        let mut updates = self.updates();
+        updates.generation += 1;
+        credential.generation = updates.generation;
+        self.0.state.credential.store(Some(Arc::new(credential)));
+        Ok(validity)
+    }
+
+    /// For accepting mesh connections: the peer must present a certificate of our trust domain.
+    pub fn server_config(&self, alpn: Alpn) -> Arc<ServerConfig> {
+        self.server(ClientAuth::Required, alpn)
+    }
+
+    /// For accepting plain HTTPS with the mesh certificate: nothing is asked of the client.
+    pub fn tls_server_config(&self, alpn: Alpn) -> Arc<ServerConfig> {
+        self.server(ClientAuth::None, alpn)
+    }
+
+    /// For connecting to `peer`: nobody else is accepted, whatever the address.
+    pub fn client_config(&self, peer: &SpiffeId, alpn: Alpn) -> Arc<ClientConfig> {
+        let mut cache = self
+            .0
+            .clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = cache.get(&(peer.clone(), alpn)) {
+            return config.clone();
+        }
+        if cache.len() >= MAX_CACHED_CONFIGS {
+            cache.clear();
+        }
+        let config = Arc::new(self.make_client_config(peer, alpn));
+        cache.insert((peer.clone(), alpn), config.clone());
+        config
+    }
+
+    /// Who the peer of an accepted connection is, by its certificates.
+    pub fn peer_id(&self, presented: &[CertificateDer<'_>]) -> Option<SpiffeId> {
+        leaf::id_of(presented.first()?, &self.0.own_domain).ok()
+    }
+
+    fn server(&self, auth: ClientAuth, alpn: Alpn) -> Arc<ServerConfig> {
+        let mut cache = self
+            .0
+            .servers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = cache.get(&(auth, alpn)) {
+            return config.clone();
+        }
+        if cache.len() >= MAX_CACHED_CONFIGS {
+            cache.clear();
+        }
+        let config = Arc::new(self.make_server_config(auth, alpn));
+        cache.insert((auth, alpn), config.clone());
+        config
+    }
+
+    fn make_server_config(&self, auth: ClientAuth, alpn: Alpn) -> ServerConfig {
+        let verifier = match auth {
+            ClientAuth::None => WebPkiClientVerifier::no_client_auth(),
+            ClientAuth::Required => {
+                Arc::new(VerifyClient::new(self.state(), self.0.own_domain.clone()))
+            }
+        };
+        let mut config = ServerConfig::builder_with_provider(provider::provider())
+            .with_protocol_versions(provider::VERSIONS)
+            // The provider's suites are all of TLS 1.3, the only version asked for.
+            .expect("the provider speaks TLS 1.3")
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(PresentOwn::new(self.state())));
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config
+    }
+
+    fn make_client_config(&self, peer: &SpiffeId, alpn: Alpn) -> ClientConfig {
+        let verifier = VerifyServer::new(self.state(), self.0.own_domain.clone(), peer.clone());
+        let mut config = ClientConfig::builder_with_provider(provider::provider())
+            .with_protocol_versions(provider::VERSIONS)
+            // The provider's suites are all of TLS 1.3, the only version asked for.
+            .expect("the provider speaks TLS 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(PresentOwn::new(self.state())));
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        config.resumption = Resumption::disabled();
+        config.enable_sni = false;
+        config
+    }
+
+    fn state(&self) -> Arc<State> {
+        self.0.state.clone()
+    }
+
+    fn updates(&self) -> std::sync::MutexGuard<'_, Updates> {
+        self.0
+            .state
+            .updates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The server name that rustls wants of a client. Nothing is sent or checked by it: who the
+/// server must be is in the configuration.
+pub fn server_name() -> ServerName<'static> {
+    ServerName::IpAddress(std::net::IpAddr::from([0, 0, 0, 0]).into())
+}
+
+impl fmt::Debug for MeshTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeshTls")
+            .field("own_id", &self.0.own_id)
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,2 @@
+//! Handshakes over loopback sockets.
+#![allow(clippy::unwrap_used)]
