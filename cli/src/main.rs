@@ -1,3 +1,5 @@
 //! Entry point.
 
+mod node;
+
 fn main() {}

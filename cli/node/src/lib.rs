@@ -1,0 +1,21 @@
+//! The small kubelet: pods as network namespaces on one machine, containers as local processes.
+//!
+//! Owns what a node owns in a cluster (pod networks, sandboxes, containers, probes, tokens, cluster
+//! DNS) and the system components' processes. Refuses to touch the machine's own network: the root
+//! namespace gets one veth end and routes to the mesh's own ranges, and never a rule. It knows
+//! nothing of Deployments or routes: its caller hands it finished pods, already injected.
+
+pub mod address;
+pub mod dns;
+pub mod error;
+pub mod layout;
+pub mod lifecycle;
+pub mod objects;
+pub mod status;
+
+pub use address::{AddressPlan, AddressPool, DualIp};
+pub use error::NodeError;
+pub use layout::{Layout, MeshName};
+pub use lifecycle::PodHandle;
+pub use objects::Objects;
+pub use status::{ContainerStatus, Phase, PodStatus};
