@@ -1,0 +1,124 @@
+//! Addresses and endpoints. Texts that repeat over many endpoints (labels, identities) are kept once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use heddle_identity::SpiffeId;
+use heddle_proto::mesh;
+
+use super::{Problem, Refusal, each, object_name, optional_port, port_number, ports, spiffe_id};
+use crate::snapshot::{Address, Endpoint, Endpoints, Name};
+
+/// What repeats within one resource.
+#[derive(Default)]
+struct Shared {
+    texts: HashMap<String, Arc<str>>,
+    identities: HashMap<String, SpiffeId>,
+}
+
+impl Shared {
+    fn text(&mut self, text: Option<&String>) -> Arc<str> {
+        let text = text.map_or("", String::as_str);
+        if let Some(known) = self.texts.get(text) {
+            return known.clone();
+        }
+        let new: Arc<str> = Arc::from(text);
+        self.texts.insert(text.to_owned(), new.clone());
+        new
+    }
+
+    fn identity(&mut self, id: &str) -> Result<Option<SpiffeId>, Refusal> {
+        if id.is_empty() {
+            return Ok(None);
+        }
+        if let Some(known) = self.identities.get(id) {
+            return Ok(Some(known.clone()));
+        }
+        let new = spiffe_id(id).map_err(|refusal| refusal.within("identity"))?;
+        self.identities.insert(id.to_owned(), new.clone());
+        Ok(Some(new))
+    }
+}
+
+pub(super) fn address(address: mesh::Address) -> Result<Address, Refusal> {
+    use mesh::address::Kind;
+    Ok(
+        match address
+            .kind
+            .ok_or_else(|| Refusal::from(Problem::Missing).within("kind"))?
+        {
+            Kind::Service(name) => {
+                Address::Service(object_name(&name).map_err(|refusal| refusal.within("service"))?)
+            }
+            Kind::Workload(workload) => {
+                // A pod is called on its own ports; there is no service whose ports or subsets these
+                // lists could run parallel to.
+                let workload = mesh::Endpoint {
+                    target_ports: Vec::new(),
+                    subsets: Vec::new(),
+                    ..workload
+                };
+                let endpoint = endpoint(workload, 0, 0, &mut Shared::default());
+                Address::Workload(
+                    endpoint.map_err(|refusal| refusal.within("workload"))?,
+                    ports(address.workload_ports, "workload_ports")?,
+                )
+            }
+            Kind::Unknown(mesh::Unknown {}) => Address::Unknown,
+        },
+    )
+}
+
+pub(super) fn endpoints(endpoints: mesh::Endpoints) -> Result<Endpoints, Refusal> {
+    let service_ports = each(endpoints.service_ports, "service_ports", port_number)?;
+    let subset_names: Vec<Arc<str>> = endpoints.subset_names.into_iter().map(Arc::from).collect();
+    let mut shared = Shared::default();
+    let converted = endpoints
+        .endpoints
+        .into_iter()
+        .enumerate()
+        .map(|(index, wire)| {
+            endpoint(wire, service_ports.len(), subset_names.len(), &mut shared)
+                .map(Arc::new)
+                .map_err(|refusal| refusal.within(format!("endpoints[{index}]")))
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Endpoints {
+        service_ports,
+        subset_names,
+        endpoints: converted,
+    })
+}
+
+fn endpoint(
+    wire: mesh::Endpoint,
+    ports: usize,
+    subsets: usize,
+    shared: &mut Shared,
+) -> Result<Endpoint, Refusal> {
+    if wire.target_ports.len() > ports {
+        return Err(
+            Refusal::from(Problem::TooManyPorts(wire.target_ports.len(), ports))
+                .within("target_ports"),
+        );
+    }
+    let ip: std::net::IpAddr = wire
+        .address
+        .parse()
+        .map_err(|_| Refusal::from(Problem::Ip(wire.address.clone())).within("address"))?;
+    let mut target_ports = each(wire.target_ports, "target_ports", optional_port)?;
+    target_ports.resize(ports, None);
+    let subset = |index: u32| match usize::try_from(index) {
+        Ok(position) if position < subsets => Ok(position),
+        _ => Err(Problem::SubsetIndex(index, subsets).into()),
+    };
+    Ok(Endpoint {
+        ip: ip.to_canonical(),
+        target_ports,
+        subsets: each(wire.subsets, "subsets", subset)?,
+        identity: shared.identity(&wire.identity)?,
+        workload: Name::new(wire.workload),
+        app: shared.text(wire.labels.get("app")),
+        version: shared.text(wire.labels.get("version")),
+    })
+}

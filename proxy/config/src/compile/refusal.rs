@@ -1,0 +1,150 @@
+//! Why a resource was refused, and where in it: what a person reads in `heddle status`.
+
+use std::fmt;
+
+use crate::route::{MAX_REGEX_BYTES, RegexError, TableError};
+
+/// A refused resource: the field, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    field: String,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What is wrong with a resource. All of them are the sender's fault, and asking again for the
+/// same version cannot help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Not the message that its type says.
+    #[error("not a message of its type: {0}")]
+    Undecodable(String),
+    /// A type that this proxy does not know.
+    #[error("unknown type {0:?}: is the control plane newer than this proxy?")]
+    UnknownType(String),
+    /// The resource's name has the wrong form.
+    #[error("the resource is named {name:?}, not {want}")]
+    ResourceName {
+        /// The name.
+        name: String,
+        /// What it should be.
+        want: &'static str,
+    },
+    /// The resource's name and content disagree.
+    #[error("the resource named {name:?} says that it is {says:?}")]
+    OtherName {
+        /// The name.
+        name: String,
+        /// What the content says.
+        says: String,
+    },
+    /// Not a resource that this proxy asked for.
+    #[error("not subscribed to; this proxy asked for {0:?} only")]
+    NotOurs(String),
+    /// Not `NAMESPACE/NAME`.
+    #[error("{0:?} is not NAMESPACE/NAME")]
+    ObjectName(String),
+    /// Not an IP address.
+    #[error("{0:?} is not an IP address")]
+    Ip(String),
+    /// Not a port number.
+    #[error("{0} is not a port (1 to 65535)")]
+    Port(u32),
+    /// Not a SPIFFE id.
+    #[error("{id:?} is not a SPIFFE id: {reason}")]
+    SpiffeId {
+        /// The text.
+        id: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An enum number that this proxy does not know.
+    #[error("{number} is no known {of}: is the control plane newer than this proxy?")]
+    Enum {
+        /// The number.
+        number: i32,
+        /// The enum.
+        of: &'static str,
+    },
+    /// A field that must be there is absent.
+    #[error("missing")]
+    Missing,
+    /// A list that must have elements has none.
+    #[error("empty")]
+    Empty,
+    /// No destination has weight.
+    #[error("the weights are all 0")]
+    NoWeight,
+    /// Longer than the list it runs parallel to.
+    #[error("{0} values for {1} service_ports")]
+    TooManyPorts(usize, usize),
+    /// An index past the end of `subset_names`.
+    #[error("subset {0} of {1}")]
+    SubsetIndex(u32, usize),
+    /// The same number twice.
+    #[error("port {0} occurs twice")]
+    DuplicatePort(u16),
+    /// Not a header name.
+    #[error("{0:?} is not a header name")]
+    HeaderName(String),
+    /// `present: false`.
+    #[error("present is false; to match absence put it in without_headers")]
+    NotPresent,
+    /// A regex is refused.
+    #[error(transparent)]
+    Regex(#[from] RegexError),
+    /// A route table is refused.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Longer than anybody waits.
+    #[error("{0} ms is more than ten years")]
+    TooLong(u64),
+    /// More than a whole.
+    #[error("{0} parts in a million")]
+    Sampling(u32),
+    /// Not a collector's address.
+    #[error("{0:?} is not http://HOST:PORT, https://HOST:PORT or spiffe+https://HOST:PORT")]
+    Collector(String),
+    /// The trust roots were refused by the TLS library.
+    #[error("the roots are refused: {0}")]
+    Roots(String),
+    /// More resources than a sidecar keeps.
+    #[error("this proxy already keeps {0} resources, its limit")]
+    TooManyResources(usize),
+}
+
+impl Refusal {
+    /// Puts the refusal inside a field.
+    pub(crate) fn within(mut self, field: impl fmt::Display) -> Self {
+        self.field = if self.field.is_empty() {
+            field.to_string()
+        } else {
+            format!("{field}.{}", self.field)
+        };
+        self
+    }
+}
+
+impl<P: Into<Problem>> From<P> for Refusal {
+    fn from(problem: P) -> Self {
+        Self {
+            field: String::new(),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() {
+            write!(f, "{}", self.problem)
+        } else {
+            write!(f, "{}: {}", self.field, self.problem)
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+// The limit is part of what users are told; keep it what Istio's documentation says.
+const _: () = assert!(MAX_REGEX_BYTES == 1024);

@@ -1,0 +1,17 @@
+//! Compiled HTTP routes: which rule a request takes, and which of its destinations.
+//!
+//! First match wins, exactly as the rules are listed; the index in [`HttpTable`] only skips rules
+//! that cannot match. Names and patterns are parsed when a table is made, never on a request, and
+//! finding a rule allocates nothing (a regex warms a cache on the first request of a thread).
+
+mod matcher;
+mod pattern;
+mod re2;
+mod split;
+mod table;
+
+pub use matcher::{Field, FieldMatch, HttpMatch, QueryMatch};
+pub use pattern::StringMatch;
+pub use re2::{MAX_REGEX_BYTES, Regex, RegexError};
+pub use split::Split;
+pub use table::{HttpTable, MAX_MATCHES, MAX_REGEXES, TableError};

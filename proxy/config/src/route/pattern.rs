@@ -1,0 +1,178 @@
+//! How one value is compared: whole, by its beginning, by a regex, or only for being there.
+//!
+//! A header that occurs several times is compared as one value, joined as Envoy joins it, without
+//! building the joined text (only a regex needs it, and gets it in a buffer kept per thread).
+
+use std::cell::RefCell;
+
+use http::HeaderValue;
+
+use super::re2::{Regex, RegexError};
+
+/// A comparison with one value.
+#[derive(Clone, Debug)]
+pub enum StringMatch {
+    /// Equal, byte by byte.
+    Exact(Box<str>),
+    /// Begins with.
+    Prefix(Box<str>),
+    /// Matches as a whole.
+    Regex(Box<Regex>),
+    /// Is there, whatever it is.
+    Present,
+}
+
+thread_local! {
+    static JOINED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl StringMatch {
+    /// Equal to `text`.
+    pub fn exact(text: &str) -> Self {
+        Self::Exact(text.into())
+    }
+
+    /// Begins with `text`.
+    pub fn prefix(text: &str) -> Self {
+        Self::Prefix(text.into())
+    }
+
+    /// Matches `pattern` (RE2 syntax) as a whole.
+    ///
+    /// # Errors
+    /// When the pattern is refused.
+    pub fn regex(pattern: &str) -> Result<Self, RegexError> {
+        Ok(Self::Regex(Box::new(Regex::new(pattern)?)))
+    }
+
+    /// Does `value` match?
+    pub fn is_match(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Exact(text) => value == text.as_bytes(),
+            Self::Prefix(text) => value.starts_with(text.as_bytes()),
+            Self::Regex(regex) => regex.is_match(value),
+            Self::Present => true,
+        }
+    }
+
+    /// Does `value` match when ASCII case does not count? A regex has its own flag for that.
+    pub(super) fn is_match_ignoring_case(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Exact(text) => value.eq_ignore_ascii_case(text.as_bytes()),
+            Self::Prefix(text) => value
+                .get(..text.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(text.as_bytes())),
+            Self::Regex(_) | Self::Present => self.is_match(value),
+        }
+    }
+
+    /// Do these values, joined, match? No value: no match.
+    pub(super) fn is_match_joined<'a>(
+        &self,
+        mut values: impl Iterator<Item = &'a HeaderValue>,
+        separator: &'static [u8],
+    ) -> bool {
+        let Some(first) = values.next() else {
+            return false;
+        };
+        let Some(second) = values.next() else {
+            return self.is_match(first.as_bytes());
+        };
+        let mut pieces = std::iter::once(first.as_bytes()).chain(
+            [second]
+                .into_iter()
+                .chain(values)
+                .flat_map(|value| [separator, value.as_bytes()]),
+        );
+        match self {
+            Self::Exact(text) => pieces
+                .try_fold(text.as_bytes(), |rest, piece| rest.strip_prefix(piece))
+                .is_some_and(<[u8]>::is_empty),
+            Self::Prefix(text) => {
+                let mut rest = text.as_bytes();
+                for piece in pieces {
+                    if piece.len() >= rest.len() {
+                        return piece.starts_with(rest);
+                    }
+                    match rest.strip_prefix(piece) {
+                        Some(after) => rest = after,
+                        None => return false,
+                    }
+                }
+                rest.is_empty()
+            }
+            Self::Regex(regex) => JOINED.with_borrow_mut(|joined| {
+                joined.clear();
+                pieces.for_each(|piece| joined.extend_from_slice(piece));
+                regex.is_match(joined)
+            }),
+            Self::Present => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn joined_values_match_as_their_joined_text_does() {
+        let pieces = ["", "a", "b", "a,b", "ab"];
+        let mut texts: Vec<String> = vec![
+            String::new(),
+            ",".into(),
+            "a,".into(),
+            "a,b,a".into(),
+            "a,b,".into(),
+        ];
+        texts.extend(
+            pieces
+                .iter()
+                .flat_map(|a| pieces.iter().map(move |b| format!("{a},{b}"))),
+        );
+        let lists: Vec<Vec<&str>> = pieces
+            .iter()
+            .flat_map(|a| {
+                pieces
+                    .iter()
+                    .flat_map(move |b| [vec![*a], vec![*a, *b], vec![*a, *b, *a]])
+            })
+            .collect();
+        for list in &lists {
+            let values: Vec<HeaderValue> = list
+                .iter()
+                .map(|v| HeaderValue::from_str(v).unwrap())
+                .collect();
+            let joined = list.join(",");
+            for text in &texts {
+                for pattern in [
+                    StringMatch::exact(text),
+                    StringMatch::prefix(text),
+                    StringMatch::regex(text).unwrap(),
+                    StringMatch::Present,
+                ] {
+                    assert_eq!(
+                        pattern.is_match_joined(values.iter(), b","),
+                        pattern.is_match(joined.as_bytes()),
+                        "{pattern:?} {list:?}"
+                    );
+                }
+            }
+        }
+        assert!(!StringMatch::Present.is_match_joined([].into_iter(), b","));
+    }
+
+    #[test]
+    fn case_is_ignored_in_ascii_only_and_not_by_a_regex() {
+        assert!(StringMatch::exact("/Foo").is_match_ignoring_case(b"/fOO"));
+        assert!(StringMatch::prefix("/FOO").is_match_ignoring_case(b"/foobar"));
+        assert!(!StringMatch::prefix("/FOO").is_match_ignoring_case(b"/fo"));
+        assert!(!StringMatch::exact("é").is_match_ignoring_case("É".as_bytes()));
+        assert!(
+            !StringMatch::regex("/Foo")
+                .unwrap()
+                .is_match_ignoring_case(b"/foo")
+        );
+    }
+}

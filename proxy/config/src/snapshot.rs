@@ -1,0 +1,264 @@
+//! The immutable picture of the mesh that one sidecar holds. A push makes a new [`Snapshot`] that
+//! shares every unchanged part with the one before, so a worker can tell what changed by pointer.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heddle_identity::SpiffeId;
+
+use crate::route::HttpTable;
+
+/// `NAMESPACE/NAME` of a service or a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// Wraps a name that the control plane gave; it is opaque here, and compared whole.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The whole name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part before the slash; empty when there is none.
+    pub fn namespace(&self) -> &str {
+        self.0
+            .split_once('/')
+            .map_or("", |(namespace, _)| namespace)
+    }
+
+    /// The part after the slash.
+    pub fn name(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(_, name)| name)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Everything that the data path may ask.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What each IP that this pod has connected to stands for.
+    pub addresses: HashMap<IpAddr, Arc<Address>>,
+    /// Services in use.
+    pub services: HashMap<Name, Arc<Service>>,
+    /// Endpoints of those services.
+    pub endpoints: HashMap<Name, Arc<Endpoints>>,
+    /// Routes of those services; absent: plain balancing.
+    pub routes: HashMap<Name, Arc<RouteTable>>,
+    /// This pod; absent until the first answer.
+    pub workload: Option<Arc<Workload>>,
+    /// How much to trace, and where to.
+    pub telemetry: Arc<Telemetry>,
+    /// Version of the last push that was accepted, for people.
+    pub version: Arc<str>,
+}
+
+/// What an IP stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A Service IP.
+    Service(Name),
+    /// A pod IP: no service routes apply, its identity does. The ports are those that declare a
+    /// protocol.
+    Workload(Endpoint, Vec<Port>),
+    /// The mesh does not know it.
+    Unknown,
+}
+
+/// Application protocol of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Protocol {
+    /// Undeclared: look at the first bytes.
+    #[default]
+    Detect,
+    /// HTTP/1.0 or 1.1.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+    /// gRPC, over HTTP/2.
+    Grpc,
+    /// Opaque bytes.
+    Tcp,
+    /// The application's own TLS, passed through.
+    Tls,
+}
+
+/// A port that declares something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Port number.
+    pub number: u16,
+    /// Name in the Service; may be empty.
+    pub name: Arc<str>,
+    /// Declared protocol.
+    pub protocol: Protocol,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: Name,
+    /// Every host it answers to, fully qualified first.
+    pub hosts: Vec<Arc<str>>,
+    /// Its ports.
+    pub ports: Vec<Port>,
+}
+
+/// The endpoints of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Port numbers of the service, parallel to [`Endpoint::target_ports`].
+    pub service_ports: Vec<u16>,
+    /// Subsets defined for it.
+    pub subset_names: Vec<Arc<str>>,
+    /// Ready endpoints.
+    pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// One pod, or another address that serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub ip: IpAddr,
+    /// Target port for each of [`Endpoints::service_ports`]; `None`: not offered there.
+    pub target_ports: Vec<Option<u16>>,
+    /// Indexes into [`Endpoints::subset_names`].
+    pub subsets: Vec<usize>,
+    /// Identity to expect; `None`: no sidecar there, plain text.
+    pub identity: Option<SpiffeId>,
+    /// The pod.
+    pub workload: Name,
+    /// `app` label, for telemetry; may be empty.
+    pub app: Arc<str>,
+    /// `version` label, for telemetry; may be empty.
+    pub version: Arc<str>,
+}
+
+/// The routes of one service, compiled.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    /// First match wins.
+    pub http: HttpTable,
+    /// For opaque connections; the first whose port fits.
+    pub tcp: Vec<TcpRule>,
+}
+
+/// What an HTTP rule does with the requests it matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRule {
+    /// The user's resource, rule, file and line.
+    pub origin: Arc<str>,
+    /// Where to, by weight. Not empty.
+    pub destinations: Vec<Destination>,
+    /// For the whole request, retries included.
+    pub timeout: Option<Duration>,
+    /// When to try again; `None`: the default policy.
+    pub retries: Option<RetryPolicy>,
+}
+
+/// What a TCP rule does with the connections it matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpRule {
+    /// The user's resource, rule, file and line.
+    pub origin: Arc<str>,
+    /// Port of the service; `None`: any.
+    pub port: Option<u16>,
+    /// Where to, by weight. Not empty.
+    pub destinations: Vec<Destination>,
+}
+
+/// A weighted destination.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// The service.
+    pub service: Name,
+    /// A subset of it; `None`: all of it.
+    pub subset: Option<Arc<str>>,
+    /// Port of the service; `None`: the one that was called.
+    pub port: Option<u16>,
+    /// Relative weight.
+    pub weight: u32,
+}
+
+/// When to try a request again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Tries beyond the first; 0: never.
+    pub attempts: u32,
+    /// Bound of each try.
+    pub per_try_timeout: Option<Duration>,
+    /// Conditions, in Envoy's names; empty: the default set.
+    pub retry_on: Vec<Arc<str>>,
+}
+
+/// Whether inbound connections must be mutual TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum MtlsMode {
+    /// Mutual TLS and plain text are both accepted.
+    #[default]
+    Permissive,
+    /// Only mutual TLS.
+    Strict,
+    /// Only plain text: TLS is the application's own.
+    Disable,
+}
+
+/// What a sidecar must know of its own pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// `NAMESPACE/POD`.
+    pub name: Name,
+    /// Its identity.
+    pub identity: SpiffeId,
+    /// Ports that are known, in the pod's numbers.
+    pub ports: HashMap<u16, InboundPort>,
+    /// For every other port.
+    pub mtls: MtlsMode,
+    /// `app` label; may be empty.
+    pub app: Arc<str>,
+    /// `version` label; may be empty.
+    pub version: Arc<str>,
+    /// Name of the Deployment or the like; may be empty.
+    pub owner: Arc<str>,
+}
+
+/// A port of this pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundPort {
+    /// Declared protocol.
+    pub protocol: Protocol,
+    /// Whether it must be mutual TLS.
+    pub mtls: MtlsMode,
+    /// The service that targets it, for telemetry.
+    pub service: Option<Name>,
+}
+
+/// How much to trace, and where to.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Telemetry {
+    /// Parts in a million of the requests that carry no decision.
+    pub sampling_ppm: u32,
+    /// Collector; `None`: spans are not kept.
+    pub collector: Option<Collector>,
+}
+
+/// Where spans go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// `http://…`, `https://…`, or `spiffe+https://HOST:PORT`.
+    pub endpoint: Arc<str>,
+    /// Identity to expect of a `spiffe+https` endpoint.
+    pub identity: Option<SpiffeId>,
+}
