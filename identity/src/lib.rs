@@ -7,16 +7,16 @@
 //! except to a file of mode 0600.
 
 pub mod backoff;
-// pub mod ca;
-// pub mod channel;
-// pub mod incoming;
-// pub mod private_file;
-// pub mod server;
+pub mod ca;
+pub mod channel;
+pub mod incoming;
+pub mod private_file;
+pub mod server;
 pub mod spiffe;
 pub mod tls;
-// pub mod token;
-// pub mod workload;
+pub mod token;
+pub mod workload;
 
 pub use spiffe::{SpiffeId, TrustDomain};
 pub use tls::{MeshTls, Refusal};
-// pub use workload::Workload;
+pub use workload::Workload;

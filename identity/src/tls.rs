@@ -42,6 +42,8 @@ pub use self::{
 };
 use crate::{SpiffeId, TrustDomain};
 
+pub(crate) use self::roots::to_pem;
+
 /// Protocols offered or accepted, preferred first.
 pub type Alpn = &'static [&'static [u8]];
 

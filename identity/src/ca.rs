@@ -1,0 +1,183 @@
+//! The certificate authority: one P-256 root per trust domain, kept in a directory, and the
+//! certificates it signs.
+//!
+//! It signs only for an identity that the caller has proved, only requests that ask for exactly
+//! that identity, and takes nothing else from a request but its public key. The root key is never
+//! readable by others and never leaves this module.
+
+mod request;
+mod root;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, time::Duration};
+
+use rand::RngExt;
+use rcgen::{
+    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
+    SerialNumber,
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use time::OffsetDateTime;
+
+use self::{request::CertificateRequest, root::Root};
+pub use self::{request::RequestError, root::RootError};
+use crate::{SpiffeId, TrustDomain, tls::Validity};
+
+/// How much earlier than the moment of issue a certificate is valid, for peers whose clocks are
+/// behind.
+pub const BACKDATED: Duration = Duration::from_secs(60);
+
+/// What certificates may be like.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The trust domain of all identities.
+    pub trust_domain: TrustDomain,
+    /// The namespace whose service accounts may have DNS names.
+    pub system_namespace: String,
+    /// The lifetime when a request names none.
+    pub default_ttl: Duration,
+    /// The longest lifetime; a longer one is cut.
+    pub max_ttl: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            trust_domain: TrustDomain::default(),
+            system_namespace: "heddle-system".into(),
+            default_ttl: Duration::from_secs(24 * 3600),
+            max_ttl: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+/// A certificate as it was issued.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// Leaf first, without the root.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// From when until when it is valid.
+    pub validity: Validity,
+    /// Its serial number, in hexadecimal.
+    pub serial: String,
+}
+
+/// Why no certificate was issued.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The request is not acceptable.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The root is about to expire.
+    #[error("the root certificate has expired; a new root is needed")]
+    RootExpired,
+    /// Signing failed.
+    #[error("cannot sign")]
+    Sign(#[from] rcgen::Error),
+}
+
+/// Signs certificates for proved identities.
+pub struct Authority {
+    root: Root,
+    policy: Policy,
+}
+
+impl Authority {
+    /// Uses the root in `directory`, or makes one when there is none.
+    ///
+    /// # Errors
+    /// When the directory cannot be written, the root is half there, open to others, of another
+    /// trust domain, or expired.
+    pub fn load_or_create(directory: &Path, policy: Policy) -> Result<Self, RootError> {
+        let root = Root::load_or_create(directory, &policy.trust_domain)?;
+        Ok(Self { root, policy })
+    }
+
+    /// The roots of the trust domain.
+    pub fn roots(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.root.certificate().clone()]
+    }
+
+    /// The trust domain's rules.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Signs a certificate for `proven`, whose holder has sent the PKCS #10 request `csr`.
+    ///
+    /// # Errors
+    /// When the request asks for anything that `proven` may not have.
+    pub fn issue(
+        &self,
+        csr: &[u8],
+        proven: &SpiffeId,
+        ttl: Option<Duration>,
+    ) -> Result<Certificate, IssueError> {
+        let request = CertificateRequest::check(csr, proven, &self.policy)?;
+        let now = UnixTime::now().as_secs();
+        let ttl = ttl
+            .unwrap_or(self.policy.default_ttl)
+            .min(self.policy.max_ttl);
+        let root_ends = self.root.not_after().as_secs();
+        if now >= root_ends {
+            return Err(IssueError::RootExpired);
+        }
+        let not_before = now - BACKDATED.as_secs();
+        let not_after = now.saturating_add(ttl.as_secs().max(1)).min(root_ends);
+        let serial = random_serial();
+
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.subject_alt_names = vec![SanType::URI(proven.as_str().try_into()?)];
+        for name in request.dns_names() {
+            params
+                .subject_alt_names
+                .push(SanType::DnsName(name.as_str().try_into()?));
+        }
+        params.not_before = at(not_before);
+        params.not_after = at(not_after);
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        params.use_authority_key_identifier_extension = true;
+        let leaf = params.signed_by(request.public_key(), self.root.issuer())?;
+
+        Ok(Certificate {
+            chain: vec![leaf.der().clone()],
+            validity: Validity {
+                not_before: UnixTime::since_unix_epoch(Duration::from_secs(not_before)),
+                not_after: UnixTime::since_unix_epoch(Duration::from_secs(not_after)),
+            },
+            serial: serial.iter().map(|byte| format!("{byte:02x}")).collect(),
+        })
+    }
+}
+
+/// 126 random bits; the two highest bits make it positive and of full length.
+fn random_serial() -> [u8; 16] {
+    let mut serial: [u8; 16] = rand::rng().random();
+    serial[0] = serial[0] & 0x3f | 0x40;
+    serial
+}
+
+/// A time that X.509 can express; the latest for anything later.
+fn at(seconds: u64) -> OffsetDateTime {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .unwrap_or_else(|| rcgen::date_time_ymd(9999, 12, 31))
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority")
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}

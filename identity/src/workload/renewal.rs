@@ -1,0 +1,254 @@
+//! The loop that obtains, presents, keeps and renews a certificate.
+//!
+//! States: waiting until the certificate in use is due; trying; waiting a backoff after a failure.
+//! While waiting it also follows the trust bundle's file.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use rand::RngExt;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use tokio::sync::{Notify, watch};
+use tracing::{debug, info, warn};
+
+use super::{IssueError, Issuer, Order, Status, Wanted, store::Store};
+use crate::{
+    MeshTls,
+    backoff::Backoff,
+    ca::BACKDATED,
+    channel::explain,
+    private_file,
+    tls::{CredentialError, RootsError, Validity, parse_pem_bundle},
+};
+
+/// Part of a certificate's life after which it is renewed, drawn evenly from this range.
+const RENEW_AFTER: std::ops::Range<f64> = 0.5..0.7;
+/// Waits are cut to this, so that a clock that jumps or a machine that slept is noticed.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// 64 roots of 4 KiB, in PEM.
+const MAX_BUNDLE_BYTES: u64 = 512 * 1024;
+/// Attempts after a failure: quickly at first, because a starting pod waits for it.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const SLOWEST_RETRY: Duration = Duration::from_secs(30);
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error("cannot make a key or a certificate request")]
+    Request(#[from] rcgen::Error),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error("the identity service sent an unusable trust bundle")]
+    Roots(#[from] RootsError),
+    #[error("the identity service sent an unusable certificate")]
+    Credential(#[from] CredentialError),
+    #[error("{0}")]
+    Bundle(Arc<str>),
+}
+
+pub(super) struct Renewal {
+    tls: MeshTls,
+    issuer: Box<dyn Issuer>,
+    wanted: Wanted,
+    store: Option<Store>,
+    bundle: Option<Bundle>,
+    status: watch::Sender<Status>,
+    nudge: Arc<Notify>,
+    due: Option<UnixTime>,
+}
+
+impl Renewal {
+    pub(super) fn new(
+        tls: MeshTls,
+        issuer: Box<dyn Issuer>,
+        wanted: Wanted,
+        store: Option<Store>,
+        bundle: Option<PathBuf>,
+        status: watch::Sender<Status>,
+        nudge: Arc<Notify>,
+    ) -> Self {
+        let bundle = bundle.map(|file| Bundle {
+            file,
+            last: Vec::new(),
+            problem: None,
+        });
+        Self {
+            tls,
+            issuer,
+            wanted,
+            store,
+            bundle,
+            status,
+            nudge,
+            due: None,
+        }
+    }
+
+    /// Puts what an earlier run left into use, when it is still good.
+    pub(super) fn restore(&mut self) {
+        self.follow_bundle();
+        let Some(store) = &self.store else { return };
+        let restored = match store.load() {
+            Ok(None) => return,
+            Ok(Some((chain, key))) => self
+                .tls
+                .set_credential(chain, key)
+                .map_err(|error| explain(&error)),
+            Err(error) => Err(explain(&error)),
+        };
+        match restored {
+            Ok(validity) => {
+                self.due = Some(due(validity));
+                info!(id = %self.tls.own_id(), expires = validity.not_after.as_secs(), "using the certificate of an earlier run");
+                self.report(None);
+            }
+            Err(reason) => warn!(%reason, "not using the certificate of an earlier run"),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(FIRST_RETRY, SLOWEST_RETRY);
+        loop {
+            self.wait_until_due().await;
+            match self.attempt().await {
+                Ok(validity) => {
+                    backoff.reset();
+                    self.due = Some(due(validity));
+                    info!(id = %self.tls.own_id(), generation = self.tls.generation(), expires = validity.not_after.as_secs(), "certificate issued");
+                    self.report(None);
+                }
+                Err(error) => {
+                    self.complain(explain(&error).into());
+                    let pause = backoff.next();
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.nudge.notified() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn wait_until_due(&mut self) {
+        while let Some(due) = self.due {
+            let now = UnixTime::now().as_secs();
+            let Some(left) = due.as_secs().checked_sub(now).filter(|left| *left > 0) else {
+                return;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(left).min(LONGEST_WAIT)) => {}
+                () = self.nudge.notified() => return,
+            }
+            self.follow_bundle();
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<Validity, AttemptError> {
+        self.follow_bundle();
+        if self.tls.roots().is_empty()
+            && let Some(problem) = self
+                .bundle
+                .as_ref()
+                .and_then(|bundle| bundle.problem.clone())
+        {
+            return Err(AttemptError::Bundle(problem));
+        }
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let order = Order {
+            csr: self.request(&key)?,
+            ttl: self.wanted.ttl,
+        };
+        let issued = self.issuer.issue(order).await?;
+        self.tls.suggest_roots(issued.roots)?;
+        let der = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let validity = self
+            .tls
+            .set_credential(issued.chain.clone(), PrivateKeyDer::Pkcs8(der.clone_key()))?;
+        if let Some(store) = &self.store
+            && let Err(error) = store.save(&issued.chain, &der)
+        {
+            warn!(reason = %explain(&error), "the certificate will not survive a restart");
+        }
+        Ok(validity)
+    }
+
+    fn request(&self, key: &KeyPair) -> Result<Vec<u8>, rcgen::Error> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.subject_alt_names = vec![SanType::URI(self.tls.own_id().as_str().try_into()?)];
+        for name in &self.wanted.dns_names {
+            params
+                .subject_alt_names
+                .push(SanType::DnsName(name.as_str().try_into()?));
+        }
+        Ok(params.serialize_request(key)?.der().to_vec())
+    }
+
+    fn follow_bundle(&mut self) {
+        if let Some(bundle) = &mut self.bundle {
+            bundle.follow(&self.tls);
+        }
+    }
+
+    fn report(&self, last_error: Option<Arc<str>>) {
+        self.status.send_replace(Status {
+            validity: self.tls.validity(),
+            generation: self.tls.generation(),
+            last_error,
+        });
+    }
+
+    /// One line for each new reason; the rest of a long outage is at debug level.
+    fn complain(&self, reason: Arc<str>) {
+        let known = self.status.borrow().last_error.as_ref() == Some(&reason);
+        let valid = self.tls.is_ready();
+        if known {
+            debug!(id = %self.tls.own_id(), %reason, valid, "still no new certificate");
+        } else {
+            warn!(id = %self.tls.own_id(), %reason, valid, "cannot get a certificate; trying again");
+        }
+        self.report(Some(reason));
+    }
+}
+
+/// When to renew. Life begins when the certificate was issued, which is later than the moment
+/// from which it is valid.
+fn due(validity: Validity) -> UnixTime {
+    let not_after = validity.not_after.as_secs();
+    let not_before = validity.not_before.as_secs();
+    let issued = match not_before.saturating_add(BACKDATED.as_secs()) {
+        issued if issued < not_after => issued,
+        _ => not_before,
+    };
+    let life = Duration::from_secs(not_after.saturating_sub(issued));
+    let wait = life.mul_f64(rand::rng().random_range(RENEW_AFTER));
+    UnixTime::since_unix_epoch(Duration::from_secs(issued) + wait)
+}
+
+/// The trust bundle's file, and what it held last.
+struct Bundle {
+    file: PathBuf,
+    last: Vec<u8>,
+    problem: Option<Arc<str>>,
+}
+
+impl Bundle {
+    fn follow(&mut self, tls: &MeshTls) {
+        let problem = match private_file::read(&self.file, MAX_BUNDLE_BYTES) {
+            Ok(pem) if pem == self.last => return,
+            Ok(pem) => parse_pem_bundle(&pem)
+                .and_then(|roots| tls.suggest_roots(roots))
+                .map(|()| self.last = pem)
+                .err()
+                .map(|error| format!("{}: {}", self.file.display(), explain(&error))),
+            Err(error) => Some(explain(&error)),
+        };
+        let problem: Option<Arc<str>> = problem.map(Into::into);
+        if let Some(reason) = &problem
+            && self.problem != problem
+        {
+            warn!(%reason, "cannot read the trust bundle; keeping what we have");
+        }
+        self.problem = problem;
+    }
+}
