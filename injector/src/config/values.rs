@@ -1,0 +1,251 @@
+//! Values of the configuration and of annotations, valid once they exist.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A value that is not one of the allowed ones.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{value:?} is not allowed here; allowed: {allowed}")]
+pub struct ValueError {
+    /// As written.
+    pub value: String,
+    /// What may stand there.
+    pub allowed: &'static str,
+}
+
+impl ValueError {
+    pub(crate) fn new(value: &str, allowed: &'static str) -> Self {
+        Self {
+            value: value.to_owned(),
+            allowed,
+        }
+    }
+}
+
+/// Gives a newtype around a string its `Display`, `TryFrom<String>` and `Into<String>`.
+macro_rules! text_value {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = ValueError;
+
+            fn try_from(text: String) -> Result<Self, ValueError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+    };
+}
+
+/// `host:port`, `1.2.3.4:port` or `[::1]:port`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostPort(String);
+
+text_value!(HostPort);
+
+impl FromStr for HostPort {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::new(text, "host:port");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+            return Err(wrong());
+        }
+        let valid = match host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+        {
+            Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.split('.').all(is_dns_label),
+        };
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+/// An image reference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageRef(String);
+
+text_value!(ImageRef);
+
+impl Default for ImageRef {
+    fn default() -> Self {
+        Self(concat!("heddle/proxy:", env!("CARGO_PKG_VERSION")).to_owned())
+    }
+}
+
+impl FromStr for ImageRef {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"./:@_-".contains(&byte);
+        let starts = text
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphanumeric());
+        if starts && text.len() <= 1024 && text.bytes().all(fits) && !text.contains("//") {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ValueError::new(
+                text,
+                "an image reference such as registry/name:tag",
+            ))
+        }
+    }
+}
+
+/// How much a sidecar logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// Only what needs a person.
+    Error,
+    /// And what may need one.
+    Warn,
+    /// And what an operator wants to know.
+    #[default]
+    Info,
+    /// And what a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = ValueError;
+
+    /// Also knows Envoy's words, which Istio's annotation takes.
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        Ok(match text {
+            "off" | "none" => Self::Off,
+            "error" | "critical" => Self::Error,
+            "warn" | "warning" => Self::Warn,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            "trace" => Self::Trace,
+            _ => {
+                return Err(ValueError::new(
+                    text,
+                    "off, error, warn, info, debug, trace",
+                ));
+            }
+        })
+    }
+}
+
+impl TryFrom<String> for LogLevel {
+    type Error = ValueError;
+
+    fn try_from(text: String) -> Result<Self, ValueError> {
+        text.parse()
+    }
+}
+
+/// In which form a sidecar logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+pub(super) fn is_dns_label(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(fits)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+pub(super) fn is_env_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !text.is_empty() && text.bytes().all(fits) && !text.as_bytes()[0].is_ascii_digit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for good in [
+            "a:1",
+            "heddle-control.heddle-system.svc:15012",
+            "10.0.0.1:80",
+            "[::1]:15013",
+        ] {
+            assert!(good.parse::<HostPort>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            ":1",
+            "a:0",
+            "a:65536",
+            "a b:1",
+            "::1:80",
+            "[x]:1",
+            "https://a:1",
+            "a:",
+        ] {
+            assert!(bad.parse::<HostPort>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn images() {
+        for good in ["proxy", "a.example:5000/b/c:1.2", "x@sha256:00ff"] {
+            assert!(good.parse::<ImageRef>().is_ok(), "{good}");
+        }
+        for bad in ["", " ", "a b", "https://x/y", "-x", "$(X)"] {
+            assert!(bad.parse::<ImageRef>().is_err(), "{bad}");
+        }
+    }
+}
