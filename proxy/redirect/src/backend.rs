@@ -161,11 +161,14 @@ fn refusal(program: &std::path::Path, family: Family, answer: &process::Answer) 
         .filter(|line| !line.is_empty())
         .take(4)
         .collect();
-    let said = if said.is_empty() {
+    let mut said = if said.is_empty() {
         "it gave no reason".to_owned()
     } else {
         said.join("; ")
     };
+    if said.contains("unable to initialize table") {
+        said.push_str(" (the capability NET_ADMIN is missing, or the node's kernel lacks the module of this table, such as iptable_nat)");
+    }
     if [
         "Permission denied",
         "Operation not permitted",
@@ -235,6 +238,8 @@ pub(crate) fn by_preference(installed: Vec<Backend>) -> Result<Vec<(Backend, Hel
     for backend in installed {
         match backend.held() {
             Ok(held) => usable.push((backend, held)),
+            // Every backend needs the same capability; the others would only say it less well.
+            Err(error @ Error::NotPermitted { .. }) => return Err(error),
             Err(error) => {
                 tracing::debug!(backend = backend.name, %error, "not usable here");
                 first_error.get_or_insert(error);

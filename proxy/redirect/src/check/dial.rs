@@ -62,7 +62,11 @@ pub(super) fn probe(
         .map_err(socket_error("read the address of a socket"))?;
     let accepted = accept(&listener, ours).map_err(socket_error("accept the connection"))?;
     let accepted = accepted.ok_or_else(|| not_intercepted("something else answered".into()))?;
-    let meant_for = original(family, &accepted).map_err(socket_error("read SO_ORIGINAL_DST"))?;
+    let meant_for = original(family, &accepted);
+    // Ours closes first, with a reset.
+    drop(stream);
+    drop(accepted);
+    let meant_for = meant_for.map_err(socket_error("read SO_ORIGINAL_DST"))?;
     if meant_for == Some(to) {
         Ok(Dialled::Intercepted(to))
     } else {
@@ -117,6 +121,8 @@ fn connect(source: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
             }
             _ => error,
         })?;
+    // Closed by a reset, the connection leaves nothing in TIME_WAIT that would keep the sidecar from its port.
+    socket.set_linger(Some(Duration::ZERO))?;
     Ok(socket.into())
 }
 
