@@ -1,0 +1,348 @@
+//! The command line as clap reads it: every command with what it is for and an example. Values are
+//! parsed here once; what reaches a command is valid in itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::node::MeshName;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 it failed or something was refused; 2 the command line is wrong.
+`heddle exec` exits as the command it ran.";
+
+/// A service mesh, from manifests to traces, on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "heddle", version, about, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Cli {
+    /// The mesh that is meant; several can run side by side.
+    #[arg(
+        long,
+        global = true,
+        env = "HEDDLE_MESH",
+        default_value = "default",
+        value_name = "NAME"
+    )]
+    pub(crate) mesh: MeshName,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a mesh on this machine from Kubernetes manifests.
+    #[command(
+        after_help = "Example:\n  heddle up examples/bookinfo\n  heddle up --detach app.yaml routes/"
+    )]
+    Up(Up),
+    /// Take the mesh down; nothing is left behind. Works after a crash too, and twice.
+    #[command(after_help = "Example:\n  heddle down")]
+    Down,
+    /// Add or change objects of a running mesh.
+    #[command(after_help = "Example:\n  heddle apply -f routes/reviews.yaml")]
+    Apply(Files),
+    /// Remove objects of a running mesh.
+    #[command(
+        after_help = "Example:\n  heddle delete -f routes/reviews.yaml\n  heddle delete vs reviews-route"
+    )]
+    Delete(Delete),
+    /// Show objects: pods, services, deployments, virtualservices, …
+    #[command(after_help = "Example:\n  heddle get pods -A\n  heddle get vs reviews-route -o yaml")]
+    Get(Get),
+    /// Run a command inside a pod: its network, its names, its user.
+    #[command(
+        after_help = "Example:\n  heddle exec productpage-v1 -- curl -s http://reviews:9080/reviews/0"
+    )]
+    Exec(Exec),
+    /// What runs, who it is, what was refused and why.
+    #[command(
+        after_help = "Example:\n  heddle status\n  heddle status -o json | jq '.pods[].identity'"
+    )]
+    Status(Output),
+    /// Write manifests with the sidecar injected to standard output.
+    #[command(
+        after_help = "Example:\n  heddle inject -f deployment.yaml > injected.yaml\n  cat *.yaml | heddle inject -f -"
+    )]
+    Inject(Files),
+    /// List traces, or draw one as a waterfall.
+    #[command(
+        after_help = "Example:\n  heddle traces --status 5xx\n  heddle traces --last\n  heddle traces 4bf92f35"
+    )]
+    Traces(Traces),
+    /// Stop, start or restart a part of the mesh itself, to see what holds without it.
+    #[command(after_help = "Example:\n  heddle system restart control-plane")]
+    System {
+        action: SystemAction,
+        component: Component,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Manifests: files or directories; watched, so that an edit is live.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The same, as kubectl spells it.
+    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    filenames: Vec<PathBuf>,
+    /// Return once every pod is ready and leave the mesh running.
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// How long pods may take to be ready.
+    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Send spans to this OTLP collector as well (http://HOST:PORT, gRPC).
+    #[arg(long, env = "HEDDLE_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// Share of requests that are traced.
+    #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = percentage)]
+    pub(crate) sampling_percentage: f64,
+    /// Keep the mesh's root certificate here across `up` and `down`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Trust domain of every identity.
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) trust_domain: heddle_identity::TrustDomain,
+    /// What the parts of the mesh log.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    pub(crate) log_level: String,
+    /// Run as the detached daemon (used by --detach itself).
+    #[arg(long, hide = true)]
+    pub(crate) daemon: bool,
+}
+
+impl Up {
+    /// Every manifest path, in the order given.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.paths.iter().chain(&self.filenames)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Files {
+    /// A file or directory, or `-` for standard input; may be repeated.
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// A file or directory whose objects are meant, or `-`; may be repeated.
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "PATH",
+        required_unless_present = "kind"
+    )]
+    pub(crate) files: Vec<PathBuf>,
+    /// Or: a kind …
+    #[arg(conflicts_with = "files", requires = "names")]
+    pub(crate) kind: Option<String>,
+    /// … and names.
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    #[arg(short, long, value_name = "NS", default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// pods, svc, deploy, vs, dr, …; several with commas; `all` for every object.
+    pub(crate) kind: String,
+    /// Only the one of this name.
+    pub(crate) name: Option<String>,
+    #[arg(short, long, value_name = "NS", default_value = "default")]
+    pub(crate) namespace: String,
+    /// Of every namespace.
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub(crate) all_namespaces: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    #[arg(short, long, value_name = "NS", default_value = "default")]
+    pub(crate) namespace: String,
+    /// The container whose user and files are used; the first one of the app unless given.
+    #[arg(short, long)]
+    pub(crate) container: Option<String>,
+    /// A pod, or a Deployment (`reviews-v1`, `deploy/reviews-v1`) for its first ready pod.
+    pub(crate) pod: String,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Traces {
+    /// Draw this trace; the beginning of its id is enough.
+    pub(crate) trace_id: Option<String>,
+    /// Draw the newest trace.
+    #[arg(long, conflicts_with = "trace_id")]
+    pub(crate) last: bool,
+    /// At most so many, newest first.
+    #[arg(long, default_value = "20")]
+    pub(crate) limit: usize,
+    /// Only traces that passed through this service.
+    #[arg(long)]
+    pub(crate) service: Option<String>,
+    /// Only traces whose root answered so: 503, 5xx, or `error` for any failed span.
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Only traces that took at least this long.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) min_duration: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Output {
+    /// For people, or for programs.
+    #[arg(short = 'o', long = "output", default_value = "table")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+    Yaml,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SystemAction {
+    Stop,
+    Start,
+    Restart,
+}
+
+/// A part of the mesh itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub(crate) enum Component {
+    ControlPlane,
+    Identity,
+    Injector,
+}
+
+fn percentage(text: &str) -> Result<f64, String> {
+    let number: f64 = text
+        .trim_end_matches('%')
+        .parse()
+        .map_err(|_| "a number from 0 to 100 is expected".to_owned())?;
+    if (0.0..=100.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err("a number from 0 to 100 is expected".to_owned())
+    }
+}
+
+/// `250ms`, `10s`, `2m`, `1.5s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration: write it as 250ms, 10s or 2m");
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let number: f64 = text[..text.len() - unit.len()]
+        .parse()
+        .map_err(|_| wrong())?;
+    let seconds = match unit {
+        "us" | "µs" => number / 1e6,
+        "ms" => number / 1e3,
+        "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(wrong()),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                help.contains("Example:\n  heddle ") || help.contains("Example:\n  cat "),
+                "{}",
+                command.get_name()
+            );
+            assert!(command.get_about().is_some());
+        }
+    }
+
+    #[test]
+    fn up_takes_paths_both_ways() {
+        let Command::Up(up) = parse("heddle up a.yaml -f b/ --timeout 1.5m --mesh x")
+            .unwrap()
+            .command
+        else {
+            panic!()
+        };
+        assert_eq!(
+            up.paths().map(|p| p.to_str().unwrap()).collect::<Vec<_>>(),
+            ["a.yaml", "b/"]
+        );
+        assert_eq!(up.timeout, Duration::from_secs(90));
+        assert!(!up.detach);
+    }
+
+    #[test]
+    fn exec_passes_everything_behind_the_dashes() {
+        let line = "heddle exec -n shop web -- curl -s -o /dev/null http://x";
+        let Command::Exec(exec) = parse(line).unwrap().command else {
+            panic!()
+        };
+        assert_eq!(
+            (
+                exec.pod.as_str(),
+                exec.namespace.as_str(),
+                exec.command.len()
+            ),
+            ("web", "shop", 5)
+        );
+        assert!(parse("heddle exec web").is_err());
+    }
+
+    #[test]
+    fn wrong_values_are_usage_errors() {
+        for line in [
+            "heddle --mesh Up_Case status",
+            "heddle up x --sampling-percentage 101",
+            "heddle up x --timeout soon",
+            "heddle get",
+            "heddle delete vs",
+            "heddle delete -f x vs y",
+            "heddle status -o xml",
+            "heddle system stop everything",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [("250ms", 250), ("1.5s", 1500), ("2m", 120_000)] {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(millis));
+        }
+        assert!(duration("10").is_err() && duration("-1s").is_err() && duration("").is_err());
+    }
+}

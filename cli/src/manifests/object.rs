@@ -1,0 +1,133 @@
+//! One Kubernetes object with where it came from, and what can be wrong with one.
+//! An object's namespace is settled here once (`default` where the manifest says none).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What makes an object the same object: kind, namespace (empty for cluster-wide kinds), name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Key {
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Key {
+    pub(crate) fn new(kind: &str, namespace: &str, name: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// As kubectl prints it: `deployment/reviews-v1`, with the namespace where it is not `default`.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.to_ascii_lowercase(), self.name)?;
+        match self.namespace.as_str() {
+            "" | "default" => Ok(()),
+            namespace => write!(f, " in {namespace}"),
+        }
+    }
+}
+
+/// Where a document stands: the file as the person named it and the document's first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) file: PathBuf,
+    pub(crate) line: u32,
+}
+
+/// One object of a manifest.
+#[derive(Debug, Clone)]
+pub(crate) struct Object {
+    pub(crate) key: Key,
+    /// The object, `metadata.namespace` filled in.
+    pub(crate) value: Value,
+    /// The text of its document, unchanged.
+    pub(crate) text: Arc<str>,
+    pub(crate) origin: Origin,
+}
+
+impl Object {
+    /// The object under `path`, such as `/spec/template`.
+    pub(crate) fn at(&self, path: &str) -> Option<&Value> {
+        self.value.pointer(path)
+    }
+}
+
+/// Something of the person's that was refused; everything else stays in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Problem {
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) file: String,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    pub(crate) reason: String,
+    #[serde(default)]
+    pub(crate) suggestion: String,
+}
+
+impl Problem {
+    /// A problem of a whole document, before it is known what it describes.
+    pub(crate) fn at(
+        file: &std::path::Path,
+        line: u32,
+        column: u32,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind: String::new(),
+            namespace: String::new(),
+            name: String::new(),
+            file: file.display().to_string(),
+            line,
+            column,
+            reason: reason.into(),
+            suggestion: String::new(),
+        }
+    }
+
+    /// A problem of one object.
+    pub(crate) fn of(object: &Object, reason: impl Into<String>) -> Self {
+        Self::at(&object.origin.file, object.origin.line, 1, reason).named(&object.key)
+    }
+
+    pub(crate) fn named(mut self, key: &Key) -> Self {
+        self.kind.clone_from(&key.kind);
+        self.namespace.clone_from(&key.namespace);
+        self.name.clone_from(&key.name);
+        self
+    }
+
+    pub(crate) fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+        self.suggestion = suggestion.into();
+        self
+    }
+
+    /// What it is about: `virtualservice/reviews`, or the document's place where it has no name.
+    pub(crate) fn subject(&self) -> String {
+        match self.name.as_str() {
+            "" if self.kind.is_empty() => "document".to_owned(),
+            "" => self.kind.to_ascii_lowercase(),
+            _ => Key::new(&self.kind, &self.namespace, &self.name).to_string(),
+        }
+    }
+
+    /// `reviews.yaml:12:7`, as editors and terminals make it clickable.
+    pub(crate) fn place(&self) -> String {
+        match (self.line, self.column) {
+            (0, _) => self.file.clone(),
+            (line, 0) => format!("{}:{line}", self.file),
+            (line, column) => format!("{}:{line}:{column}", self.file),
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Traces in memory, bounded by number, by bytes and by spans of one trace; the oldest trace goes
+//! first. A span that arrives after its trace was dropped starts the trace again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use serde::{Deserialize, Serialize};
+
+use super::{Span, Trace, TraceSummary};
+
+/// Bounds of a store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) traces: usize,
+    pub(crate) bytes: usize,
+    pub(crate) spans_of_one: usize,
+}
+
+impl Default for Limits {
+    /// An hour of a busy laptop, within 64 MiB.
+    fn default() -> Self {
+        Self {
+            traces: 10_000,
+            bytes: 64 << 20,
+            spans_of_one: 2_000,
+        }
+    }
+}
+
+/// Which traces a list shows, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Filter {
+    pub(crate) limit: usize,
+    pub(crate) service: Option<String>,
+    /// `503`, `5xx`, or `error` for any trace that holds a failed span.
+    pub(crate) status: Option<String>,
+    pub(crate) min_duration_nanos: u64,
+}
+
+/// How full a store is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    pub(crate) traces: usize,
+    pub(crate) spans: usize,
+    pub(crate) bytes: usize,
+    pub(crate) dropped_traces: u64,
+    pub(crate) dropped_spans: u64,
+}
+
+/// The store; shared by the receiver and the API.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    limits: Limits,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    traces: HashMap<String, Entry>,
+    /// Oldest first.
+    order: VecDeque<String>,
+    bytes: usize,
+    spans: usize,
+    dropped_traces: u64,
+    dropped_spans: u64,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    spans: Vec<Span>,
+    bytes: usize,
+}
+
+impl Store {
+    #[cfg(test)]
+    pub(crate) fn with_limits(limits: Limits) -> Self {
+        Self {
+            limits,
+            inner: Mutex::default(),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what an exporter sent.
+    pub(crate) fn insert(&self, request: &ExportTraceServiceRequest) {
+        let mut inner = self.inner();
+        for resource in &request.resource_spans {
+            for span in resource.scope_spans.iter().flat_map(|scope| &scope.spans) {
+                match Span::from_otlp(resource.resource.as_ref(), span) {
+                    Some(span) => inner.add(span, &self.limits),
+                    None => inner.dropped_spans += 1,
+                }
+            }
+        }
+    }
+
+    /// The newest traces that pass the filter, newest first.
+    pub(crate) fn list(&self, filter: &Filter) -> Vec<TraceSummary> {
+        let inner = self.inner();
+        let newest = inner
+            .order
+            .iter()
+            .rev()
+            .filter_map(|id| inner.trace(id)?.summary());
+        let mut found: Vec<_> = newest
+            .filter(|summary| filter.passes(summary))
+            .take(filter.limit)
+            .collect();
+        found.sort_by_key(|summary| std::cmp::Reverse(summary.start_unix_nanos));
+        found
+    }
+
+    /// The trace whose id starts with `prefix`, where exactly one does; the newest for an empty one.
+    pub(crate) fn find(&self, prefix: &str) -> Option<Trace> {
+        let inner = self.inner();
+        let prefix = prefix.to_ascii_lowercase();
+        let mut matching = inner
+            .order
+            .iter()
+            .rev()
+            .filter(|id| id.starts_with(&prefix));
+        let first = matching.next()?;
+        if !prefix.is_empty() && matching.next().is_some() {
+            return None;
+        }
+        inner.trace(first)
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let inner = self.inner();
+        Usage {
+            traces: inner.traces.len(),
+            spans: inner.spans,
+            bytes: inner.bytes,
+            dropped_traces: inner.dropped_traces,
+            dropped_spans: inner.dropped_spans,
+        }
+    }
+}
+
+impl Inner {
+    fn add(&mut self, span: Span, limits: &Limits) {
+        let bytes = size(&span);
+        let id = span.trace_id.clone();
+        let entry = self.traces.entry(id.clone()).or_insert_with(|| {
+            self.order.push_back(id);
+            Entry::default()
+        });
+        // An exporter that repeats a batch must not show a span twice.
+        if entry.spans.len() >= limits.spans_of_one
+            || entry
+                .spans
+                .iter()
+                .any(|known| known.span_id == span.span_id)
+        {
+            self.dropped_spans += 1;
+            return;
+        }
+        entry.spans.push(span);
+        entry.bytes += bytes;
+        self.bytes += bytes;
+        self.spans += 1;
+        while self.traces.len() > limits.traces || self.bytes > limits.bytes {
+            let Some(entry) = self
+                .order
+                .pop_front()
+                .and_then(|oldest| self.traces.remove(&oldest))
+            else {
+                break;
+            };
+            self.bytes -= entry.bytes;
+            self.spans -= entry.spans.len();
+            self.dropped_traces += 1;
+        }
+    }
+
+    fn trace(&self, id: &str) -> Option<Trace> {
+        let mut spans = self.traces.get(id)?.spans.clone();
+        spans.sort_by(|a, b| {
+            (a.start_unix_nanos, &a.span_id).cmp(&(b.start_unix_nanos, &b.span_id))
+        });
+        Some(Trace {
+            trace_id: id.to_owned(),
+            spans,
+        })
+    }
+}
+
+impl Filter {
+    fn passes(&self, trace: &TraceSummary) -> bool {
+        self.service
+            .as_ref()
+            .is_none_or(|wanted| trace.services.contains(wanted))
+            && self
+                .status
+                .as_ref()
+                .is_none_or(|wanted| status_matches(wanted, trace))
+            && trace.duration_nanos >= self.min_duration_nanos
+    }
+}
+
+fn status_matches(wanted: &str, trace: &TraceSummary) -> bool {
+    match wanted.to_ascii_lowercase().as_str() {
+        "error" => trace.error,
+        wanted => match wanted.strip_suffix("xx") {
+            Some(class) => trace.status.len() == 3 && trace.status.starts_with(class),
+            None => trace.status == wanted,
+        },
+    }
+}
+
+/// Bytes of memory a span takes, near enough to keep a bound.
+fn size(span: &Span) -> usize {
+    /// Map node, key and value headers of one attribute.
+    const PER_ATTRIBUTE: usize = 96;
+    let maps = [&span.attributes, &span.resource];
+    let attributes: usize = maps
+        .iter()
+        .flat_map(|map| map.iter())
+        .map(|(key, value)| PER_ATTRIBUTE + key.len() + value.as_str().map_or(16, str::len))
+        .sum();
+    size_of::<Span>() + span.name.len() + span.service.len() + span.message.len() + 64 + attributes
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::SpanKind;
+    use super::*;
+
+    fn span(trace: u128, id: u64, status: u16) -> Span {
+        Span {
+            trace_id: format!("{trace:032x}"),
+            span_id: format!("{id:016x}"),
+            parent_id: None,
+            name: "GET /".to_owned(),
+            kind: SpanKind::Server,
+            service: "web".to_owned(),
+            start_unix_nanos: u64::try_from(trace).unwrap(),
+            duration_nanos: 1_000_000,
+            error: status >= 500,
+            message: String::new(),
+            attributes: [("http.response.status_code".to_owned(), status.into())].into(),
+            resource: [].into(),
+        }
+    }
+
+    fn add(store: &Store, span: Span) {
+        store.inner().add(span, &store.limits);
+    }
+
+    #[test]
+    fn the_oldest_trace_goes_first() {
+        let store = Store::with_limits(Limits {
+            traces: 2,
+            ..Limits::default()
+        });
+        for trace in 1..=3 {
+            add(&store, span(trace, 1, 200));
+        }
+        let listed = store.list(&Filter {
+            limit: 10,
+            ..Filter::default()
+        });
+        assert_eq!(
+            listed
+                .iter()
+                .map(|t| t.start_unix_nanos)
+                .collect::<Vec<_>>(),
+            [3, 2]
+        );
+        assert_eq!(store.usage().dropped_traces, 1);
+    }
+
+    #[test]
+    fn bytes_and_spans_are_bounded() {
+        let one = size(&span(1, 1, 200));
+        let store = Store::with_limits(Limits {
+            bytes: one * 2,
+            spans_of_one: 1,
+            ..Limits::default()
+        });
+        for trace in 1..=5 {
+            add(&store, span(trace, 1, 200));
+            add(&store, span(trace, 2, 200));
+        }
+        let usage = store.usage();
+        assert_eq!((usage.traces, usage.spans, usage.bytes), (2, 2, one * 2));
+        assert_eq!(usage.dropped_spans, 5);
+    }
+
+    #[test]
+    fn filters_and_prefixes() {
+        let store = Store::default();
+        add(&store, span(0xa1, 1, 200));
+        add(&store, span(0xa2, 1, 503));
+        let list = |status: &str| {
+            let filter = Filter {
+                limit: 10,
+                status: Some(status.to_owned()),
+                ..Filter::default()
+            };
+            store.list(&filter).len()
+        };
+        assert_eq!(
+            (
+                list("5xx"),
+                list("503"),
+                list("200"),
+                list("error"),
+                list("404")
+            ),
+            (1, 1, 1, 1, 0)
+        );
+        assert!(store.find("0000").is_none(), "ambiguous");
+        let full = format!("{:032x}", 0xa2);
+        assert_eq!(store.find(&full).unwrap().trace_id, full);
+        assert_eq!(store.find("").unwrap().trace_id, full);
+    }
+}
