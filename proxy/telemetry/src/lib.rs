@@ -6,6 +6,7 @@
 //! Nothing here blocks a worker: what cannot be handed over at once is dropped and counted.
 
 pub mod collector;
+pub mod export;
 pub mod flag;
 pub mod metrics;
 pub mod propagation;
@@ -13,10 +14,11 @@ pub mod request_span;
 pub mod tracer;
 
 pub use collector::{CollectorError, CollectorSpec, MeshChannel};
+pub use export::ExportLimits;
 pub use flag::ResponseFlag;
 pub use metrics::{
-    Counter, Gauge, HttpSeries, Labels, Metrics, Peer, Reporter, RequestProtocol, Security,
-    Service, Shard, TcpSeries,
+    Counter, Gauge, HttpSeries, Labels, MetricLimits, Metrics, Peer, Reporter, RequestProtocol,
+    Security, Service, Shard, TcpSeries,
 };
 pub use request_span::{RequestSpan, Text};
 pub use tracer::{Kind, Tracer, Workload};

@@ -62,7 +62,6 @@ pub struct RequestSpan {
 }
 
 impl RequestSpan {
-    #[allow(dead_code)]
     pub(crate) fn new(span: tracing::Span, otel: Context, kind: Kind) -> Self {
         Self {
             span,
@@ -216,7 +215,7 @@ impl RequestSpan {
     }
 
     /// The request is complete: the span ends and is handed to the exporter.
-    pub fn finish(mut self: Box<Self>) {
+    pub fn finish(mut self) {
         self.end();
     }
 
