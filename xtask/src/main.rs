@@ -1,3 +1,50 @@
-//! Entry point.
+//! Tasks of this repository, the README's two commands among them. Each says what it installs and
+//! runs before it does.
 
-fn main() {}
+mod demo;
+mod install;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    about = "Tasks of this repository",
+    after_help = "Example: cargo xtask demo"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build and run the whole mesh on this machine, with the Bookinfo sample and some traffic
+    Demo(demo::Args),
+    /// Formatting, lints and every test
+    Test,
+    /// Compare the sidecar with Envoy on this machine
+    Bench {
+        /// Passed on to heddle-bench
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Demo(args) => demo::demo(&args),
+        Task::Test => test::test(),
+        Task::Bench { args } => test::bench(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Installs what a task needs and this machine lacks, by the machine's own package manager.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::run::{Result, step};
+
+/// A program, and the Debian package that has it.
+pub(crate) struct Tool {
+    program: &'static str,
+    package: &'static str,
+    why: &'static str,
+}
+
+/// What a mesh on one machine needs.
+pub(crate) const MESH: &[Tool] = &[
+    Tool {
+        program: "iptables-restore",
+        package: "iptables",
+        why: "redirects a pod's traffic to its sidecar",
+    },
+    Tool {
+        program: "ip",
+        package: "iproute2",
+        why: "makes the pods' network namespaces",
+    },
+    Tool {
+        program: "curl",
+        package: "curl",
+        why: "sends the requests of the demo",
+    },
+    Tool {
+        program: "cc",
+        package: "gcc",
+        why: "builds the TLS library",
+    },
+    Tool {
+        program: "cmake",
+        package: "cmake",
+        why: "builds the TLS library",
+    },
+];
+
+/// What the tests need besides.
+pub(crate) const TESTS: &[Tool] = &[
+    Tool {
+        program: "tshark",
+        package: "tshark",
+        why: "looks at the bytes on the pod network",
+    },
+    Tool {
+        program: "h2load",
+        package: "nghttp2-client",
+        why: "speaks HTTP/2 to the mesh",
+    },
+    Tool {
+        program: "nc",
+        package: "netcat-openbsd",
+        why: "speaks opaque TCP to the mesh",
+    },
+    Tool {
+        program: "python3",
+        package: "python3",
+        why: "is an application in a pod",
+    },
+    Tool {
+        program: "openssl",
+        package: "openssl",
+        why: "is a TLS client without our certificates",
+    },
+    Tool {
+        program: "setpriv",
+        package: "util-linux",
+        why: "runs a program as another user",
+    },
+];
+
+/// Makes sure that the programs are there; installs what is missing when it may.
+pub(crate) fn ensure(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<&Tool> = tools.iter().filter(|t| find(t.program).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|t| t.package).collect();
+    packages.dedup();
+    println!("==> Installing what is missing:");
+    for tool in &missing {
+        println!("    {:<16} {}", tool.package, tool.why);
+    }
+    let by_hand = format!("apt-get install {}", packages.join(" "));
+    if find("apt-get").is_none() {
+        return Err(format!(
+            "this machine has no apt-get: install {} by its own package manager, then run this again",
+            packages.join(", ")
+        ));
+    }
+    if !is_root() {
+        return Err(format!(
+            "installing packages needs root: run `sudo {by_hand}`, then run this again"
+        ));
+    }
+    step(
+        "apt-get update",
+        Command::new("apt-get").args(["update", "-qq"]),
+    )?;
+    step(
+        &by_hand,
+        Command::new("apt-get")
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(&packages)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(std::process::Stdio::null()),
+    )?;
+    match tools.iter().find(|t| find(t.program).is_none()) {
+        None => Ok(()),
+        Some(tool) => Err(format!("{} is still missing after {by_hand}", tool.program)),
+    }
+}
+
+/// Whether this is root.
+pub(crate) fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(usual)
+        .map(|dir| dir.join(program))
+        .find(|candidate| candidate.is_file())
+}

@@ -1,0 +1,79 @@
+//! `cargo xtask test`: what CI runs. `cargo xtask bench`: the comparison.
+
+use crate::install::{self, ensure};
+use crate::run::{Result, binaries, cargo, output, quietly, step};
+
+/// Crates that must not come in: a second TLS or crypto stack.
+const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls"];
+
+/// Formatting, lints, the dependency policy and every test.
+pub(crate) fn test() -> Result<()> {
+    if !install::is_root() {
+        return Err(
+            "the tests make network namespaces and program iptables in them, which needs root: \
+             run `sudo -E cargo xtask test`, or in a container with CAP_NET_ADMIN and CAP_SYS_ADMIN"
+                .into(),
+        );
+    }
+    ensure(install::MESH)?;
+    ensure(install::TESTS)?;
+    step("Formatting", cargo().args(["fmt", "--all", "--check"]))?;
+    step(
+        "Dependencies",
+        cargo()
+            .args(["metadata", "--locked", "--format-version=1", "--no-deps"])
+            .stdout(std::process::Stdio::null()),
+    )?;
+    banned()?;
+    step(
+        "Lints",
+        cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
+    // The end-to-end tests run the binaries.
+    step(
+        "Building",
+        cargo().args(["build", "--workspace", "--all-targets", "--locked"]),
+    )?;
+    step(
+        "Tests",
+        cargo().args(["test", "--workspace", "--all-targets", "--locked"]),
+    )
+}
+
+fn banned() -> Result<()> {
+    let tree = output(cargo().args([
+        "tree",
+        "--workspace",
+        "--locked",
+        "--prefix=none",
+        "--edges=normal,build",
+    ]))?;
+    let found = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .find(|name| BANNED.contains(name));
+    match found {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "{name} has come into the dependencies; `cargo tree --invert {name}` shows by what"
+        )),
+    }
+}
+
+/// Builds what is compared, then compares.
+pub(crate) fn bench(args: &[String]) -> Result<()> {
+    ensure(install::MESH)?;
+    step(
+        "Building",
+        cargo().args(["build", "--release", "--workspace", "--bins"]),
+    )?;
+    quietly(std::process::Command::new(binaries("release").join("heddle-bench")).args(args))
+}
