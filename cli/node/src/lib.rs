@@ -6,16 +6,28 @@
 //! nothing of Deployments or routes: its caller hands it finished pods, already injected.
 
 pub mod address;
+pub mod container;
+mod destroy;
 pub mod dns;
 pub mod error;
+mod ip;
 pub mod layout;
 pub mod lifecycle;
+mod lock;
+mod netns;
+mod network;
 pub mod objects;
+pub mod pod;
+pub mod privilege;
 pub mod status;
 
 pub use address::{AddressPlan, AddressPool, DualIp};
+pub use container::intercept;
+pub use destroy::destroy;
 pub use error::NodeError;
 pub use layout::{Layout, MeshName};
 pub use lifecycle::PodHandle;
+pub use network::create;
 pub use objects::Objects;
+pub use pod::{PodNames, PodSandbox};
 pub use status::{ContainerStatus, Phase, PodStatus};
