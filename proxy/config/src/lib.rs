@@ -3,7 +3,11 @@
 //! Wire types end here: nothing past this crate names a prost message. A resource that does not
 //! convert is refused alone and the last good one stays.
 
+pub mod ads;
 pub mod compile;
 pub mod kind;
+pub mod node;
+pub mod persist;
 pub mod route;
 pub mod snapshot;
+pub mod store;

@@ -1,0 +1,90 @@
+//! The delta ADS client: keeps one stream to the control plane, for ever.
+//!
+//! It runs as one task on the control thread. What a lost stream had brought stays in use; a new
+//! one begins by listing what is held, so that only differences come. Who the control plane is,
+//! and how to reach it, is the business of the [`Connect`] that it is given.
+
+mod session;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use heddle_identity::backoff::Backoff;
+use tonic::transport::Channel;
+use tracing::{debug, warn};
+
+use crate::store::ConfigStore;
+use session::SessionEnd;
+
+/// What a connection attempt fails with.
+pub type ConnectError = Box<dyn Error + Send + Sync>;
+
+/// Makes channels to the control plane, one for each attempt.
+pub trait Connect: Send + Sync {
+    /// Connects. The caller bounds the time.
+    fn connect(&self) -> BoxFuture<'_, Result<Channel, ConnectError>>;
+}
+
+impl<F, C> Connect for F
+where
+    F: Fn() -> C + Send + Sync,
+    C: Future<Output = Result<Channel, ConnectError>> + Send + 'static,
+{
+    fn connect(&self) -> BoxFuture<'_, Result<Channel, ConnectError>> {
+        Box::pin(self())
+    }
+}
+
+/// How patient and how generous the client is.
+#[derive(Clone, Copy, Debug)]
+pub struct AdsConfig {
+    /// Longest first wait after a stream is lost.
+    pub backoff_base: Duration,
+    /// Longest wait between attempts.
+    pub backoff_max: Duration,
+    /// Bound of connecting, of opening the stream, and of every write.
+    pub timeout: Duration,
+    /// Largest message taken, in bytes.
+    pub max_message: usize,
+}
+
+impl Default for AdsConfig {
+    fn default() -> Self {
+        Self {
+            backoff_base: Duration::from_millis(100),
+            // A fleet comes back within this after a control plane does.
+            backoff_max: Duration::from_secs(5),
+            timeout: Duration::from_secs(10),
+            // Endpoints of a service with 50,000 pods.
+            max_message: 16 << 20,
+        }
+    }
+}
+
+/// Keeps the store fresh; never ends. Dropping the future closes the stream.
+pub async fn run(store: ConfigStore, control_plane: impl Connect, config: AdsConfig) -> Infallible {
+    let mut backoff = Backoff::new(config.backoff_base, config.backoff_max);
+    let mut last_reason = String::new();
+    loop {
+        let SessionEnd {
+            reason,
+            was_healthy,
+        } = session::run(&store, &control_plane, &config).await;
+        if was_healthy {
+            backoff.reset();
+            last_reason.clear();
+        }
+        let wait = backoff.next();
+        if reason == last_reason {
+            debug!(%reason, ?wait, "the control plane is still away");
+        } else {
+            warn!(%reason, ?wait, "the control plane is away; the last configuration stays in use");
+        }
+        store.disconnected(reason.clone());
+        last_reason = reason;
+        tokio::time::sleep(wait).await;
+    }
+}

@@ -1,0 +1,269 @@
+//! Everything that was accepted: as it was received (for versions and for the disk), and compiled
+//! (for the data path).
+//!
+//! A push is applied resource by resource: what does not convert is refused by name and the last
+//! good version stays. What did not change keeps its `Arc`, so that pointers tell what did.
+
+mod push;
+mod share;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+
+use super::RootsSink;
+use crate::compile::{Compiled, Problem, compile};
+use crate::kind::Kind;
+use crate::node::ProxyNode;
+use crate::snapshot::{Address, Name, Snapshot};
+pub(crate) use push::{Outcome, Push, Raw, Refused};
+use share::{share, share_endpoints};
+
+/// Refusals remembered for people; the control plane is told of all.
+const MAX_REFUSALS: usize = 1_000;
+
+/// A resource as it was received.
+struct Kept {
+    version: Box<str>,
+    value: Box<[u8]>,
+}
+
+pub(super) struct Resources {
+    limit: usize,
+    kept: HashMap<(Kind, Box<str>), Kept>,
+    refused: BTreeMap<(Kind, String), String>,
+    snapshot: Snapshot,
+}
+
+impl Resources {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            kept: HashMap::new(),
+            refused: BTreeMap::new(),
+            snapshot: Snapshot::default(),
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    pub(super) fn refusal(&self, kind: Kind, name: &str) -> Option<String> {
+        self.refused.get(&(kind, name.to_owned())).cloned()
+    }
+
+    pub(super) fn refusals(&self) -> Vec<(String, String, String)> {
+        let text = |((kind, name), reason): (&(Kind, String), &String)| {
+            (kind.to_string(), name.clone(), reason.clone())
+        };
+        self.refused.iter().map(text).collect()
+    }
+
+    pub(super) fn versions(&self, kind: Kind) -> HashMap<String, String> {
+        let of_kind = self.kept.iter().filter(|((of, _), _)| *of == kind);
+        of_kind
+            .map(|((_, name), kept)| (name.to_string(), kept.version.to_string()))
+            .collect()
+    }
+
+    pub(super) fn accepted(&self) -> Vec<Push> {
+        let mut pushes = Kind::ALL.map(|kind| Push {
+            kind,
+            version: self.snapshot.version.to_string(),
+            resources: Vec::new(),
+            removed: Vec::new(),
+        });
+        for ((kind, name), kept) in &self.kept {
+            // `ALL` holds every kind, so one of the seven fits.
+            if let Some(push) = pushes.iter_mut().find(|push| push.kind == *kind) {
+                push.resources.push(Raw {
+                    name: name.to_string(),
+                    version: kept.version.to_string(),
+                    value: kept.value.to_vec(),
+                });
+            }
+        }
+        for push in &mut pushes {
+            push.resources.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        }
+        pushes.into()
+    }
+
+    /// Applies a push. `wanted` says which addresses are subscribed to; others are ignored, for
+    /// the answer to a subscription that was dropped meanwhile is no mistake.
+    pub(super) fn apply(
+        &mut self,
+        push: Push,
+        node: &ProxyNode,
+        roots: &RootsSink,
+        wanted: impl Fn(IpAddr) -> bool,
+    ) -> Outcome {
+        let kind = push.kind;
+        let mut outcome = Outcome {
+            accepted: push.resources.is_empty() || !push.removed.is_empty(),
+            ..Outcome::default()
+        };
+        for raw in push.resources {
+            match self.accept(kind, &raw, node, roots, &wanted) {
+                Ok(answered) => {
+                    outcome.accepted = true;
+                    outcome.answered.extend(answered);
+                    self.refused.remove(&(kind, raw.name));
+                }
+                Err(refusal) => {
+                    let reason = refusal.to_string();
+                    if kind == Kind::Address {
+                        outcome
+                            .answered
+                            .extend(crate::compile::address_name(&raw.name));
+                    }
+                    if self.refused.len() < MAX_REFUSALS {
+                        self.refused
+                            .insert((kind, raw.name.clone()), reason.clone());
+                    }
+                    outcome.refused.push(Refused {
+                        name: raw.name,
+                        reason,
+                    });
+                }
+            }
+        }
+        for name in push.removed {
+            self.refused.remove(&(kind, name.clone()));
+            outcome.answered.extend(self.remove(kind, &name, &wanted));
+        }
+        if outcome.accepted && *self.snapshot.version != *push.version {
+            self.snapshot.version = Arc::from(push.version);
+        }
+        outcome
+    }
+
+    /// Drops addresses; `false` when there was nothing to drop.
+    pub(super) fn forget(&mut self, addresses: &[IpAddr]) -> bool {
+        let mut dropped = false;
+        for ip in addresses {
+            let name = ip.to_string();
+            self.refused.remove(&(Kind::Address, name.clone()));
+            self.kept.remove(&(Kind::Address, name.into_boxed_str()));
+            dropped |= self.snapshot.addresses.remove(ip).is_some();
+        }
+        dropped
+    }
+
+    /// Converts and keeps one resource; gives the address that it answers.
+    fn accept(
+        &mut self,
+        kind: Kind,
+        raw: &Raw,
+        node: &ProxyNode,
+        roots: &RootsSink,
+        wanted: impl Fn(IpAddr) -> bool,
+    ) -> Result<Option<IpAddr>, crate::compile::Refusal> {
+        if let Some(own) = node.own_name(kind).filter(|own| *own != raw.name) {
+            return Err(Problem::NotOurs(own).into());
+        }
+        let key = (kind, raw.name.clone().into_boxed_str());
+        let known = self.kept.get_mut(&key);
+        if let Some(kept) = known
+            && *kept.value == *raw.value
+        {
+            kept.version = raw.version.clone().into();
+            let ip = (kind == Kind::Address)
+                .then(|| crate::compile::address_name(&raw.name))
+                .transpose();
+            // A resource that was removed while wanted stands as unknown and is no longer kept, so
+            // what is kept is what the snapshot has.
+            return ip;
+        }
+        let compiled = compile(kind, &raw.name, &raw.value)?;
+        if let Compiled::Address(ip, _) = compiled
+            && !wanted(ip)
+        {
+            return Ok(None);
+        }
+        if !self.kept.contains_key(&key) && self.kept.len() >= self.limit {
+            return Err(Problem::TooManyResources(self.limit).into());
+        }
+        let answered = self.install(compiled, roots)?;
+        let kept = Kept {
+            version: raw.version.clone().into(),
+            value: raw.value.clone().into(),
+        };
+        self.kept.insert(key, kept);
+        Ok(answered)
+    }
+
+    fn install(
+        &mut self,
+        compiled: Compiled,
+        roots: &RootsSink,
+    ) -> Result<Option<IpAddr>, Problem> {
+        let snapshot = &mut self.snapshot;
+        match compiled {
+            Compiled::Address(ip, address) => {
+                share(&mut snapshot.addresses, ip, address);
+                return Ok(Some(ip));
+            }
+            Compiled::Service(name, service) => share(&mut snapshot.services, name, service),
+            Compiled::Endpoints(name, endpoints) => {
+                share_endpoints(&mut snapshot.endpoints, name, endpoints)
+            }
+            Compiled::Routes(name, table) => {
+                snapshot.routes.insert(name, Arc::new(table));
+            }
+            Compiled::Workload(workload) => {
+                if snapshot.workload.as_deref() != Some(&workload) {
+                    snapshot.workload = Some(Arc::new(workload));
+                }
+            }
+            Compiled::Telemetry(telemetry) => {
+                if *snapshot.telemetry != telemetry {
+                    snapshot.telemetry = Arc::new(telemetry);
+                }
+            }
+            Compiled::Roots(list) => {
+                roots(list.into_iter().map(CertificateDer::from).collect())
+                    .map_err(Problem::Roots)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes one resource. The own workload and the trust roots stay: a pod that is being
+    /// deleted still serves, under the policy it had. A wanted address becomes unknown.
+    fn remove(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        wanted: impl Fn(IpAddr) -> bool,
+    ) -> Option<IpAddr> {
+        if matches!(kind, Kind::Workload | Kind::TrustBundle) {
+            return None;
+        }
+        self.kept.remove(&(kind, Box::from(name)));
+        let snapshot = &mut self.snapshot;
+        match kind {
+            Kind::Address => {
+                let ip = crate::compile::address_name(name).ok()?;
+                if wanted(ip) {
+                    share(&mut snapshot.addresses, ip, Address::Unknown);
+                    return Some(ip);
+                }
+                snapshot.addresses.remove(&ip);
+            }
+            Kind::Service => drop(snapshot.services.remove(&Name::new(name))),
+            Kind::Endpoints => drop(snapshot.endpoints.remove(&Name::new(name))),
+            Kind::RouteTable => drop(snapshot.routes.remove(&Name::new(name))),
+            Kind::Telemetry => snapshot.telemetry = Arc::default(),
+            Kind::Workload | Kind::TrustBundle => {}
+        }
+        None
+    }
+}

@@ -1,0 +1,40 @@
+//! A push, free of the wire: from the control plane or from the disk.
+
+use std::net::IpAddr;
+
+use crate::kind::Kind;
+
+/// Resources of one type that came together.
+#[derive(Clone, Debug)]
+pub(crate) struct Push {
+    pub(crate) kind: Kind,
+    /// For people.
+    pub(crate) version: String,
+    pub(crate) resources: Vec<Raw>,
+    pub(crate) removed: Vec<String>,
+}
+
+/// A resource as it was received.
+#[derive(Clone, Debug)]
+pub(crate) struct Raw {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) value: Vec<u8>,
+}
+
+/// A resource that was refused, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) name: String,
+    pub(crate) reason: String,
+}
+
+/// What became of a push.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Anything of it was taken.
+    pub(crate) accepted: bool,
+    pub(crate) refused: Vec<Refused>,
+    /// Addresses that have their answer, good or bad.
+    pub(crate) answered: Vec<IpAddr>,
+}

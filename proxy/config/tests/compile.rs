@@ -1,0 +1,417 @@
+//! Every resource converts or is refused with the field and the reason; no bytes make it panic.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use heddle_proto::mesh;
+use heddle_proxy_config::compile::{Compiled, compile};
+use heddle_proxy_config::kind::Kind;
+use heddle_proxy_config::snapshot::{Address, MtlsMode, Protocol};
+use proptest::prelude::*;
+use prost::Message;
+
+const ID: &str = "spiffe://cluster.local/ns/default/sa/reviews";
+
+fn endpoint() -> mesh::Endpoint {
+    mesh::Endpoint {
+        address: "10.1.0.1".into(),
+        target_ports: vec![9080],
+        subsets: vec![1],
+        identity: ID.into(),
+        workload: "default/reviews-1".into(),
+        labels: [("app", "reviews"), ("version", "v1")]
+            .map(|(k, v)| (k.into(), v.into()))
+            .into(),
+    }
+}
+
+fn endpoints(change: impl Fn(&mut mesh::Endpoint)) -> mesh::Endpoints {
+    let mut changed = endpoint();
+    change(&mut changed);
+    mesh::Endpoints {
+        service_ports: vec![80, 443],
+        subset_names: vec!["v1".into(), "v2".into()],
+        endpoints: vec![endpoint(), changed],
+    }
+}
+
+fn destination(weight: u32) -> mesh::Destination {
+    mesh::Destination {
+        service: "default/a".into(),
+        weight,
+        ..Default::default()
+    }
+}
+
+fn routes(change: impl Fn(&mut mesh::HttpRule)) -> mesh::RouteTable {
+    let mut rule = mesh::HttpRule {
+        destinations: vec![destination(1)],
+        ..Default::default()
+    };
+    change(&mut rule);
+    mesh::RouteTable {
+        http: vec![rule],
+        tcp: vec![],
+    }
+}
+
+fn matching(change: impl Fn(&mut mesh::HttpMatch)) -> mesh::RouteTable {
+    routes(|rule| {
+        let mut matching = mesh::HttpMatch::default();
+        change(&mut matching);
+        rule.matches = vec![matching];
+    })
+}
+
+fn text(kind: mesh::string_match::Kind) -> Option<mesh::StringMatch> {
+    Some(mesh::StringMatch { kind: Some(kind) })
+}
+
+fn workload(change: impl Fn(&mut mesh::Workload)) -> mesh::Workload {
+    let port = |number| mesh::InboundPort {
+        number,
+        protocol: mesh::Protocol::Grpc as i32,
+        mtls: mesh::MtlsMode::Strict as i32,
+        service: "default/reviews".into(),
+    };
+    let mut workload = mesh::Workload {
+        namespace: "default".into(),
+        name: "a".into(),
+        identity: ID.into(),
+        ports: vec![port(80), port(81)],
+        ..Default::default()
+    };
+    change(&mut workload);
+    workload
+}
+
+fn telemetry(endpoint: &str, identity: &str) -> mesh::Telemetry {
+    mesh::Telemetry {
+        sampling_ppm: 1,
+        otlp_endpoint: endpoint.into(),
+        otlp_identity: identity.into(),
+    }
+}
+
+fn refusal(kind: Kind, name: &str, content: &impl Message) -> String {
+    compile(kind, name, &content.encode_to_vec())
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn each_mistake_is_refused_with_its_field() {
+    use mesh::string_match::Kind as Text;
+    let name = "default/a";
+    let of_endpoints =
+        |change: fn(&mut mesh::Endpoint)| refusal(Kind::Endpoints, name, &endpoints(change));
+    let of_routes = |table: mesh::RouteTable| refusal(Kind::RouteTable, name, &table);
+    let of_workload =
+        |change: fn(&mut mesh::Workload)| refusal(Kind::Workload, name, &workload(change));
+    let cases = [
+        (
+            of_endpoints(|e| e.address = "10.1".into()),
+            "endpoints[1].address: \"10.1\" is not an IP address",
+        ),
+        (
+            of_endpoints(|e| e.identity = "spiffe://a".into()),
+            "endpoints[1].identity: \"spiffe://a\" is not a SPIFFE id",
+        ),
+        (
+            of_endpoints(|e| e.target_ports = vec![1, 2, 3]),
+            "endpoints[1].target_ports: 3 values for 2 service_ports",
+        ),
+        (
+            of_endpoints(|e| e.target_ports = vec![0, 65536]),
+            "endpoints[1].target_ports[1]: 65536 is not a port",
+        ),
+        (
+            of_endpoints(|e| e.subsets = vec![0, 2]),
+            "endpoints[1].subsets[1]: subset 2 of 2",
+        ),
+        (
+            of_routes(routes(|r| r.destinations.clear())),
+            "http[0].destinations: empty",
+        ),
+        (
+            of_routes(routes(|r| r.destinations = vec![destination(0); 2])),
+            "http[0].destinations: the weights are all 0",
+        ),
+        (
+            of_routes(routes(|r| r.destinations[0].service = "a".into())),
+            "destinations[0].service: \"a\" is not NAMESPACE",
+        ),
+        (
+            of_routes(routes(|r| r.destinations[0].port = 70000)),
+            "http[0].destinations[0].port: 70000 is not a port",
+        ),
+        (
+            of_routes(routes(|r| {
+                r.timeout = Some(mesh::Millis { millis: u64::MAX })
+            })),
+            "http[0].timeout: 18446744073709551615 ms",
+        ),
+        (
+            of_routes(matching(|m| m.path = text(Text::Regex("(".into())))),
+            "http[0].matches[0].path: the regex \"(\" is malformed",
+        ),
+        (
+            of_routes(matching(|m| {
+                m.path = text(Text::Regex("a{1000}{1000}".into()))
+            })),
+            "path: the regex compiles to more than",
+        ),
+        (
+            of_routes(matching(|m| m.path = text(Text::Regex("a".repeat(1025))))),
+            "path: the regex has 1025 bytes",
+        ),
+        (
+            of_routes(matching(|m| m.method = text(Text::Present(false)))),
+            "method: present is false",
+        ),
+        (
+            of_routes(matching(|m| {
+                m.headers = vec![mesh::NamedMatch {
+                    name: "a b".into(),
+                    value: None,
+                }]
+            })),
+            "headers[0].name: \"a b\" is not a header name",
+        ),
+        (
+            of_workload(|w| w.identity = "reviews".into()),
+            "identity: \"reviews\" is not a SPIFFE id",
+        ),
+        (of_workload(|w| w.mtls = 9), "mtls: 9 is no known MtlsMode"),
+        (
+            of_workload(|w| w.ports[1].protocol = -1),
+            "ports[1].protocol: -1 is no known Protocol",
+        ),
+        (
+            of_workload(|w| w.ports[1].number = 0),
+            "ports[1].number: 0 is not a port",
+        ),
+        (
+            of_workload(|w| w.ports[1].number = 80),
+            "ports[1]: port 80 occurs twice",
+        ),
+        (
+            of_workload(|w| w.name = "b".into()),
+            "named \"default/a\" says that it is \"default/b\"",
+        ),
+        (
+            refusal(Kind::Service, name, &mesh::Service::default()),
+            "says that it is \"/\"",
+        ),
+        (
+            refusal(
+                Kind::Service,
+                "a",
+                &mesh::Service {
+                    name: "a".into(),
+                    ..Default::default()
+                },
+            ),
+            "\"a\" is not NAMESPACE/NAME",
+        ),
+        (
+            refusal(Kind::Endpoints, "a", &mesh::Endpoints::default()),
+            "\"a\" is not NAMESPACE/NAME",
+        ),
+        (
+            refusal(Kind::Address, "10.0.0.1", &mesh::Address::default()),
+            "kind: missing",
+        ),
+        (
+            refusal(Kind::Address, "::ffff:10.0.0.1", &mesh::Address::default()),
+            "not an IP in canonical form",
+        ),
+        (
+            refusal(Kind::Address, "fd00::0:1", &mesh::Address::default()),
+            "not an IP in canonical form",
+        ),
+        (
+            refusal(Kind::TrustBundle, "td", &mesh::TrustBundle::default()),
+            "roots: empty",
+        ),
+        (
+            refusal(Kind::Telemetry, "d", &telemetry("collector:4317", "")),
+            "otlp_endpoint: \"collector:4317\" is not http://",
+        ),
+        (
+            refusal(
+                Kind::Telemetry,
+                "d",
+                &telemetry("spiffe+https://c:4317", ""),
+            ),
+            "otlp_identity: missing",
+        ),
+        (
+            refusal(
+                Kind::Telemetry,
+                "d",
+                &mesh::Telemetry {
+                    sampling_ppm: 1_000_001,
+                    ..Default::default()
+                },
+            ),
+            "1000001 parts",
+        ),
+        (
+            compile(Kind::Telemetry, "d", &[0xff])
+                .unwrap_err()
+                .to_string(),
+            "not a message of its type",
+        ),
+    ];
+    for (refusal, part) in cases {
+        assert!(refusal.contains(part), "{refusal:?} has no {part:?}");
+    }
+}
+
+#[test]
+fn good_resources_convert_whole() {
+    let Compiled::Endpoints(_, converted) = compile(
+        Kind::Endpoints,
+        "default/a",
+        &endpoints(|_| {}).encode_to_vec(),
+    )
+    .unwrap() else {
+        panic!("not endpoints")
+    };
+    let first = &converted.endpoints[0];
+    assert_eq!(
+        first.target_ports,
+        [Some(9080), None],
+        "a port without a target is not offered"
+    );
+    assert_eq!(
+        (first.subsets.as_slice(), &*first.app, &*first.version),
+        (&[1][..], "reviews", "v1")
+    );
+    assert_eq!(first.identity.as_ref().unwrap().as_str(), ID);
+    assert!(
+        std::sync::Arc::ptr_eq(&first.app, &converted.endpoints[1].app),
+        "labels are kept once"
+    );
+
+    let table = routes(|rule| {
+        rule.destinations = vec![destination(0)];
+        rule.timeout = Some(mesh::Millis { millis: 0 });
+        rule.retries = Some(mesh::RetryPolicy {
+            attempts: 3,
+            per_try_timeout: Some(mesh::Millis { millis: 250 }),
+            retry_on: vec!["5xx".into()],
+        });
+    });
+    let Compiled::Routes(_, table) =
+        compile(Kind::RouteTable, "default/a", &table.encode_to_vec()).unwrap()
+    else {
+        panic!("not routes")
+    };
+    let rule = &table.http.rules()[0];
+    assert_eq!(
+        (
+            rule.destinations[0].weight,
+            rule.destinations[0].port,
+            rule.timeout
+        ),
+        (0, None, None)
+    );
+    assert_eq!(
+        rule.retries.as_ref().unwrap().per_try_timeout,
+        Some(Duration::from_millis(250))
+    );
+
+    let Compiled::Workload(own) = compile(
+        Kind::Workload,
+        "default/a",
+        &workload(|_| {}).encode_to_vec(),
+    )
+    .unwrap() else {
+        panic!("not a workload")
+    };
+    assert_eq!(
+        (own.mtls, own.ports[&80].mtls, own.ports[&80].protocol),
+        (MtlsMode::Permissive, MtlsMode::Strict, Protocol::Grpc)
+    );
+
+    // Lists that run parallel to a service's mean nothing for a pod's own address.
+    let pod = mesh::Address {
+        kind: Some(mesh::address::Kind::Workload(endpoint())),
+        workload_ports: vec![mesh::Port {
+            number: 9080,
+            name: String::new(),
+            protocol: mesh::Protocol::Tcp as i32,
+        }],
+    };
+    let Compiled::Address(ip, Address::Workload(pod, ports)) =
+        compile(Kind::Address, "10.1.0.1", &pod.encode_to_vec()).unwrap()
+    else {
+        panic!("not a workload's address")
+    };
+    assert_eq!((ip, pod.ip, ports[0].protocol), (pod.ip, ip, Protocol::Tcp));
+    let collector = telemetry("spiffe+https://c:4317", ID).encode_to_vec();
+    assert!(compile(Kind::Telemetry, "default", &collector).is_ok());
+}
+
+fn good(kind: Kind) -> Vec<u8> {
+    match kind {
+        Kind::Address => mesh::Address {
+            kind: Some(mesh::address::Kind::Workload(endpoint())),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        Kind::Service => mesh::Service {
+            namespace: "default".into(),
+            name: "a".into(),
+            ports: vec![mesh::Port {
+                number: 80,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        Kind::Endpoints => endpoints(|_| {}).encode_to_vec(),
+        Kind::RouteTable => matching(|m| {
+            m.path = text(mesh::string_match::Kind::Regex("/[a-z&&b]+(x|y)*".into()));
+            m.headers = vec![mesh::NamedMatch {
+                name: "user-type".into(),
+                value: None,
+            }];
+        })
+        .encode_to_vec(),
+        Kind::Workload => workload(|_| {}).encode_to_vec(),
+        Kind::TrustBundle => mesh::TrustBundle {
+            roots: vec![vec![1; 8]],
+        }
+        .encode_to_vec(),
+        Kind::Telemetry => telemetry("http://c:4317", ID).encode_to_vec(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 512, ..ProptestConfig::default() })]
+    #[test]
+    fn no_bytes_panic(
+        kind in proptest::sample::select(&Kind::ALL[..]),
+        name in prop_oneof!["\\PC{0,12}", Just("default/a".to_owned()), Just("10.0.0.1".to_owned())],
+        random in proptest::collection::vec(any::<u8>(), 0..64),
+        damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let _ = compile(kind, &name, &random);
+        let mut damaged = good(kind);
+        for (at, byte) in damage {
+            let at = at.index(damaged.len());
+            damaged[at] = byte;
+        }
+        let _ = compile(kind, &name, &damaged);
+    }
+
+    #[test]
+    fn no_regex_panics_or_is_slow_to_refuse(pattern in "[a-c\\[\\]()&~|*+?{}0-9,\\\\^$.:QE-]{0,40}") {
+        let started = std::time::Instant::now();
+        let _ = heddle_proxy_config::route::Regex::new(&pattern);
+        prop_assert!(started.elapsed() < Duration::from_secs(2), "{}", pattern);
+    }
+}
