@@ -2,18 +2,19 @@
 //! A pod's annotations override some of it ([`crate::settings`]); nothing else does.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 
 use heddle_identity::TrustDomain;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::selector::LabelSelector;
-pub use crate::settings::{CidrList, PortList, ProxyResources, Quantity, RedirectSettings};
+pub use crate::settings::{
+    CidrChoice, CidrList, PortChoice, PortList, ProxyResources, Quantity, RedirectSettings,
+};
 
 mod values;
 
-pub use values::{HostPort, ImageRef, LogFormat, LogLevel, ValueError};
+pub use values::{HostPort, ImageRef, LogFormat, LogLevel, ValueError, Workers};
 
 /// Whether a pod is injected when neither it nor its namespace nor a selector says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,13 +61,13 @@ pub struct InjectConfig {
     pub log_level: LogLevel,
     /// Log format of the sidecar. Default: `text`.
     pub log_format: LogFormat,
-    /// Worker threads of a sidecar. Default: 1.
-    pub workers: NonZeroU32,
-    /// How long a sidecar lets connections end when it stops, at most the pod's own grace
-    /// period. Default: 30.
+    /// Worker threads of a sidecar, 1 to 64. Default: 1.
+    pub workers: Workers,
+    /// How long a sidecar lets connections end when it stops, less than the pod's
+    /// own grace period. Default: 30.
     pub termination_grace_seconds: u32,
     /// Lifetime to ask for in certificates; 0 leaves it to the identity service. Default: 0.
-    pub cert_ttl_seconds: u64,
+    pub cert_ttl_seconds: u32,
     /// Audience of the projected token. Default: `heddle`.
     pub token_audience: String,
     /// Rewrite the app's probes and hooks to go through the sidecar. Default: true.
@@ -120,7 +121,7 @@ impl Default for InjectConfig {
             redirect: RedirectSettings::default(),
             log_level: LogLevel::default(),
             log_format: LogFormat::default(),
-            workers: NonZeroU32::MIN,
+            workers: Workers::default(),
             termination_grace_seconds: 30,
             cert_ttl_seconds: 0,
             token_audience: "heddle".into(),
@@ -269,7 +270,7 @@ mod tests {
             ("imagee: x\n", "imagee"),
             ("controlAddress: nowhere\n", "nowhere"),
             ("logLevel: loud\n", "loud"),
-            ("workers: 0\n", "workers"),
+            ("workers: 0\n", "64"),
             ("systemNamespace: Mesh\n", "systemNamespace"),
             ("resources: {cpu: fast}\n", "fast"),
             ("resources: {cpu: '4', cpuLimit: '1'}\n", "resources"),

@@ -10,8 +10,6 @@ use crate::view::{ContainerView, PodView};
 
 /// The kubelet's own default.
 const PROBE_TIMEOUT_SECONDS: i32 = 1;
-/// Kubernetes' default for `terminationGracePeriodSeconds`, which bounds a preStop hook.
-const GRACE_SECONDS: i64 = 30;
 /// The kubelet waits for a postStart hook without end; the sidecar does not.
 const POST_START_SECONDS: i64 = 300;
 
@@ -41,7 +39,7 @@ pub(crate) fn rewrite(pod: &mut Value, view: &PodView, warnings: &mut Vec<String
     let grace = view
         .spec
         .termination_grace_period_seconds
-        .unwrap_or(GRACE_SECONDS);
+        .unwrap_or(names::DEFAULT_GRACE_SECONDS);
     for (list, containers) in [
         ("initContainers", view.init_containers()),
         ("containers", &view.spec.containers),

@@ -14,6 +14,9 @@ pub(crate) const PROXY_METRICS_PORT: u16 = 15090;
 pub(crate) const PROXY_PORTS: [u16; 7] = [15000, 15001, 15006, 15020, 15021, 15053, 15090];
 pub(crate) const METRICS_PATH: &str = "/stats/prometheus";
 
+/// Kubernetes' default for `terminationGracePeriodSeconds`.
+pub(crate) const DEFAULT_GRACE_SECONDS: i64 = 30;
+
 pub(crate) const STATUS: &str = "heddle.io/status";
 pub(crate) const REVISION: &str = "heddle.io/rev";
 pub(crate) const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";

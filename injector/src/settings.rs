@@ -2,10 +2,9 @@
 //! Linkerd's; the first that is set wins, and a different second one is warned of), each value
 //! checked. A key under `heddle.io/` that nobody reads is warned of, since it is a typing error.
 
-use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use crate::config::{ImageRef, InjectConfig, LogLevel, ValueError};
+use crate::config::{ImageRef, InjectConfig, LogLevel, ValueError, Workers};
 use crate::error::InjectError;
 use crate::names;
 use crate::view::PodView;
@@ -17,10 +16,13 @@ mod redirect;
 mod resources;
 
 use keys::Key;
-pub use lists::{CidrList, PortList};
+pub use lists::{CidrChoice, CidrList, PortChoice, PortList};
 pub use quantity::Quantity;
 pub use redirect::RedirectSettings;
 pub use resources::ProxyResources;
+
+/// Between the sidecar's last moment and the kubelet's: closing connections and exporting spans.
+const GRACE_MARGIN_SECONDS: u32 = 2;
 
 /// The configuration as it holds for one pod.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ pub(crate) struct Settings {
     pub(crate) resources: ProxyResources,
     pub(crate) redirect: RedirectSettings,
     pub(crate) opaque_ports: Option<PortList>,
-    pub(crate) workers: NonZeroU32,
+    pub(crate) workers: Workers,
     pub(crate) termination_grace_seconds: u32,
 }
 
@@ -67,32 +69,28 @@ impl Settings {
             redirect: RedirectSettings::read(&mut annotations, &config.redirect)?,
             opaque_ports: annotations.parsed(&keys::OPAQUE_PORTS)?,
             workers: annotations
-                .value(&keys::WORKERS, parse_workers)?
+                .parsed(&keys::WORKERS)?
                 .unwrap_or(config.workers),
             termination_grace_seconds: grace.unwrap_or_else(|| default_grace(pod, config)),
         })
     }
 }
 
-/// The kubelet kills what is left when the pod's own grace ends, so a longer wait is no wait.
+/// The kubelet kills what is left when the pod's own grace ends: the sidecar has to be done before.
 fn default_grace(pod: &PodView, config: &InjectConfig) -> u32 {
     let pods = pod
         .spec
         .termination_grace_period_seconds
-        .and_then(|seconds| u32::try_from(seconds).ok());
-    pods.map_or(config.termination_grace_seconds, |pods| {
-        pods.min(config.termination_grace_seconds)
-    })
+        .unwrap_or(names::DEFAULT_GRACE_SECONDS);
+    let usable = u32::try_from(pods)
+        .unwrap_or(0)
+        .saturating_sub(GRACE_MARGIN_SECONDS);
+    usable.min(config.termination_grace_seconds)
 }
 
 fn parse_seconds(text: &str) -> Result<u32, ValueError> {
     text.parse()
         .map_err(|_| ValueError::new(text, "a whole number of seconds"))
-}
-
-fn parse_workers(text: &str) -> Result<NonZeroU32, ValueError> {
-    text.parse()
-        .map_err(|_| ValueError::new(text, "a whole number from 1"))
 }
 
 /// Reads a pod's annotations through the table of keys.

@@ -568,7 +568,8 @@ fn bad_annotation_values_are_refused_with_key_value_and_what_is_allowed() {
         ("status.sidecar.istio.io/port", "15999"),
         ("prometheus.istio.io/merge-metrics", "no"),
         ("config.linkerd.io/opaque-ports", "mysql"),
-        ("heddle.io/workers", "0"),
+        ("heddle.io/workers", "65"),
+        ("heddle.io/exclude-inbound-ports", "*"),
         ("heddle.io/termination-grace-seconds", "5m"),
     ] {
         let error = refused(&annotated(json!({key: value})));
@@ -631,7 +632,7 @@ fn the_proxy_stops_before_the_pods_own_grace_ends() {
     );
     assert_eq!(
         env(proxy(&result.pod), "HEDDLE_TERMINATION_GRACE_SECONDS").unwrap(),
-        "10"
+        "8"
     );
 }
 

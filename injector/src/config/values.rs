@@ -176,6 +176,55 @@ impl TryFrom<String> for LogLevel {
     }
 }
 
+/// Worker threads of a sidecar, 1 to 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct Workers(u16);
+
+impl Workers {
+    const ALLOWED: &'static str = "a whole number from 1 to 64";
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl TryFrom<u16> for Workers {
+    type Error = ValueError;
+
+    fn try_from(number: u16) -> Result<Self, ValueError> {
+        match number {
+            1..=64 => Ok(Self(number)),
+            _ => Err(ValueError::new(&number.to_string(), Self::ALLOWED)),
+        }
+    }
+}
+
+impl FromStr for Workers {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let number = text
+            .parse::<u16>()
+            .map_err(|_| ValueError::new(text, Self::ALLOWED))?;
+        number.try_into()
+    }
+}
+
+impl From<Workers> for u16 {
+    fn from(workers: Workers) -> Self {
+        workers.0
+    }
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
 /// In which form a sidecar logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -9,44 +9,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ValueError;
 
-/// Ports and port ranges; `*` for all, empty for none.
+/// Ports and port ranges; empty for none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PortList(String);
 
-/// Address ranges (`10.0.0.0/8`, `::1/128`, a bare address); `*` for all, empty for none.
+/// The same, or `*` for all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PortChoice(String);
+
+/// Address ranges (`10.0.0.0/8`, `::1/128`, a bare address); empty for none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CidrList(String);
 
-const PORTS: &str = "ports 1–65535 and ranges such as 8000-8010, separated by commas, or * for all";
-const CIDRS: &str =
-    "address ranges such as 10.0.0.0/8 or fd00::/8, separated by commas, or * for all";
+/// The same, or `*` for all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CidrChoice(String);
 
-impl FromStr for PortList {
-    type Err = ValueError;
+const PORTS: &str = "ports from 1 to 65535 and ranges such as 8000-8010, separated by commas";
+const PORTS_OR_ALL: &str =
+    "* for all, or ports from 1 to 65535 and ranges such as 8000-8010, separated by commas";
+const CIDRS: &str = "address ranges such as 10.0.0.0/8 or fd00::/8, separated by commas";
+const CIDRS_OR_ALL: &str =
+    "* for all, or address ranges such as 10.0.0.0/8 or fd00::/8, separated by commas";
 
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        canonical(text, is_port_or_range)
-            .map(Self)
-            .ok_or_else(|| ValueError::new(text, PORTS))
-    }
-}
-
-impl FromStr for CidrList {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        canonical(text, is_cidr)
-            .map(Self)
-            .ok_or_else(|| ValueError::new(text, CIDRS))
-    }
-}
-
-fn canonical(text: &str, valid: fn(&str) -> bool) -> Option<String> {
-    if text.trim() == "*" {
-        return Some("*".into());
-    }
+fn list(text: &str, valid: fn(&str) -> bool) -> Option<String> {
     let items: Vec<_> = text
         .split(',')
         .map(str::trim)
@@ -56,6 +46,13 @@ fn canonical(text: &str, valid: fn(&str) -> bool) -> Option<String> {
         .iter()
         .all(|item| valid(item))
         .then(|| items.join(","))
+}
+
+fn choice(text: &str, valid: fn(&str) -> bool) -> Option<String> {
+    if text.trim() == "*" {
+        return Some("*".into());
+    }
+    list(text, valid)
 }
 
 fn is_port_or_range(item: &str) -> bool {
@@ -89,7 +86,17 @@ fn is_cidr(item: &str) -> bool {
 }
 
 macro_rules! list_text {
-    ($name:ident) => {
+    ($name:ident, $canonical:ident, $valid:ident, $allowed:ident) => {
+        impl FromStr for $name {
+            type Err = ValueError;
+
+            fn from_str(text: &str) -> Result<Self, ValueError> {
+                $canonical(text, $valid)
+                    .map(Self)
+                    .ok_or_else(|| ValueError::new(text, $allowed))
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str(&self.0)
@@ -112,8 +119,10 @@ macro_rules! list_text {
     };
 }
 
-list_text!(PortList);
-list_text!(CidrList);
+list_text!(PortList, list, is_port_or_range, PORTS);
+list_text!(PortChoice, choice, is_port_or_range, PORTS_OR_ALL);
+list_text!(CidrList, list, is_cidr, CIDRS);
+list_text!(CidrChoice, choice, is_cidr, CIDRS_OR_ALL);
 
 #[cfg(test)]
 mod tests {
@@ -131,9 +140,9 @@ mod tests {
             "80,443,8000-8010"
         );
         assert_eq!("".parse::<PortList>().unwrap().to_string(), "");
-        assert_eq!(" * ".parse::<PortList>().unwrap().to_string(), "*");
+        assert_eq!(" * ".parse::<PortChoice>().unwrap().to_string(), "*");
         for bad in [
-            "0", "65536", "http", "80;81", "90-80", "80-", "*,80", "-1", "+80",
+            "*", "0", "65536", "http", "80;81", "90-80", "80-", "*,80", "-1", "+80",
         ] {
             assert!(bad.parse::<PortList>().is_err(), "{bad}");
         }
@@ -149,6 +158,7 @@ mod tests {
             "10.0.0.0/8,fd00::/8,1.2.3.4"
         );
         for bad in [
+            "*",
             "10.0.0.0/33",
             "10.0.0/8",
             "::/129",
