@@ -4,6 +4,7 @@
 //! one begins by listing what is held, so that only differences come. Who the control plane is,
 //! and how to reach it, is the business of the [`Connect`] that it is given.
 
+mod message;
 mod session;
 
 use std::convert::Infallible;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use heddle_identity::backoff::Backoff;
+use heddle_identity::{MeshTls, SpiffeId, channel};
 use tonic::transport::Channel;
 use tracing::{debug, warn};
 
@@ -35,6 +37,26 @@ where
 {
     fn connect(&self) -> BoxFuture<'_, Result<Channel, ConnectError>> {
         Box::pin(self())
+    }
+}
+
+/// The control plane over mesh TLS: nobody but `identity` is accepted at `address`.
+#[derive(Clone, Debug)]
+pub struct MeshControlPlane {
+    /// This workload's own certificate and roots.
+    pub tls: MeshTls,
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Who must answer there.
+    pub identity: SpiffeId,
+}
+
+impl Connect for MeshControlPlane {
+    fn connect(&self) -> BoxFuture<'_, Result<Channel, ConnectError>> {
+        Box::pin(async {
+            let channel = channel::connect(&self.tls, &self.address, &self.identity).await;
+            channel.map_err(ConnectError::from)
+        })
     }
 }
 

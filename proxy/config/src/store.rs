@@ -9,12 +9,16 @@ mod error;
 mod interest;
 mod resources;
 mod status;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use heddle_identity::MeshTls;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
@@ -57,6 +61,11 @@ impl Default for Limits {
 /// Takes the roots of the trust domain, or says why not.
 pub type RootsSink = Box<dyn Fn(Vec<CertificateDer<'static>>) -> Result<(), String> + Send + Sync>;
 
+/// Gives the roots to `tls`, which checks them.
+pub fn roots_into(tls: MeshTls) -> RootsSink {
+    Box::new(move |roots| tls.set_roots(roots).map_err(|error| error.to_string()))
+}
+
 /// What the sidecar knows. Cheap to clone; all clones are one store.
 #[derive(Clone)]
 pub struct ConfigStore(Arc<Shared>);
@@ -74,7 +83,7 @@ struct Shared {
 
 impl ConfigStore {
     /// An empty store for this pod. `roots` is called with every trust bundle that is accepted
-    /// (`MeshTls::set_roots`); what it refuses is refused to the control plane.
+    /// (see [`roots_into`]); what it refuses is refused to the control plane.
     pub fn new(node: ProxyNode, limits: Limits, roots: RootsSink) -> Self {
         Self(Arc::new(Shared {
             interests: Interests::new(limits.addresses),
@@ -176,88 +185,5 @@ impl ConfigStore {
 
     fn link(&self) -> MutexGuard<'_, Link> {
         self.0.link.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What the ADS client and the disk do with a store.
-impl ConfigStore {
-    /// Applies what is valid of a push, publishes it as one snapshot, and gives what was refused.
-    pub(crate) fn apply(&self, push: Push) -> Vec<Refused> {
-        let mut resources = self.resources();
-        let outcome = resources.apply(push, &self.0.node, &self.0.roots, |ip| {
-            self.0.interests.contains(ip)
-        });
-        if outcome.accepted {
-            self.publish(&resources);
-        }
-        drop(resources);
-        self.0.interests.answer(&outcome.answered);
-        outcome.refused
-    }
-
-    /// Applies what was kept on disk; its addresses count as used now.
-    pub(crate) fn restore(&self, push: Push) -> Vec<Refused> {
-        if push.kind == Kind::Address {
-            for raw in &push.resources {
-                if let Ok(ip) = crate::compile::address_name(&raw.name) {
-                    drop(self.hold(ip));
-                }
-            }
-        }
-        self.apply(push)
-    }
-
-    /// Drops addresses that are no longer subscribed to. What only they needed goes when the
-    /// control plane says so.
-    pub(crate) fn forget(&self, addresses: &[IpAddr]) {
-        let mut resources = self.resources();
-        if resources.forget(addresses) {
-            self.publish(&resources);
-        }
-    }
-
-    /// Addresses that are kept but no longer wanted.
-    pub(crate) fn unwanted(&self) -> Vec<IpAddr> {
-        let snapshot = self.0.snapshot.load();
-        snapshot
-            .addresses
-            .keys()
-            .copied()
-            .filter(|ip| !self.0.interests.contains(*ip))
-            .collect()
-    }
-
-    /// Name and version of every resource of a type that is kept.
-    pub(crate) fn versions(&self, kind: Kind) -> std::collections::HashMap<String, String> {
-        self.resources().versions(kind)
-    }
-
-    /// Everything that was accepted, as it was received, in the order in which it must be applied.
-    pub(crate) fn accepted(&self) -> Vec<Push> {
-        self.resources().accepted()
-    }
-
-    pub(crate) fn interests(&self) -> &Interests {
-        &self.0.interests
-    }
-
-    pub(crate) fn idle_limit(&self) -> Duration {
-        self.0.limits.idle
-    }
-
-    pub(crate) fn connected(&self) {
-        self.link().up();
-    }
-
-    pub(crate) fn disconnected(&self, reason: String) {
-        self.link().down(reason);
-    }
-
-    /// Called with the resources locked, so that snapshots are published in order.
-    fn publish(&self, resources: &Resources) {
-        self.0
-            .snapshot
-            .store(Arc::new(resources.snapshot().clone()));
-        self.0.changed.send_modify(|count| *count += 1);
     }
 }

@@ -5,38 +5,27 @@
 //! that concern this pod; addresses last.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use heddle_identity::channel::explain;
 use heddle_proto::envoy::config::core::v3::Node;
 use heddle_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use heddle_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
-use heddle_proto::google::rpc::Status as RpcStatus;
-use heddle_proto::mesh::ResourceError;
-use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::{info, warn};
 
+use super::message::{MAX_DETAILS, nack, push, shorten};
 use super::{AdsConfig, Connect, ConnectError};
 use crate::compile::Problem;
 use crate::kind::Kind;
-use crate::store::{ConfigStore, Push, Raw, Refused};
+use crate::store::{ConfigStore, Refused};
 
 /// Requests that wait for the transport: the first of each type and some acknowledgements.
 const QUEUE: usize = 64;
-
-/// Refused resources that one NACK tells of; the count of all is in its message.
-const MAX_DETAILS: usize = 256;
-
-/// Longest reason sent or logged, in bytes; a reason quotes what it refuses.
-const MAX_REASON: usize = 1024;
-
-/// Code INVALID_ARGUMENT of google.rpc.Status.
-const INVALID_ARGUMENT: i32 = 3;
 
 /// How a stream ended.
 pub(super) struct SessionEnd {
@@ -69,7 +58,7 @@ pub(super) async fn run(
     };
     let Err(failure) = session.run(control_plane).await;
     SessionEnd {
-        reason: chain(&failure),
+        reason: explain(&failure),
         was_healthy: session.healthy,
     }
 }
@@ -217,71 +206,4 @@ impl Session<'_> {
             ..DeltaDiscoveryRequest::default()
         }
     }
-}
-
-/// Splits a response into what may be applied and what is refused for its type alone: an Any that
-/// names another type than its response would decode into nonsense.
-fn push(kind: Kind, response: DeltaDiscoveryResponse) -> (Push, Vec<Refused>) {
-    let mut push = Push {
-        kind,
-        version: response.system_version_info,
-        resources: Vec::with_capacity(response.resources.len()),
-        removed: response.removed_resources,
-    };
-    let mut refused = Vec::new();
-    for resource in response.resources {
-        let (name, any) = (resource.name, resource.resource.unwrap_or_default());
-        if any.type_url == kind.type_url() {
-            push.resources.push(Raw {
-                name,
-                version: resource.version,
-                value: any.value,
-            });
-        } else {
-            refused.push(Refused {
-                name,
-                reason: Problem::UnknownType(any.type_url).to_string(),
-            });
-        }
-    }
-    (push, refused)
-}
-
-fn nack(refused: &[Refused], total: usize) -> RpcStatus {
-    let details = refused
-        .iter()
-        .take(MAX_DETAILS)
-        .map(|Refused { name, reason }| prost_types::Any {
-            type_url: "type.googleapis.com/heddle.mesh.v1.ResourceError".to_owned(),
-            value: ResourceError {
-                name: name.clone(),
-                reason: shorten(reason).to_owned(),
-            }
-            .encode_to_vec(),
-        });
-    RpcStatus {
-        code: INVALID_ARGUMENT,
-        message: format!("refused {} of {total} resources", refused.len()),
-        details: details.collect(),
-    }
-}
-
-fn shorten(reason: &str) -> &str {
-    reason
-        .get(..reason.floor_char_boundary(MAX_REASON))
-        .unwrap_or(reason)
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -4,6 +4,7 @@
 //! A push is applied resource by resource: what does not convert is refused by name and the last
 //! good version stays. What did not change keeps its `Arc`, so that pointers tell what did.
 
+mod install;
 mod push;
 mod share;
 
@@ -11,15 +12,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls_pki_types::CertificateDer;
-
 use super::RootsSink;
-use crate::compile::{Compiled, Problem, compile};
+use crate::compile::{Compiled, Problem, Refusal, address_name, compile};
 use crate::kind::Kind;
 use crate::node::ProxyNode;
-use crate::snapshot::{Address, Name, Snapshot};
+use crate::snapshot::Snapshot;
 pub(crate) use push::{Outcome, Push, Raw, Refused};
-use share::{share, share_endpoints};
 
 /// Refusals remembered for people; the control plane is told of all.
 const MAX_REFUSALS: usize = 1_000;
@@ -120,9 +118,7 @@ impl Resources {
                 Err(refusal) => {
                     let reason = refusal.to_string();
                     if kind == Kind::Address {
-                        outcome
-                            .answered
-                            .extend(crate::compile::address_name(&raw.name));
+                        outcome.answered.extend(address_name(&raw.name));
                     }
                     if self.refused.len() < MAX_REFUSALS {
                         self.refused
@@ -165,7 +161,7 @@ impl Resources {
         node: &ProxyNode,
         roots: &RootsSink,
         wanted: impl Fn(IpAddr) -> bool,
-    ) -> Result<Option<IpAddr>, crate::compile::Refusal> {
+    ) -> Result<Option<IpAddr>, Refusal> {
         if let Some(own) = node.own_name(kind).filter(|own| *own != raw.name) {
             return Err(Problem::NotOurs(own).into());
         }
@@ -176,7 +172,7 @@ impl Resources {
         {
             kept.version = raw.version.clone().into();
             let ip = (kind == Kind::Address)
-                .then(|| crate::compile::address_name(&raw.name))
+                .then(|| address_name(&raw.name))
                 .transpose();
             // A resource that was removed while wanted stands as unknown and is no longer kept, so
             // what is kept is what the snapshot has.
@@ -198,72 +194,5 @@ impl Resources {
         };
         self.kept.insert(key, kept);
         Ok(answered)
-    }
-
-    fn install(
-        &mut self,
-        compiled: Compiled,
-        roots: &RootsSink,
-    ) -> Result<Option<IpAddr>, Problem> {
-        let snapshot = &mut self.snapshot;
-        match compiled {
-            Compiled::Address(ip, address) => {
-                share(&mut snapshot.addresses, ip, address);
-                return Ok(Some(ip));
-            }
-            Compiled::Service(name, service) => share(&mut snapshot.services, name, service),
-            Compiled::Endpoints(name, endpoints) => {
-                share_endpoints(&mut snapshot.endpoints, name, endpoints)
-            }
-            Compiled::Routes(name, table) => {
-                snapshot.routes.insert(name, Arc::new(table));
-            }
-            Compiled::Workload(workload) => {
-                if snapshot.workload.as_deref() != Some(&workload) {
-                    snapshot.workload = Some(Arc::new(workload));
-                }
-            }
-            Compiled::Telemetry(telemetry) => {
-                if *snapshot.telemetry != telemetry {
-                    snapshot.telemetry = Arc::new(telemetry);
-                }
-            }
-            Compiled::Roots(list) => {
-                roots(list.into_iter().map(CertificateDer::from).collect())
-                    .map_err(Problem::Roots)?;
-            }
-        }
-        Ok(None)
-    }
-
-    /// Removes one resource. The own workload and the trust roots stay: a pod that is being
-    /// deleted still serves, under the policy it had. A wanted address becomes unknown.
-    fn remove(
-        &mut self,
-        kind: Kind,
-        name: &str,
-        wanted: impl Fn(IpAddr) -> bool,
-    ) -> Option<IpAddr> {
-        if matches!(kind, Kind::Workload | Kind::TrustBundle) {
-            return None;
-        }
-        self.kept.remove(&(kind, Box::from(name)));
-        let snapshot = &mut self.snapshot;
-        match kind {
-            Kind::Address => {
-                let ip = crate::compile::address_name(name).ok()?;
-                if wanted(ip) {
-                    share(&mut snapshot.addresses, ip, Address::Unknown);
-                    return Some(ip);
-                }
-                snapshot.addresses.remove(&ip);
-            }
-            Kind::Service => drop(snapshot.services.remove(&Name::new(name))),
-            Kind::Endpoints => drop(snapshot.endpoints.remove(&Name::new(name))),
-            Kind::RouteTable => drop(snapshot.routes.remove(&Name::new(name))),
-            Kind::Telemetry => snapshot.telemetry = Arc::default(),
-            Kind::Workload | Kind::TrustBundle => {}
-        }
-        None
     }
 }

@@ -5,6 +5,7 @@
 mod addresses;
 mod fake;
 mod kept;
+mod pushes;
 mod stream;
 
 use std::time::Duration;
