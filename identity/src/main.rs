@@ -1,3 +1,91 @@
-//! Entry point.
+//! `heddle-identity`: the identity service's process. Flags and logging; the rest is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use heddle_identity::{channel::explain, server::Args};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Issues certificates to the workloads of a trust domain, for their service-account tokens.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Example:\n  heddle-identity --data-dir /var/lib/heddle/identity --token-jwks jwks.json \\\n    \
+                  --trust-bundle-out /run/heddle/root-cert.pem\n\n\
+                  The root is made at the first start and used again afterwards: keep the data directory."
+)]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+
+    /// What to log: error, warn, info, debug, trace, or directives such as
+    /// `info,heddle_identity=debug`.
+    #[arg(
+        long,
+        env = "HEDDLE_LOG_LEVEL",
+        default_value = "info",
+        value_name = "LEVEL"
+    )]
+    log_level: String,
+
+    /// How to log.
+    #[arg(
+        long,
+        env = "HEDDLE_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = match EnvFilter::try_new(&cli.log_level) {
+        Ok(filter) => filter,
+        Err(error) => return fail(&format!("--log-level {:?}: {error}", cli.log_level)),
+    };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match cli.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start: {error}")),
+    };
+    match runtime.block_on(run(cli.args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&explain(error.as_ref())),
+    }
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    Ok(heddle_identity::server::run(args, shutdown).await?)
+}
+
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("heddle-identity: {reason}");
+    ExitCode::FAILURE
+}

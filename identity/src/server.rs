@@ -5,6 +5,7 @@
 //! client says what it can do about it. Tokens are neither logged nor echoed.
 
 mod own;
+mod run;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -16,7 +17,10 @@ use tonic::{Code, Request, Response, Status, transport::Server};
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 use tracing::{info, warn};
 
-pub use self::own::own_identity;
+pub use self::{
+    own::own_identity,
+    run::{Args, Lifetime, RunError, run},
+};
 use crate::{
     SpiffeId,
     ca::{Authority, IssueError},

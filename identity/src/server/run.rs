@@ -1,0 +1,242 @@
+//! The identity service from its flags to its last request.
+
+use std::{
+    future::Future, io, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration,
+};
+
+use clap::Args as ClapArgs;
+use tokio::{net::TcpListener, sync::oneshot, time::timeout};
+use tracing::info;
+
+use super::{IdentityService, own_identity, serve};
+use crate::{
+    SpiffeId, TrustDomain,
+    ca::{Authority, Policy, RootError},
+    incoming::{self, Limits},
+    private_file::{self, FileError, PUBLIC},
+    spiffe,
+    tls::{ALPN_H2, to_pem_bundle},
+    token::{FileKeys, Trusted, Verifier},
+};
+
+/// The service account that the identity service runs as.
+const OWN_ACCOUNT: &str = "heddle-identity";
+/// How long requests in progress may take after the signal to end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Connections last one request; more at once than this are shed by waiting.
+const LIMITS: Limits = Limits {
+    handshake: Duration::from_secs(10),
+    handshakes: 256,
+    connections: 4096,
+};
+
+/// The identity service's flags.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Args {
+    /// Where the root key and certificate are kept. Made when it is not there.
+    #[arg(long, env = "HEDDLE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+
+    /// Address to serve gRPC on.
+    #[arg(
+        long,
+        env = "HEDDLE_LISTEN",
+        default_value = "0.0.0.0:15013",
+        value_name = "IP:PORT"
+    )]
+    pub listen: SocketAddr,
+
+    /// Trust domain of all identities.
+    #[arg(
+        long,
+        env = "HEDDLE_TRUST_DOMAIN",
+        default_value = "cluster.local",
+        value_name = "NAME"
+    )]
+    pub trust_domain: TrustDomain,
+
+    /// Namespace of the mesh's own service accounts, which may have DNS names.
+    #[arg(
+        long,
+        env = "HEDDLE_SYSTEM_NAMESPACE",
+        default_value = "heddle-system",
+        value_name = "NAME"
+    )]
+    pub system_namespace: String,
+
+    /// Who must have issued tokens (claim `iss`).
+    #[arg(
+        long,
+        env = "HEDDLE_TOKEN_ISSUER",
+        default_value = "https://kubernetes.default.svc.cluster.local",
+        value_name = "URL"
+    )]
+    pub token_issuer: String,
+
+    /// The token issuer's public keys (JWKS). Read again when it changes.
+    #[arg(long, env = "HEDDLE_TOKEN_JWKS", value_name = "FILE")]
+    pub token_jwks: PathBuf,
+
+    /// Whom tokens must be for (claim `aud`).
+    #[arg(
+        long,
+        env = "HEDDLE_TOKEN_AUDIENCE",
+        default_value = "heddle",
+        value_name = "NAME"
+    )]
+    pub token_audience: String,
+
+    /// Lifetime of a certificate when the request names none, for example 24h or 90m.
+    #[arg(
+        long,
+        env = "HEDDLE_DEFAULT_TTL",
+        default_value = "24h",
+        value_name = "TIME"
+    )]
+    pub default_ttl: Lifetime,
+
+    /// Longest lifetime of a certificate; requests for more are cut to it.
+    #[arg(
+        long,
+        env = "HEDDLE_MAX_TTL",
+        default_value = "7d",
+        value_name = "TIME"
+    )]
+    pub max_ttl: Lifetime,
+
+    /// Where to write the root certificate (PEM) for others to mount.
+    #[arg(long, env = "HEDDLE_TRUST_BUNDLE_OUT", value_name = "FILE")]
+    pub trust_bundle_out: Option<PathBuf>,
+}
+
+/// A lifetime as people write it: a number and `s`, `m`, `h` or `d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime(pub Duration);
+
+impl FromStr for Lifetime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a time such as 30s, 90m, 24h or 7d, above zero");
+        let unit = match text.chars().last() {
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 24 * 3600,
+            _ => return Err(wrong()),
+        };
+        // The unit is one byte long, and it is there.
+        let number: u32 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+        match u64::from(number) * unit {
+            0 => Err(wrong()),
+            seconds => Ok(Self(Duration::from_secs(seconds))),
+        }
+    }
+}
+
+/// Why the identity service ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no root to sign with.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// The trust bundle cannot be published.
+    #[error("cannot publish the trust bundle")]
+    Bundle(#[source] FileError),
+    /// The system namespace is none.
+    #[error("--system-namespace {0:?} is not a namespace")]
+    Namespace(String, #[source] spiffe::ParseError),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] io::Error),
+    /// The server failed.
+    #[error("the gRPC server failed")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// Runs the identity service until `shutdown`.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let own =
+        SpiffeId::for_service_account(&args.trust_domain, &args.system_namespace, OWN_ACCOUNT)
+            .map_err(|error| RunError::Namespace(args.system_namespace.clone(), error))?;
+    let policy = Policy {
+        trust_domain: args.trust_domain.clone(),
+        system_namespace: args.system_namespace,
+        default_ttl: args.default_ttl.0.min(args.max_ttl.0),
+        max_ttl: args.max_ttl.0,
+    };
+    let authority = Arc::new(Authority::load_or_create(&args.data_dir, policy)?);
+    let keys = FileKeys::new(args.token_jwks);
+    let trusted = Trusted {
+        issuer: args.token_issuer,
+        audience: args.token_audience,
+        trust_domain: args.trust_domain,
+    };
+    let service = IdentityService::new(authority.clone(), Verifier::new(trusted, keys));
+
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| RunError::Listen(args.listen, error))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| RunError::Listen(args.listen, error))?;
+    let identity = own_identity(authority.clone(), own.clone());
+    identity.ready().await;
+    // Others may take its appearance as a sign that we are up.
+    if let Some(file) = &args.trust_bundle_out {
+        let bundle = to_pem_bundle(&authority.roots());
+        private_file::write(file, bundle.as_bytes(), PUBLIC).map_err(RunError::Bundle)?;
+    }
+    info!(%address, id = %own, "issuing certificates");
+
+    let incoming = incoming::server_only(listener, identity.tls().clone(), ALPN_H2, LIMITS);
+    let (draining, drain_begins) = oneshot::channel();
+    let serving = serve(service, incoming, async move {
+        shutdown.await;
+        info!("ending; letting requests in progress finish");
+        let _ = draining.send(());
+    });
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => ended?,
+        _ = drain_begins => {
+            if let Ok(ended) = timeout(DRAIN, serving).await {
+                ended?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_read_as_people_write_them() {
+        for (text, seconds) in [("30s", 30), ("90m", 5400), ("24h", 86_400), ("7d", 604_800)] {
+            assert_eq!(
+                text.parse(),
+                Ok(Lifetime(Duration::from_secs(seconds))),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "h",
+            "24",
+            "-1h",
+            "0s",
+            "1.5h",
+            "24 h",
+            "99999999999d",
+            "1é",
+        ] {
+            assert!(text.parse::<Lifetime>().is_err(), "{text}");
+        }
+    }
+}
