@@ -69,6 +69,7 @@ pub fn restore(store: &ConfigStore, state_dir: &Path) -> usize {
 /// changes of the last [`DEBOUNCE`].
 pub async fn keep(store: ConfigStore, state_dir: PathBuf) -> Infallible {
     let mut changed = store.changed();
+    changed.mark_changed(); // what was published before this first ran is not missed
     let mut last_written = None;
     let mut failing = false;
     loop {

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use heddle_identity::tls::ALPN_H2;
+use heddle_identity::{MeshTls, incoming};
 use heddle_proto::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
@@ -13,13 +15,14 @@ use heddle_proto::mesh::{self, ResourceError};
 use heddle_proxy_config::ads::ConnectError;
 use heddle_proxy_config::kind::Kind;
 use heddle_proxy_config::node::ProxyNode;
-use heddle_proxy_config::store::{ConfigStore, Limits};
+use heddle_proxy_config::store::{ConfigStore, Limits, RootsSink};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -73,10 +76,30 @@ impl FakeControl {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        Self::serve(address, TcpListenerStream::new(listener))
+    }
+
+    /// The same over mesh TLS.
+    pub(crate) async fn start_mesh(tls: MeshTls) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Self::serve(
+            address,
+            incoming::mutual(listener, tls, ALPN_H2, incoming::Limits::default()),
+        )
+    }
+
+    fn serve<C>(
+        address: SocketAddr,
+        connections: impl tokio_stream::Stream<Item = std::io::Result<C>> + Send + 'static,
+    ) -> Self
+    where
+        C: tokio::io::AsyncRead + tokio::io::AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let (sender, streams) = mpsc::channel(4);
         let serving = Server::builder()
             .add_service(AggregatedDiscoveryServiceServer::new(Service(sender)))
-            .serve_with_incoming(TcpListenerStream::new(listener));
+            .serve_with_incoming(connections);
         Self {
             address,
             streams,
@@ -293,11 +316,6 @@ pub(crate) fn bundle(root: &[u8]) -> mesh::TrustBundle {
 
 /// A store for `default/productpage-1`; the trust sink refuses a root that reads `bad`.
 pub(crate) fn store(limits: Limits) -> ConfigStore {
-    let node = ProxyNode {
-        namespace: "default".into(),
-        pod: "productpage-1".into(),
-        trust_domain: Default::default(),
-    };
     let roots = |roots: Vec<rustls_pki_types::CertificateDer<'static>>| {
         if roots.iter().any(|root| root.as_ref() == b"bad") {
             Err("no certificate".to_owned())
@@ -305,5 +323,14 @@ pub(crate) fn store(limits: Limits) -> ConfigStore {
             Ok(())
         }
     };
-    ConfigStore::new(node, limits, Box::new(roots))
+    store_with(limits, Box::new(roots))
+}
+
+pub(crate) fn store_with(limits: Limits, roots: RootsSink) -> ConfigStore {
+    let node = ProxyNode {
+        namespace: "default".into(),
+        pod: "productpage-1".into(),
+        trust_domain: Default::default(),
+    };
+    ConfigStore::new(node, limits, roots)
 }

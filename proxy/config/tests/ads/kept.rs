@@ -27,7 +27,6 @@ async fn filled(directory: &Path) -> (FakeControl, usize) {
     let mut control = FakeControl::start().await;
     let store = fake::store(Limits::default());
     let _writer = keep(&store, directory);
-    tokio::task::yield_now().await; // the writer subscribes to changes
     let _client = run(&store, control.connector());
     let mut stream = control.stream().await;
     stream.first_requests(Kind::Telemetry).await;

@@ -5,6 +5,7 @@
 mod addresses;
 mod fake;
 mod kept;
+mod mesh;
 mod pushes;
 mod stream;
 
