@@ -8,14 +8,17 @@
 pub mod collector;
 pub mod export;
 pub mod flag;
+mod join;
 pub mod metrics;
 pub mod propagation;
 pub mod request_span;
+mod sampling;
 pub mod tracer;
 
 pub use collector::{CollectorError, CollectorSpec, MeshChannel};
 pub use export::ExportLimits;
 pub use flag::ResponseFlag;
+pub use join::Serving;
 pub use metrics::{
     Counter, Gauge, HttpSeries, Labels, MetricLimits, Metrics, Peer, Reporter, RequestProtocol,
     Security, Service, Shard, TcpSeries,

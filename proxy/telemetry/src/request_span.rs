@@ -4,6 +4,10 @@
 //! semantic conventions where there is one, `heddle.*` otherwise (see [`names`]). It ends exactly
 //! once: by [`RequestSpan::finish`], or flagged `DC` when the request is dropped before.
 
+pub mod names;
+mod text;
+
+use self::text::{clip, method_text, micros, service_name, split_authority};
 use crate::flag::ResponseFlag;
 use crate::tracer::Kind;
 use http::{Method, StatusCode, Version};
@@ -14,36 +18,6 @@ use std::time::{Duration, Instant};
 
 /// Text of an attribute: made from `&'static str`, `String` or `Arc<str>` (not copied).
 pub use opentelemetry::StringValue as Text;
-
-/// The `heddle.*` attributes. Times are integers in microseconds.
-pub mod names {
-    /// Where the route was written, e.g. `VirtualService/default/reviews-route#0`.
-    pub const ROUTE: &str = "heddle.route";
-    /// Index of the rule that matched, in the table of the destination.
-    pub const ROUTE_RULE: &str = "heddle.route.rule";
-    /// Subset chosen by the route.
-    pub const SUBSET: &str = "heddle.subset";
-    /// Destination service, `NAME.NAMESPACE`.
-    pub const SERVICE: &str = "heddle.destination.service";
-    /// Workload (`NAMESPACE/POD`) of the endpoint.
-    pub const ENDPOINT_WORKLOAD: &str = "heddle.endpoint.workload";
-    /// Number of attempts made, the first included.
-    pub const ATTEMPTS: &str = "heddle.attempts";
-    /// Why it failed: a word of `ResponseFlag`.
-    pub const FLAGS: &str = "heddle.flags";
-    /// From the request's arrival until an upstream was asked for.
-    pub const QUEUE_TIME: &str = "heddle.time.queue_us";
-    /// Spent on getting a connection (0: pooled).
-    pub const CONNECT_TIME: &str = "heddle.time.connect_us";
-    /// From the start to the head of the response.
-    pub const FIRST_BYTE_TIME: &str = "heddle.time.first_byte_us";
-    /// From the start to the last byte of the response.
-    pub const TOTAL_TIME: &str = "heddle.time.total_us";
-    /// SPIFFE id of this side.
-    pub const LOCAL_IDENTITY: &str = "heddle.identity.local";
-    /// SPIFFE id of the other side, as verified.
-    pub const PEER_IDENTITY: &str = "heddle.identity.peer";
-}
 
 /// A sampled request. See the module.
 #[derive(Debug)]
@@ -56,13 +30,14 @@ pub struct RequestSpan {
     flag: ResponseFlag,
     attempts: u32,
     status: u16,
+    grpc: Option<u32>,
     finished: bool,
     method: Option<Method>,
     service: Option<Text>,
 }
 
 impl RequestSpan {
-    pub(crate) fn new(span: tracing::Span, otel: Context, kind: Kind) -> Self {
+    pub(crate) fn new(otel: Context, span: tracing::Span, kind: Kind) -> Self {
         Self {
             span,
             otel,
@@ -72,10 +47,21 @@ impl RequestSpan {
             flag: ResponseFlag::None,
             attempts: 0,
             status: 0,
+            grpc: None,
             finished: false,
             method: None,
             service: None,
         }
+    }
+
+    /// Trace and span id.
+    pub(crate) fn ids(&self) -> Option<(u128, u64)> {
+        let span = self.otel.span();
+        let id = span.span_context();
+        id.is_valid().then(|| {
+            let trace_id = u128::from_be_bytes(id.trace_id().to_bytes());
+            (trace_id, u64::from_be_bytes(id.span_id().to_bytes()))
+        })
     }
 
     fn put(&mut self, key: &'static str, value: impl Into<Value>) {
@@ -91,13 +77,13 @@ impl RequestSpan {
     /// The path, without the query: that often carries secrets.
     pub fn path(&mut self, path: &str) {
         let path = path.split(['?', '#']).next().unwrap_or_default();
-        self.put("url.path", path.to_owned());
+        self.put("url.path", clip(path).to_owned());
     }
 
     /// `:authority` or `Host`, with its port if it has one.
     pub fn authority(&mut self, authority: &str) {
         let (host, port) = split_authority(authority);
-        self.put("server.address", host.to_owned());
+        self.put("server.address", clip(host).to_owned());
         if let Some(port) = port {
             self.put("server.port", i64::from(port));
         }
@@ -120,10 +106,9 @@ impl RequestSpan {
         self.status = status.as_u16();
     }
 
-    /// Status of a gRPC call, from its trailers.
+    /// Status of a gRPC call, from its trailers. The last one counts.
     pub fn grpc_status(&mut self, code: u32) {
-        self.put("rpc.system", "grpc");
-        self.put("rpc.grpc.status_code", i64::from(code));
+        self.grpc = Some(code);
     }
 
     /// Where the matching route was written, and the index of its rule.
@@ -227,8 +212,9 @@ impl RequestSpan {
         self.put(names::TOTAL_TIME, total);
         let mut name = String::with_capacity(48);
         if let Some(method) = self.method.take() {
+            let method = method_text(&method);
             name.push_str(method.as_str());
-            self.put("http.request.method", method_text(&method));
+            self.put("http.request.method", Value::String(method));
         }
         if let Some(service) = self.service.take() {
             let service = service_name(service);
@@ -247,18 +233,15 @@ impl RequestSpan {
         if !self.flag.is_none() {
             self.put(names::FLAGS, self.flag.as_str());
         }
-        let lowest_error = match self.kind {
-            Kind::Client => 400,
-            Kind::Server => 500,
-        };
+        if let Some(code) = self.grpc {
+            self.put("rpc.system", "grpc");
+            self.put("rpc.grpc.status_code", i64::from(code));
+        }
         let otel = std::mem::take(&mut self.otel);
         let span = otel.span();
-        if !self.flag.is_none() {
-            self.put("error.type", self.flag.as_str());
-            span.set_status(Status::error(self.flag.as_str()));
-        } else if self.status >= lowest_error {
-            self.put("error.type", self.status.to_string());
-            span.set_status(Status::error(""));
+        if let Some((error, why)) = self.error() {
+            self.put("error.type", error);
+            span.set_status(Status::error(why));
         }
         if !name.is_empty() {
             span.update_name(name);
@@ -269,47 +252,35 @@ impl RequestSpan {
     }
 }
 
+impl RequestSpan {
+    /// `error.type` and the status' description, by the semantic conventions: what is the
+    /// caller's mistake is an error of the client's span only.
+    fn error(&self) -> Option<(Text, &'static str)> {
+        let lowest_status = match self.kind {
+            Kind::Client => 400,
+            Kind::Server => 500,
+        };
+        let grpc_error = |code: &u32| match self.kind {
+            Kind::Client => *code != 0,
+            Kind::Server => matches!(code, 2 | 4 | 12..=15),
+        };
+        if !self.flag.is_none() {
+            return Some((self.flag.as_str().into(), self.flag.as_str()));
+        }
+        if self.status >= lowest_status {
+            return Some((self.status.to_string().into(), ""));
+        }
+        self.grpc
+            .filter(grpc_error)
+            .map(|code| (code.to_string().into(), ""))
+    }
+}
+
 impl Drop for RequestSpan {
     fn drop(&mut self) {
         if !self.finished {
             self.flag(ResponseFlag::DownstreamClosed);
             self.end();
         }
-    }
-}
-
-fn micros(time: Duration) -> i64 {
-    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
-}
-
-fn method_text(method: &Method) -> Text {
-    match *method {
-        Method::GET => "GET".into(),
-        Method::POST => "POST".into(),
-        Method::PUT => "PUT".into(),
-        Method::DELETE => "DELETE".into(),
-        Method::HEAD => "HEAD".into(),
-        Method::OPTIONS => "OPTIONS".into(),
-        Method::PATCH => "PATCH".into(),
-        Method::CONNECT => "CONNECT".into(),
-        Method::TRACE => "TRACE".into(),
-        _ => method.as_str().to_owned().into(),
-    }
-}
-
-fn service_name(service: Text) -> Text {
-    match service.as_str().split_once('/') {
-        Some((namespace, name)) => format!("{name}.{namespace}").into(),
-        None => service,
-    }
-}
-
-fn split_authority(authority: &str) -> (&str, Option<u16>) {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => match port.parse() {
-            Ok(port) => (host, Some(port)),
-            Err(_) => (authority, None),
-        },
-        _ => (authority, None),
     }
 }

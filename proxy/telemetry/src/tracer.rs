@@ -14,9 +14,11 @@
 
 use crate::collector::{CollectorSpec, MeshChannel};
 use crate::export::{self, ExportLimits, Exporter};
+use crate::join::{Cause, Joins, Serving};
 use crate::metrics::Metrics;
 use crate::propagation::{self, FLAG_SAMPLED, Inbound, Outbound};
-use crate::request_span::RequestSpan;
+use crate::request_span::{RequestSpan, names};
+use crate::sampling::{MILLION, chance};
 use http::HeaderMap;
 use opentelemetry::Context;
 use opentelemetry::trace::{
@@ -35,7 +37,8 @@ use tracing_subscriber::layer::SubscriberExt;
 const TARGET: &str = "heddle::request";
 /// Instead of a rate: spans would go nowhere, so requests are not even looked at.
 const OFF: u32 = u32::MAX;
-const MILLION: u32 = 1_000_000;
+/// Bytes of `tracestate` that a span keeps: what the recommendation asks everybody to bear.
+const MAX_TRACESTATE: usize = 512;
 
 /// Which side of the hop this proxy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +79,7 @@ struct Shared {
     rate: AtomicU32,
     dispatch: Dispatch,
     exporter: Exporter,
+    joins: Arc<Joins>,
 }
 
 impl fmt::Debug for Tracer {
@@ -129,6 +133,7 @@ impl Tracer {
             rate: AtomicU32::new(OFF),
             dispatch: Dispatch::new(subscriber),
             exporter,
+            joins: Arc::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -153,8 +158,30 @@ impl Tracer {
         self.shared.exporter.set_workload(workload);
     }
 
+    /// An inbound request: [`Tracer::start`], and a guard to hold until it is answered, by which
+    /// requests of an app that drops the context are joined to it.
+    pub fn serve<R: rand::Rng + ?Sized>(
+        &self,
+        headers: &mut HeaderMap,
+        rng: &mut R,
+    ) -> (Option<Box<RequestSpan>>, Serving) {
+        let mut serving = Serving::new(&self.shared.joins);
+        let span = self.start(Kind::Server, headers, rng);
+        if let Some((trace_id, span_id)) = span.as_ref().and_then(|span| span.ids()) {
+            serving.sampled(trace_id, span_id);
+        }
+        (span, serving)
+    }
+
+    /// An inbound connection whose bytes are not understood: while it is open, nothing is joined
+    /// to any other, because this one may be the cause.
+    pub fn serve_opaque(&self) -> Serving {
+        Serving::new(&self.shared.joins)
+    }
+
     /// Starts a span if the request is sampled, and rewrites its propagation headers so that the
-    /// next hop continues from it. The caller's decision counts; without one, chance.
+    /// next hop continues from it. The caller's decision counts; without one, that of the inbound
+    /// request which must have caused it; without that, chance.
     #[inline]
     pub fn start<R: rand::Rng + ?Sized>(
         &self,
@@ -166,17 +193,33 @@ impl Tracer {
         if rate == OFF {
             return None;
         }
-        let inbound = propagation::extract(headers);
-        match inbound.decision {
-            Some(true) => {}
-            Some(false) => return None,
-            None if chance(rate, rng) => {}
-            None => {
-                propagation::inject_unsampled(headers, &inbound);
-                return None;
-            }
+        let mut inbound = propagation::extract(headers);
+        let cause = match inbound {
+            Inbound {
+                context: None,
+                decision: None,
+                ..
+            } if kind == Kind::Client => self.shared.joins.cause(),
+            _ => Cause::Unknown,
+        };
+        let sampled = match (inbound.decision, cause) {
+            (Some(false), _) => return None,
+            (Some(true), _) | (None, Cause::Span(_)) => true,
+            (None, Cause::Unsampled) => false,
+            (None, Cause::Unknown) => chance(rate, rng),
+        };
+        if !sampled {
+            propagation::inject_unsampled(headers, &inbound);
+            return None;
         }
-        Some(self.begin(kind, headers, &inbound))
+        if let Cause::Span(span) = cause {
+            inbound.context = Some(span);
+        }
+        let mut span = self.begin(kind, headers, &inbound);
+        if let Cause::Span(_) = cause {
+            span.attribute(names::INFERRED, true);
+        }
+        Some(span)
     }
 
     #[cold]
@@ -190,16 +233,11 @@ impl Tracer {
             let _ = span.set_parent(Context::new().with_remote_span_context(parent));
         }
         // Starts the OpenTelemetry span, which gives it its id.
-        let context = span.context();
-        let id = context.span().span_context().clone();
-        if id.is_valid() {
-            let outbound = Outbound {
-                trace_id: u128::from_be_bytes(id.trace_id().to_bytes()),
-                span_id: u64::from_be_bytes(id.span_id().to_bytes()),
-            };
-            propagation::inject(headers, inbound, outbound);
+        let span = Box::new(RequestSpan::new(span.context(), span, kind));
+        if let Some((trace_id, span_id)) = span.ids() {
+            propagation::inject(headers, inbound, Outbound { trace_id, span_id });
         }
-        Box::new(RequestSpan::new(span, context, kind))
+        span
     }
 
     /// Exports what is queued, for at most two seconds; nothing is sampled afterwards.
@@ -209,21 +247,15 @@ impl Tracer {
     }
 }
 
-fn chance<R: rand::Rng + ?Sized>(rate: u32, rng: &mut R) -> bool {
-    match rate {
-        0 => false,
-        MILLION.. => true,
-        _ => (u64::from(rng.next_u32()) * u64::from(MILLION)) >> 32 < u64::from(rate),
-    }
-}
-
 fn remote_parent(headers: &HeaderMap, inbound: &Inbound) -> Option<SpanContext> {
     let context = inbound.context?;
     let mut state = TraceState::NONE;
     if context.w3c {
         let lists = headers.get_all(propagation::TRACESTATE).iter();
         let lists: Vec<_> = lists.filter_map(|list| list.to_str().ok()).collect();
-        state = lists.join(",").parse().unwrap_or_default();
+        // A longer list is passed on all the same; only the span does not show it.
+        let list = Some(lists.join(",")).filter(|list| list.len() <= MAX_TRACESTATE);
+        state = list.and_then(|list| list.parse().ok()).unwrap_or_default();
     }
     Some(SpanContext::new(
         TraceId::from_bytes(context.trace_id.to_be_bytes()),
@@ -237,17 +269,6 @@ fn remote_parent(headers: &HeaderMap, inbound: &Inbound) -> Option<SpanContext> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::{SeedableRng, rngs::StdRng};
-
-    #[test]
-    fn chance_follows_the_rate() {
-        let mut rng = StdRng::seed_from_u64(1);
-        let mut hits = |rate| (0..100_000).filter(|_| chance(rate, &mut rng)).count();
-        assert_eq!(hits(0), 0);
-        assert_eq!(hits(MILLION), 100_000);
-        let percent = hits(10_000);
-        assert!((800..1200).contains(&percent), "{percent}");
-    }
 
     #[test]
     fn a_handle_is_one_word() {

@@ -242,6 +242,27 @@ async fn one_hop_decides_for_all() {
 }
 
 #[tokio::test]
+async fn what_a_peer_chooses_is_clipped() {
+    let (collector, metrics) = (Collector::start(), Metrics::default());
+    let tracer = tracer(&metrics, quick());
+    tracer.configure(ALWAYS, collector.spec());
+    let mut span = tracer
+        .start(Kind::Server, &mut HeaderMap::new(), &mut rand::rng())
+        .unwrap();
+    span.path(&"/".repeat(50_000));
+    span.authority(&"a".repeat(50_000));
+    span.method(&Method::from_bytes(&[b'M'; 5_000]).unwrap());
+    span.finish();
+    let span = collector.wait_for(1).await.pop().unwrap();
+    assert_eq!(attribute(&span, "url.path").unwrap().len(), 1024);
+    assert_eq!(attribute(&span, "server.address").unwrap().len(), 1024);
+    assert_eq!(
+        attribute(&span, "http.request.method").as_deref(),
+        Some("_OTHER")
+    );
+}
+
+#[tokio::test]
 async fn a_span_that_is_dropped_ends_with_dc() {
     let (collector, metrics) = (Collector::start(), Metrics::default());
     let tracer = tracer(&metrics, quick());
@@ -459,4 +480,90 @@ async fn the_task_ends_with_the_tracer_after_a_last_export() {
     request(&tracer, Kind::Client, &mut HeaderMap::new());
     drop(tracer);
     collector.wait_for(1).await;
+}
+
+#[tokio::test]
+async fn an_app_that_drops_the_context_is_joined_and_marked() {
+    let (collector, metrics) = (Collector::start(), Metrics::default());
+    let tracer = tracer(&metrics, quick());
+    tracer.configure(ALWAYS, collector.spec());
+    let mut rng = rand::rng();
+    let (server, serving) = tracer.serve(&mut HeaderMap::new(), &mut rng);
+    let mut dropped = HeaderMap::new();
+    let client = tracer.start(Kind::Client, &mut dropped, &mut rng).unwrap();
+    assert!(dropped.contains_key("traceparent"));
+    client.finish();
+    server.unwrap().finish();
+    drop(serving);
+    let spans = collector.wait_for(2).await;
+    let inferred = |span: &&Span| span.attributes.iter().any(|kv| kv.key == names::INFERRED);
+    let client = spans.iter().find(inferred).unwrap();
+    let server = spans.iter().find(|span| !inferred(span)).unwrap();
+    assert_eq!(
+        (&client.trace_id, &client.parent_span_id),
+        (&server.trace_id, &server.span_id)
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_joined_when_it_would_be_a_guess() {
+    let (collector, metrics) = (Collector::start(), Metrics::default());
+    let tracer = tracer(&metrics, quick());
+    tracer.configure(ALWAYS, collector.spec());
+    let mut rng = rand::rng();
+    let (one, _serving_one) = tracer.serve(&mut HeaderMap::new(), &mut rng);
+    let opaque = tracer.serve_opaque();
+    tracer
+        .start(Kind::Client, &mut HeaderMap::new(), &mut rng)
+        .unwrap()
+        .finish();
+    drop(opaque);
+    one.unwrap().finish();
+    let spans = collector.wait_for(2).await;
+    assert_ne!(spans[0].trace_id, spans[1].trace_id);
+    assert!(spans.iter().all(|span| span.parent_span_id.is_empty()));
+}
+
+#[tokio::test]
+async fn the_only_inbound_request_decides_for_what_it_causes() {
+    let (collector, metrics) = (Collector::start(), Metrics::default());
+    let tracer = tracer(&metrics, quick());
+    tracer.configure(ALWAYS, collector.spec());
+    let mut headers = HeaderMap::new();
+    headers.insert("b3", HeaderValue::from_static("0"));
+    let (span, _serving) = tracer.serve(&mut headers, &mut rand::rng());
+    assert!(span.is_none());
+    let mut caused = HeaderMap::new();
+    assert!(
+        tracer
+            .start(Kind::Client, &mut caused, &mut rand::rng())
+            .is_none()
+    );
+    assert_eq!(caused["b3"], "0");
+}
+
+#[tokio::test]
+async fn grpc_errors_are_errors_of_the_side_that_made_them() {
+    let (collector, metrics) = (Collector::start(), Metrics::default());
+    let tracer = tracer(&metrics, quick());
+    tracer.configure(ALWAYS, collector.spec());
+    for (kind, code) in [
+        (Kind::Client, 5),
+        (Kind::Server, 5),
+        (Kind::Server, 13),
+        (Kind::Client, 0),
+    ] {
+        let mut span = tracer
+            .start(kind, &mut HeaderMap::new(), &mut rand::rng())
+            .unwrap();
+        span.status(StatusCode::OK);
+        span.grpc_status(code);
+        span.finish();
+    }
+    let spans = collector.wait_for(4).await;
+    let errors: Vec<_> = spans
+        .iter()
+        .map(|span| attribute(span, "error.type"))
+        .collect();
+    assert_eq!(errors, [Some("5".into()), None, Some("13".into()), None]);
 }
