@@ -121,8 +121,11 @@ fn write_if_new(
     directory: &Path,
     last: Option<format::Digest>,
 ) -> io::Result<format::Digest> {
-    let (bytes, digest) = format::encode(store.accepted(), &store.node().id());
-    if last != Some(digest) {
+    let accepted = store.accepted();
+    // Nothing yet is no reason to lose a file that another version of this proxy can read.
+    let nothing = accepted.iter().all(|push| push.resources.is_empty());
+    let (bytes, digest) = format::encode(accepted, &store.node().id());
+    if !nothing && last != Some(digest) {
         replace(&directory.join(FILE_NAME), &bytes)?;
     }
     Ok(digest)

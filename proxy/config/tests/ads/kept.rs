@@ -136,6 +136,10 @@ async fn a_damaged_or_foreign_file_is_ignored() {
         let store = fake::store(Limits::default());
         assert_eq!(persist::restore(&store, directory.path()), 0);
         assert!(store.snapshot().load().workload.is_none());
+        // A store that was given nothing leaves the file to a proxy that can read it.
+        let _writer = keep(&store, directory.path());
+        tokio::time::sleep(DEBOUNCE * 2).await;
+        assert_eq!(std::fs::read(&path).unwrap(), content);
     }
     assert_eq!(
         persist::restore(
