@@ -1,6 +1,9 @@
 //! A collector on loopback that keeps what it is sent, and may be told to refuse.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
+use heddle_identity::MeshTls;
+use heddle_identity::incoming::{Limits, mutual};
+use heddle_identity::tls::ALPN_H2;
 use heddle_proxy_telemetry::{CollectorSpec, ExportLimits};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
@@ -13,8 +16,11 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
 
 /// Long enough for a slow machine; a test that passes never waits it out.
@@ -58,13 +64,26 @@ impl Collector {
     }
 
     pub fn on(listener: TcpListener) -> Self {
-        listener.set_nonblocking(true).unwrap();
+        let listener = tokio_listener(listener);
         let address = listener.local_addr().unwrap();
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        Self::accepting(address, TcpListenerStream::new(listener))
+    }
+
+    /// Behind the mesh's mutual TLS.
+    pub fn mesh(tls: MeshTls) -> Self {
+        let listener = tokio_listener(TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = listener.local_addr().unwrap();
+        Self::accepting(address, mutual(listener, tls, ALPN_H2, Limits::default()))
+    }
+
+    fn accepting<S, I>(address: SocketAddr, incoming: S) -> Self
+    where
+        S: Stream<Item = Result<I, std::io::Error>> + Send + 'static,
+        I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let store = Store::default();
         let service = TraceServiceServer::new(store.clone());
         let server = tokio::spawn(async move {
-            let incoming = TcpListenerStream::new(listener);
             tonic::transport::Server::builder()
                 .add_service(service)
                 .serve_with_incoming(incoming)
@@ -112,6 +131,11 @@ impl Collector {
         eventually(|| self.spans().len() >= spans).await;
         self.spans()
     }
+}
+
+fn tokio_listener(listener: TcpListener) -> tokio::net::TcpListener {
+    listener.set_nonblocking(true).unwrap();
+    tokio::net::TcpListener::from_std(listener).unwrap()
 }
 
 pub fn spec(address: SocketAddr) -> Option<CollectorSpec> {
