@@ -9,7 +9,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::config::InjectConfig;
-use crate::context::{NamespaceLabels, NamespaceMeta, PodContext};
+use crate::context::{NamespaceLabels, NamespaceMeta, PodContext, StaticNamespaces};
 use crate::decide::SkipReason;
 use crate::inject::{Decision, inject};
 
@@ -18,8 +18,8 @@ mod kinds;
 mod write;
 
 use document::Document;
-pub use kinds::MAX_LIST_DEPTH;
 use kinds::Object;
+pub(crate) use kinds::controller;
 
 /// What was done with one object, for the person who asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,17 +92,7 @@ pub fn inject_documents(
     config: &InjectConfig,
     namespaces: &dyn NamespaceLabels,
 ) -> Result<(String, Vec<Note>), FileError> {
-    let mut parsed = Vec::new();
-    for (index, document) in document::split(input).into_iter().enumerate() {
-        let value = document.parse().map_err(|(line, reason)| FileError {
-            file: file_name.to_owned(),
-            line,
-            document: index + 1,
-            object: None,
-            reason,
-        })?;
-        parsed.push((document, value));
-    }
+    let parsed = parse(input, file_name)?;
     let declared = declared_namespaces(parsed.iter().map(|(_, value)| value));
     let mut run = Run {
         config,
@@ -128,6 +118,32 @@ pub fn inject_documents(
         }
     }
     Ok((output, run.notes))
+}
+
+/// The Namespaces among the manifests of `input`.
+///
+/// # Errors
+/// When a document cannot be read.
+pub fn read_namespaces(input: &str, file_name: &str) -> Result<StaticNamespaces, FileError> {
+    let parsed = parse(input, file_name)?;
+    Ok(StaticNamespaces(declared_namespaces(
+        parsed.iter().map(|(_, value)| value),
+    )))
+}
+
+fn parse<'a>(input: &'a str, file_name: &str) -> Result<Vec<(Document<'a>, Value)>, FileError> {
+    let mut parsed = Vec::new();
+    for (index, document) in document::split(input).into_iter().enumerate() {
+        let value = document.parse().map_err(|(line, reason)| FileError {
+            file: file_name.to_owned(),
+            line,
+            document: index + 1,
+            object: None,
+            reason,
+        })?;
+        parsed.push((document, value));
+    }
+    Ok(parsed)
 }
 
 fn declared_namespaces<'a>(
@@ -165,7 +181,7 @@ impl Run<'_> {
         value: &mut Value,
         depth: usize,
     ) -> Result<bool, Mistake> {
-        if depth < MAX_LIST_DEPTH
+        if depth < kinds::MAX_LIST_DEPTH
             && let Some(items) = kinds::items_mut(value)
         {
             let mut changed = false;

@@ -25,6 +25,7 @@ mod strip;
 mod traps;
 mod view;
 mod volumes;
+pub mod webhook;
 
 pub use config::{ConfigError, DefaultInject, InjectConfig};
 pub use context::{

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::context::{NamespaceMeta, Owner};
 
 /// How deep lists may be in lists. kubectl never writes one in another.
-pub const MAX_LIST_DEPTH: usize = 4;
+pub(super) const MAX_LIST_DEPTH: usize = 4;
 
 const TEMPLATES: [(&str, &str, &str); 9] = [
     ("", "Pod", ""),
@@ -121,7 +121,7 @@ pub(super) fn items_mut(value: &mut Value) -> Option<&mut Vec<Value>> {
 }
 
 /// Name, labels and annotations of a Namespace object.
-pub(crate) fn namespace(value: &Value) -> Option<(String, NamespaceMeta)> {
+pub(super) fn namespace(value: &Value) -> Option<(String, NamespaceMeta)> {
     if value.get("kind")?.as_str()? != "Namespace" || value.get("apiVersion")?.as_str()? != "v1" {
         return None;
     }

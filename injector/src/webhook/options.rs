@@ -1,0 +1,232 @@
+//! The flags of `heddle-injector`, checked and turned into a running webhook.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use heddle_identity::workload::Settings;
+use heddle_identity::{SpiffeId, TrustDomain, Workload};
+use thiserror::Error;
+use tokio::net::TcpListener;
+
+use super::{Certificate, CertificateError, Webhook, serve};
+use crate::config::{ConfigError, HostPort, InjectConfig};
+use crate::context::StaticNamespaces;
+use crate::files::{FileError, read_namespaces};
+
+const SERVICE_ACCOUNT: &str = "heddle-injector";
+
+/// How the webhook runs.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Address to serve HTTPS on
+    #[arg(
+        long,
+        env = "HEDDLE_INJECTOR_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:15017"
+    )]
+    pub listen: SocketAddr,
+
+    /// Configuration of injection (YAML); all defaults without
+    #[arg(long, env = "HEDDLE_INJECTOR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Manifests of Namespaces, whose labels decide about injection. Without it no namespace's
+    /// labels are known: let the webhook configuration's namespaceSelector choose
+    #[arg(long, env = "HEDDLE_INJECTOR_NAMESPACES", value_name = "FILE")]
+    pub namespaces: Option<PathBuf>,
+
+    /// Trust domain; the configuration's without
+    #[arg(long, env = "HEDDLE_TRUST_DOMAIN", value_name = "NAME")]
+    pub trust_domain: Option<TrustDomain>,
+
+    /// The identity service, which issues the webhook's certificate; the configuration's without
+    #[arg(long, env = "HEDDLE_IDENTITY_ADDRESS", value_name = "HOST:PORT")]
+    pub identity_address: Option<HostPort>,
+
+    /// Service-account token that proves who the webhook is; read anew for each request
+    #[arg(
+        long,
+        env = "HEDDLE_TOKEN_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/heddle/token/token"
+    )]
+    pub token_file: PathBuf,
+
+    /// Roots of the mesh, PEM
+    #[arg(
+        long,
+        env = "HEDDLE_TRUST_BUNDLE_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/heddle/trust/root-cert.pem"
+    )]
+    pub trust_bundle_file: PathBuf,
+
+    /// Where the key and the certificate survive a restart
+    #[arg(long, env = "HEDDLE_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// A certificate (chain) to present instead of the mesh's own, PEM; read anew when it changes
+    #[arg(
+        long,
+        env = "HEDDLE_INJECTOR_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Its private key, PEM
+    #[arg(
+        long,
+        env = "HEDDLE_INJECTOR_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+}
+
+/// Why the webhook does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A file of the flags cannot be read.
+    #[error("cannot read {file}: {error}")]
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The configuration is wrong.
+    #[error("{file}: {error}")]
+    Config {
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong.
+        error: ConfigError,
+    },
+    /// The namespaces' manifests are wrong.
+    #[error(transparent)]
+    Namespaces(#[from] FileError),
+    /// The certificate's files cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The webhook's own identity cannot be named.
+    #[error("the webhook's own identity is not a SPIFFE id: {0}")]
+    Identity(#[from] heddle_identity::spiffe::ParseError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl Options {
+    /// Runs the webhook until `shutdown`. Serves once it has a certificate.
+    ///
+    /// # Errors
+    /// When the flags cannot be used.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+        let config = self.inject_config()?;
+        let namespaces = self.static_namespaces()?;
+        tokio::pin!(shutdown);
+        let listen = |error| StartError::Listen {
+            address: self.listen,
+            error,
+        };
+        let listener = TcpListener::bind(self.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let certificate = match (self.tls_cert.clone(), self.tls_key.clone()) {
+            (Some(certificate), Some(key)) => Certificate::of_files(certificate, key)?,
+            _ => {
+                let workload = self.workload(&config)?;
+                tokio::select! {
+                    () = first_certificate(&workload) => {}
+                    () = &mut shutdown => return Ok(()),
+                }
+                Certificate::of_workload(workload)
+            }
+        };
+        tracing::info!(%address, "serving the injection webhook");
+        serve(
+            listener,
+            Webhook::new(config, Box::new(namespaces)).router(),
+            certificate,
+            shutdown,
+        )
+        .await;
+        Ok(())
+    }
+
+    fn inject_config(&self) -> Result<InjectConfig, StartError> {
+        let mut config = match &self.config {
+            Some(file) => {
+                InjectConfig::from_yaml(&read(file)?).map_err(|error| StartError::Config {
+                    file: file.clone(),
+                    error,
+                })?
+            }
+            None => InjectConfig::default(),
+        };
+        if let Some(trust_domain) = &self.trust_domain {
+            config.trust_domain = trust_domain.clone();
+        }
+        Ok(config)
+    }
+
+    fn static_namespaces(&self) -> Result<StaticNamespaces, StartError> {
+        let Some(file) = &self.namespaces else {
+            return Ok(StaticNamespaces::default());
+        };
+        Ok(read_namespaces(&read(file)?, &file.display().to_string())?)
+    }
+
+    fn workload(&self, config: &InjectConfig) -> Result<Workload, StartError> {
+        let id = |account| {
+            SpiffeId::for_service_account(&config.trust_domain, &config.system_namespace, account)
+        };
+        let identity_address = self.identity_address.as_ref().map(ToString::to_string);
+        Ok(Workload::start(Settings {
+            identity_address: identity_address.unwrap_or_else(|| config.identity_address()),
+            identity_id: id("heddle-identity")?,
+            own_id: id(SERVICE_ACCOUNT)?,
+            token_file: self.token_file.clone(),
+            trust_bundle_file: self.trust_bundle_file.clone(),
+            state_dir: self.state_dir.clone(),
+            ttl: None,
+            dns_names: vec![format!("{SERVICE_ACCOUNT}.{}.svc", config.system_namespace)],
+        }))
+    }
+}
+
+/// Returns once there is one, and says meanwhile why there is none.
+async fn first_certificate(workload: &Workload) {
+    let mut status = workload.status();
+    let telling = async {
+        loop {
+            let error = status.borrow_and_update().last_error.clone();
+            if let Some(error) = error {
+                tracing::warn!(%error, "no certificate yet");
+            }
+            if status.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = workload.ready() => {}
+        () = telling => {}
+    }
+}
+
+fn read(file: &Path) -> Result<String, StartError> {
+    std::fs::read_to_string(file).map_err(|error| StartError::Read {
+        file: file.to_owned(),
+        error,
+    })
+}

@@ -1,0 +1,210 @@
+//! AdmissionReview v1: read strictly in what is used, answered as the API server expects.
+//! A pod that cannot be injected is not allowed, with a message that says what to fix; whatever is
+//! not a pod being created is allowed as it is.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+
+use crate::config::InjectConfig;
+use crate::context::{NamespaceLabels, PodContext};
+use crate::files;
+use crate::inject::{Decision, inject};
+
+const API_VERSION: &str = "admission.k8s.io/v1";
+const KIND: &str = "AdmissionReview";
+
+/// A request that is not an AdmissionReview that we can answer.
+#[derive(Debug, Error)]
+pub(super) enum Refusal {
+    #[error("content type is {}; an AdmissionReview is sent as application/json", .0.as_deref().unwrap_or("missing"))]
+    ContentType(Option<String>),
+    #[error("the body is not JSON: {0}")]
+    Json(serde_json::Error),
+    #[error(
+        "the body is {given}; allowed: {API_VERSION} {KIND} (admissionReviewVersions: [\"v1\"])"
+    )]
+    Version { given: String },
+    #[error("the AdmissionReview cannot be read: {0}")]
+    Request(String),
+}
+
+impl Refusal {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Json(_) | Self::Version { .. } | Self::Request(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    uid: String,
+    kind: GroupVersionKind,
+    #[serde(default)]
+    sub_resource: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    namespace: Option<String>,
+    operation: String,
+    #[serde(default)]
+    object: Value,
+}
+
+#[derive(Deserialize)]
+struct GroupVersionKind {
+    #[serde(default)]
+    group: String,
+    kind: String,
+}
+
+/// The reply, and one word on what it was for metrics.
+pub(super) fn answer(
+    body: &[u8],
+    config: &InjectConfig,
+    namespaces: &dyn NamespaceLabels,
+) -> Result<(Value, &'static str), Refusal> {
+    let request = read(body)?;
+    let mut response = Map::new();
+    response.insert("uid".into(), json!(request.uid));
+    response.insert("allowed".into(), json!(true));
+    let outcome = if request.is_new_pod() {
+        review(&request, config, namespaces, &mut response)
+    } else {
+        "ignored"
+    };
+    Ok((
+        json!({"apiVersion": API_VERSION, "kind": KIND, "response": response}),
+        outcome,
+    ))
+}
+
+fn read(body: &[u8]) -> Result<Request, Refusal> {
+    let mut review: Value = serde_json::from_slice(body).map_err(Refusal::Json)?;
+    let text = |field: &str| {
+        review
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if (version.as_str(), kind.as_str()) != (API_VERSION, KIND) {
+        let given = match (version.is_empty(), kind.is_empty()) {
+            (true, true) => "an object without apiVersion and kind".to_owned(),
+            _ => format!("{version} {kind}").chars().take(200).collect(),
+        };
+        return Err(Refusal::Version { given });
+    }
+    let request = review
+        .get_mut("request")
+        .map(Value::take)
+        .unwrap_or_default();
+    if !request.is_object() {
+        return Err(Refusal::Request("request is missing".into()));
+    }
+    let request: Request = serde_path_to_error::deserialize(request).map_err(|error| {
+        Refusal::Request(format!("request.{}: {}", error.path(), error.inner()))
+    })?;
+    if request.uid.is_empty() {
+        return Err(Refusal::Request("request.uid is empty".into()));
+    }
+    Ok(request)
+}
+
+impl Request {
+    fn is_new_pod(&self) -> bool {
+        self.kind.group.is_empty()
+            && self.kind.kind == "Pod"
+            && self.operation == "CREATE"
+            && self.sub_resource.as_deref().unwrap_or_default().is_empty()
+    }
+
+    /// On CREATE the object's own namespace may be empty: the request's is the one that counts.
+    fn namespace(&self) -> String {
+        let own = || self.object.get("metadata")?.get("namespace")?.as_str();
+        let given = self
+            .namespace
+            .as_deref()
+            .filter(|namespace| !namespace.is_empty());
+        given.or_else(own).unwrap_or("default").to_owned()
+    }
+
+    /// A pod that a controller makes has only the beginning of its name yet.
+    fn pod_name(&self) -> String {
+        let own = |field: &str| {
+            self.object
+                .get("metadata")?
+                .get(field)?
+                .as_str()
+                .filter(|name| !name.is_empty())
+        };
+        let given = self.name.as_deref().filter(|name| !name.is_empty());
+        given
+            .or_else(|| own("name"))
+            .or_else(|| own("generateName"))
+            .unwrap_or("(no name)")
+            .to_owned()
+    }
+}
+
+fn review(
+    request: &Request,
+    config: &InjectConfig,
+    namespaces: &dyn NamespaceLabels,
+    response: &mut Map<String, Value>,
+) -> &'static str {
+    let namespace = request.namespace();
+    let name = format!("{namespace}/{}", request.pod_name());
+    let context = PodContext {
+        namespace_meta: namespaces.namespace(&namespace),
+        namespace,
+        owner: files::controller(&request.object),
+    };
+    match inject(&request.object, &context, config) {
+        Ok(Decision::Skip { reason }) => {
+            tracing::debug!(pod = %name, %reason, "skipped");
+            response.insert(
+                "warnings".into(),
+                json!([format!("heddle: pod {name} is not injected: {reason}")]),
+            );
+            "skipped"
+        }
+        Ok(Decision::Inject(injection)) => {
+            let warnings: Vec<_> = injection
+                .warnings
+                .iter()
+                .map(|warning| format!("heddle: {warning}"))
+                .collect();
+            if !warnings.is_empty() {
+                response.insert("warnings".into(), json!(warnings));
+            }
+            if injection.patch.is_empty() {
+                return "unchanged";
+            }
+            tracing::debug!(pod = %name, operations = injection.patch.len(), "injected");
+            response.insert("patchType".into(), json!("JSONPatch"));
+            response.insert(
+                "patch".into(),
+                json!(STANDARD.encode(injection.patch.to_string())),
+            );
+            "injected"
+        }
+        Err(error) => {
+            tracing::info!(pod = %name, %error, "refused a pod");
+            response.insert("allowed".into(), json!(false));
+            let message = format!("pod {name} cannot be injected: {error}");
+            response.insert(
+                "status".into(),
+                json!({"status": "Failure", "message": message, "reason": "Invalid", "code": 422}),
+            );
+            "refused"
+        }
+    }
+}

@@ -1,0 +1,483 @@
+//! The webhook over real HTTPS: reviews, refusals, certificates, and the process itself.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use heddle_identity::ca::{Authority, Policy};
+use heddle_identity::workload::{IssueError, Issued, Issuer, Order};
+use heddle_identity::{SpiffeId, Workload};
+use heddle_injector::webhook::{Certificate, MAX_BODY_BYTES, Webhook, serve};
+use heddle_injector::{DefaultInject, InjectConfig, NoNamespaceLabels, json_patch};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_rustls::TlsConnector;
+
+const NAME: &str = "heddle-injector.heddle-system.svc";
+
+struct Client {
+    address: SocketAddr,
+    tls: TlsConnector,
+}
+
+impl Client {
+    fn new(address: SocketAddr, root: CertificateDer<'static>, alpn: &[u8]) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(root).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Self {
+            address,
+            tls: TlsConnector::from(Arc::new(config)),
+        }
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, String) {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let stream = self
+            .tls
+            .connect(ServerName::try_from(NAME).unwrap(), stream)
+            .await
+            .unwrap();
+        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let stream = TokioIo::new(stream);
+        let response = if h2 {
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, stream)
+                .await
+                .unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await.unwrap()
+        } else {
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await.unwrap()
+        };
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn post(&self, content_type: &str, body: impl Into<Bytes>) -> (StatusCode, String) {
+        let request = Request::post(format!("https://{NAME}/inject"))
+            .header("host", NAME)
+            .header("content-type", content_type);
+        self.send(request.body(Full::new(body.into())).unwrap())
+            .await
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, String) {
+        let request = Request::get(format!("https://{NAME}{path}")).header("host", NAME);
+        self.send(request.body(Full::default()).unwrap()).await
+    }
+
+    /// The `response` to a review of `object`.
+    async fn review(&self, request: Value) -> Value {
+        let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+        let (status, text) = self.post("application/json", body.to_string()).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        let mut reply: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&reply["apiVersion"], &reply["kind"]),
+            (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))
+        );
+        assert_eq!(reply["response"]["uid"], request["uid"]);
+        reply["response"].take()
+    }
+}
+
+fn request(object: Value) -> Value {
+    json!({
+        "uid": "0b5ff8d6-0001",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": "shop",
+        "operation": "CREATE",
+        "userInfo": {"username": "system:serviceaccount:kube-system:replicaset-controller"},
+        "object": object,
+        "dryRun": true,
+        "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"},
+    })
+}
+
+fn pod() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "web-", "labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "app", "image": "app:1"}]},
+    })
+}
+
+/// A webhook with a certificate from files; dropping the sender stops it.
+struct Running {
+    client: Client,
+    stop: oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<()>,
+    _files: tempfile::TempDir,
+}
+
+fn files() -> (tempfile::TempDir, CertificateDer<'static>) {
+    let directory = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    std::fs::write(directory.path().join("tls.crt"), made.cert.pem()).unwrap();
+    std::fs::write(
+        directory.path().join("tls.key"),
+        made.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    (directory, made.cert.der().clone())
+}
+
+async fn start(config: InjectConfig) -> Running {
+    let (files, root) = files();
+    let certificate =
+        Certificate::of_files(files.path().join("tls.crt"), files.path().join("tls.key")).unwrap();
+    let (address, stop, serving) = start_with(certificate, config).await;
+    Running {
+        client: Client::new(address, root, b"http/1.1"),
+        stop,
+        serving,
+        _files: files,
+    }
+}
+
+async fn start_with(
+    certificate: Certificate,
+    config: InjectConfig,
+) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let router = Webhook::new(config, Box::new(NoNamespaceLabels)).router();
+    let serving = tokio::spawn(async move {
+        serve(listener, router, certificate, async {
+            let _ = stopped.await;
+        })
+        .await;
+    });
+    (address, stop, serving)
+}
+
+fn enabled() -> InjectConfig {
+    InjectConfig {
+        default_inject: DefaultInject::Enabled,
+        ..InjectConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn a_pod_gets_a_patch_that_gives_the_injected_pod() {
+    let webhook = start(enabled()).await;
+    let response = webhook.client.review(request(pod())).await;
+    assert_eq!(
+        (&response["allowed"], &response["patchType"]),
+        (&json!(true), &json!("JSONPatch"))
+    );
+    let patch = STANDARD
+        .decode(response["patch"].as_str().unwrap())
+        .unwrap();
+    let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
+    let mut injected = pod();
+    json_patch::patch(&mut injected, &patch).unwrap();
+    assert_eq!(
+        injected["spec"]["initContainers"][1]["name"],
+        "heddle-proxy"
+    );
+
+    // As at a reinvocation.
+    let again = webhook.client.review(request(injected)).await;
+    assert_eq!(again, json!({"uid": "0b5ff8d6-0001", "allowed": true}));
+    let (_, metrics) = webhook.client.get("/metrics").await;
+    assert!(
+        metrics.contains("heddle_injector_reviews_total{outcome=\"injected\"} 1\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("heddle_injector_review_duration_seconds_count 2\n"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_skip_explains_itself_and_a_mistake_is_not_allowed() {
+    let webhook = start(InjectConfig::default()).await;
+    let response = webhook.client.review(request(pod())).await;
+    assert_eq!(response["allowed"], true);
+    let warning = response["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("pod shop/web- is not injected") && warning.contains("heddle.io/inject"),
+        "{warning}"
+    );
+
+    let mut wrong = pod();
+    wrong["metadata"]["labels"]["heddle.io/inject"] = json!("yes");
+    let response = webhook.client.review(request(wrong)).await;
+    assert_eq!(response["allowed"], false);
+    let message = response["status"]["message"].as_str().unwrap();
+    assert_eq!(
+        message,
+        "pod shop/web- cannot be injected: label heddle.io/inject has the value \"yes\"; allowed: \"true\", \"false\""
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_new_pod_is_allowed_unchanged() {
+    let webhook = start(enabled()).await;
+    let allowed = json!({"uid": "0b5ff8d6-0001", "allowed": true});
+    for change in [
+        json!({"kind": {"group": "apps", "version": "v1", "kind": "Deployment"}}),
+        json!({"operation": "UPDATE"}),
+        json!({"operation": "DELETE", "object": null}),
+        json!({"subResource": "ephemeralcontainers"}),
+    ] {
+        let mut request = request(pod());
+        json_patch::merge(&mut request, &change);
+        assert_eq!(webhook.client.review(request).await, allowed, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_review_is_refused_with_a_sentence() {
+    let webhook = start(enabled()).await;
+    let review = |request: Value| json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+    for (content_type, body, status, says) in [
+        (
+            "text/plain",
+            "{}".to_owned(),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "application/json",
+        ),
+        (
+            "application/json",
+            "{\"a\":".to_owned(),
+            StatusCode::BAD_REQUEST,
+            "not JSON",
+        ),
+        (
+            "application/json",
+            "[]".to_owned(),
+            StatusCode::BAD_REQUEST,
+            "without apiVersion and kind",
+        ),
+        (
+            "application/json; charset=utf-8",
+            json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"})
+                .to_string(),
+            StatusCode::BAD_REQUEST,
+            "admission.k8s.io/v1beta1",
+        ),
+        (
+            "application/json",
+            review(json!(null)).to_string(),
+            StatusCode::BAD_REQUEST,
+            "request is missing",
+        ),
+        (
+            "application/json",
+            review(json!({"uid": 1})).to_string(),
+            StatusCode::BAD_REQUEST,
+            "request.uid",
+        ),
+        (
+            "application/json",
+            review(json!({"uid": "", "kind": {"kind": "Pod"}, "operation": "CREATE"})).to_string(),
+            StatusCode::BAD_REQUEST,
+            "request.uid is empty",
+        ),
+        (
+            "application/json",
+            "[".repeat(100_000),
+            StatusCode::BAD_REQUEST,
+            "recursion",
+        ),
+        (
+            "application/json",
+            " ".repeat(MAX_BODY_BYTES + 1),
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "",
+        ),
+    ] {
+        let (got, text) = webhook.client.post(content_type, body).await;
+        assert_eq!(got, status, "{text}");
+        assert!(text.contains(says), "{text}");
+    }
+    assert_eq!(
+        webhook.client.get("/inject").await.0,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+    assert_eq!(webhook.client.get("/healthz").await.0, StatusCode::OK);
+    assert_eq!(webhook.client.get("/readyz").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn it_stops_when_told_although_connections_are_open() {
+    let webhook = start(enabled()).await;
+    // One that never says anything, not even TLS.
+    let silent = TcpStream::connect(webhook.client.address).await.unwrap();
+    assert_eq!(webhook.client.get("/healthz").await.0, StatusCode::OK);
+    webhook.stop.send(()).unwrap();
+    webhook.serving.await.unwrap();
+    drop(silent);
+    assert!(TcpStream::connect(webhook.client.address).await.is_err());
+}
+
+/// The identity service without the wire.
+struct Local(Authority, SpiffeId);
+
+#[tonic::async_trait]
+impl Issuer for Local {
+    async fn issue(&self, order: Order) -> Result<Issued, IssueError> {
+        let Self(authority, id) = self;
+        let issued = authority
+            .issue(&order.csr, id, order.ttl)
+            .map_err(|error| IssueError::Local(error.to_string()))?;
+        Ok(Issued {
+            chain: issued.chain,
+            roots: authority.roots(),
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_meshs_own_certificate_is_good_for_the_services_name_and_is_renewed_without_a_restart()
+{
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::load_or_create(directory.path(), Policy::default()).unwrap();
+    let root = authority.roots()[0].clone();
+    let id: SpiffeId = "spiffe://cluster.local/ns/heddle-system/sa/heddle-injector"
+        .parse()
+        .unwrap();
+    let local = Box::new(Local(authority, id.clone()));
+    let workload = Workload::with_issuer(id, local, None, vec![NAME.to_owned()]);
+    workload.ready().await;
+    let tls = workload.tls().clone();
+    let mut status = workload.status();
+    let first = tls.generation();
+    workload.renew();
+    let (address, _stop, _serving) =
+        start_with(Certificate::of_workload(workload), enabled()).await;
+    let client = Client::new(address, root, b"h2");
+    let response = client.review(request(pod())).await;
+    assert_eq!(response["patchType"], "JSONPatch");
+    status
+        .wait_for(|status| status.generation > first)
+        .await
+        .unwrap();
+    assert_eq!(client.get("/healthz").await.0, StatusCode::OK);
+}
+
+mod process {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Child, Command, Stdio};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    use super::*;
+
+    fn command(arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heddle-injector"));
+        command.args(arguments).stderr(Stdio::piped());
+        command
+    }
+
+    fn fails(arguments: &[&str]) -> String {
+        let output = command(arguments).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Kills the process when a test fails on the way.
+    struct Owned(Child);
+
+    impl Drop for Owned {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[tokio::test]
+    async fn serves_from_its_flags_and_ends_at_sigterm() {
+        let (files, root) = files();
+        let file = |name: &str| files.path().join(name).display().to_string();
+        std::fs::write(file("namespaces.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  labels:\n    heddle.io/inject: enabled\n").unwrap();
+        std::fs::write(file("config.yaml"), "logLevel: debug\n").unwrap();
+        let child = command(&[
+            "--listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            "--config",
+            &file("config.yaml"),
+        ])
+        .args([
+            "--namespaces",
+            &file("namespaces.yaml"),
+            "--tls-cert",
+            &file("tls.crt"),
+            "--tls-key",
+            &file("tls.key"),
+        ])
+        .spawn();
+        let mut child = Owned(child.unwrap());
+        let mut log = BufReader::new(child.0.stderr.take().unwrap());
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        let serving: Value = serde_json::from_str(&line).unwrap();
+        let address = serving["fields"]["address"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+
+        let response = Client::new(address, root, b"http/1.1")
+            .review(request(pod()))
+            .await;
+        let patch = STANDARD
+            .decode(response["patch"].as_str().unwrap())
+            .unwrap();
+        assert!(
+            String::from_utf8(patch)
+                .unwrap()
+                .contains(r#"{"name":"HEDDLE_LOG_LEVEL","value":"debug"}"#)
+        );
+
+        let pid = Pid::from_raw(child.0.id().try_into().unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        let mut rest = String::new();
+        log.read_to_string(&mut rest).unwrap();
+        assert!(child.0.wait().unwrap().success(), "{rest}");
+    }
+
+    #[test]
+    fn bad_flags_and_files_are_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("config.yaml").display().to_string();
+        std::fs::write(&config, "imagee: x\n").unwrap();
+        let says = fails(&["--config", &config]);
+        assert!(says.contains(&config) && says.contains("imagee"), "{says}");
+        assert!(
+            fails(&["--config", "/nowhere/config.yaml"])
+                .contains("cannot read /nowhere/config.yaml")
+        );
+        assert!(fails(&["--tls-cert", "x"]).contains("--tls-key"));
+        assert!(fails(&["--identity-address", "nowhere"]).contains("host:port"));
+    }
+}
