@@ -1,1 +1,28 @@
-//! The data plane: a sidecar proxy, and the redirect that leads a pod's traffic to it.
+//! The data plane: one sidecar. It takes the connections that the redirect leads to it, tells what
+//! they are for, and carries them to endpoints over mutual TLS. Traffic is handled by workers that
+//! share nothing; configuration, identity, telemetry and the admin endpoints live on the control
+//! thread. `run` is the way in; `worker` is where a connection's story begins.
+
+mod body;
+mod cluster;
+mod detect;
+mod exchange;
+mod forward;
+mod head;
+mod inbound;
+mod io;
+mod limits;
+mod listener;
+mod outbound;
+mod relay;
+mod reply;
+pub mod run;
+mod serve;
+mod settings;
+mod status;
+mod upgrade;
+mod upstream;
+mod view;
+mod worker;
+
+pub use settings::{LogFormat, RunArgs};

@@ -1,3 +1,72 @@
-//! Entry point.
+//! `heddle-proxy`: the sidecar, and the init step that redirects a pod's traffic to it.
 
-fn main() {}
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use heddle_proxy::{LogFormat, RunArgs};
+use heddle_proxy_redirect::RedirectArgs;
+use tracing_subscriber::EnvFilter;
+
+/// The Heddle sidecar.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Example: heddle-proxy redirect apply && heddle-proxy run --pod-name web-0 --pod-namespace default"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Carry the pod's traffic until SIGTERM.
+    Run(Box<RunArgs>),
+    /// Program the iptables rules that lead the pod's traffic to the sidecar.
+    Redirect(RedirectArgs),
+    /// Wait until the sidecar of this pod is ready.
+    Wait {
+        /// Give up after this many seconds.
+        #[arg(long, default_value_t = 60)]
+        timeout_seconds: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => {
+            log(&args.log_level, args.log_format);
+            heddle_proxy::run::run(*args).map_err(|e| e.to_string())
+        }
+        Command::Redirect(args) => {
+            log("info", LogFormat::Text);
+            heddle_proxy_redirect::run(args).map_err(|e| e.to_string())
+        }
+        Command::Wait { timeout_seconds } => {
+            heddle_proxy::run::wait(Duration::from_secs(timeout_seconds))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("heddle-proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log(level: &str, format: LogFormat) {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|error| {
+        eprintln!("heddle-proxy: log level {level:?} is not understood ({error}); using info");
+        EnvFilter::new("info")
+    });
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}

@@ -1,0 +1,118 @@
+//! What must happen when a request ends, however it ends: count it, end its span, give its
+//! connection back. Each field is taken exactly once, by [`Exchange::finish`].
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use heddle_proxy_telemetry::{HttpSeries, RequestSpan, ResponseFlag, Serving};
+use http::HeaderMap;
+use http_body::Frame;
+
+use crate::body::RequestBytes;
+use crate::upstream::{ActiveRequest, Lease, since};
+
+/// A request under way.
+pub(crate) struct Exchange {
+    started: Instant,
+    request_bytes: RequestBytes,
+    response_bytes: u64,
+    pub(crate) status: u16,
+    grpc_status: Option<u8>,
+    pub(crate) flag: ResponseFlag,
+    pub(crate) span: Option<Box<RequestSpan>>,
+    /// Where it is counted; known once an endpoint, or that there is none, is.
+    pub(crate) series: Option<HttpSeries>,
+    upstream: Option<(ActiveRequest, Lease)>,
+    serving: Option<Serving>,
+}
+
+impl Exchange {
+    pub(crate) fn new(started: Instant, span: Option<Box<RequestSpan>>) -> Self {
+        Self {
+            started,
+            request_bytes: RequestBytes::Known(0),
+            response_bytes: 0,
+            status: 0,
+            grpc_status: None,
+            flag: ResponseFlag::None,
+            span,
+            series: None,
+            upstream: None,
+            serving: None,
+        }
+    }
+
+    /// The application is at work on it until the end.
+    pub(crate) fn serving(&mut self, serving: Serving) {
+        self.serving = Some(serving);
+    }
+
+    pub(crate) fn request_bytes(&mut self, bytes: RequestBytes) {
+        self.request_bytes = bytes;
+    }
+
+    /// The response comes over this connection.
+    pub(crate) fn lent(&mut self, active: ActiveRequest, lease: Lease) {
+        self.upstream = Some((active, lease));
+    }
+
+    /// The head of the response.
+    pub(crate) fn head(&mut self, status: http::StatusCode, headers: &HeaderMap) {
+        self.status = status.as_u16();
+        self.note_grpc(headers);
+        if let Some(span) = &mut self.span {
+            span.mark_first_byte();
+        }
+    }
+
+    /// A frame of the response body has passed.
+    pub(crate) fn passed(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.response_bytes += data.len() as u64;
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.note_grpc(trailers);
+        }
+    }
+
+    fn note_grpc(&mut self, headers: &HeaderMap) {
+        if let Some(value) = headers.get("grpc-status") {
+            self.grpc_status = value.to_str().ok().and_then(|v| v.parse().ok());
+        }
+    }
+
+    /// The end. `flag` counts unless an earlier cause was noted.
+    pub(crate) fn finish(mut self, flag: ResponseFlag) {
+        if self.flag.is_none() {
+            self.flag = flag;
+        }
+        let whole = flag.is_none();
+        if let Some((active, lease)) = self.upstream.take()
+            && whole
+            && let Lease::Http1(sender) = lease
+        {
+            active.upstream().give_back(sender);
+        }
+        let request_bytes = self.request_bytes.value();
+        if let Some(series) = &self.series {
+            series.record(
+                self.status,
+                self.grpc_status,
+                self.flag,
+                since(self.started),
+                request_bytes,
+                self.response_bytes,
+            );
+        }
+        if let Some(mut span) = self.span.take() {
+            if let Ok(status) = http::StatusCode::from_u16(self.status) {
+                span.status(status);
+            }
+            if let Some(code) = self.grpc_status {
+                span.grpc_status(u32::from(code));
+            }
+            span.flag(self.flag);
+            span.bytes(request_bytes, self.response_bytes);
+            span.finish();
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Hygiene of message heads at a hop: what belongs to one connection only is not forwarded
+//! (RFC 9110 §7.6.1), one name for the host wins everywhere, and headers that only the mesh may
+//! set are taken off what a peer sent.
+
+use http::header::{
+    CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Response, Uri, Version as HttpVersion};
+
+use crate::upstream::Version;
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Identity of the verified peer, for the application (Envoy's name and format).
+pub(crate) static FORWARDED_CLIENT_CERT: HeaderName =
+    HeaderName::from_static("x-forwarded-client-cert");
+
+/// Whether the head asks to change protocols on this connection (RFC 9110 §7.8).
+pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(UPGRADE)
+        && headers
+            .get_all(CONNECTION)
+            .iter()
+            .any(|v| tokens(v).any(|t| t.eq_ignore_ascii_case(b"upgrade")))
+}
+
+/// Takes off what belongs to the connection it came in on.
+pub(crate) fn strip_hop(headers: &mut HeaderMap, keep_upgrade: bool) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(tokens)
+            .filter_map(|t| HeaderName::from_bytes(t).ok())
+            // Naming the host would remove what routes the request.
+            .filter(|name| *name != HOST && !(keep_upgrade && *name == UPGRADE))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    headers.remove(&KEEP_ALIVE);
+    headers.remove(&PROXY_CONNECTION);
+    headers.remove(PROXY_AUTHENTICATE);
+    headers.remove(PROXY_AUTHORIZATION);
+    headers.remove(TRANSFER_ENCODING);
+    if headers.get(TE).is_some_and(|v| v != "trailers") {
+        headers.remove(TE);
+    }
+    if keep_upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    } else {
+        headers.remove(UPGRADE);
+    }
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value
+        .as_bytes()
+        .split(|b| *b == b',')
+        .map(<[u8]>::trim_ascii)
+}
+
+/// The host that a request is for: that of its target when it has one, else its Host header.
+pub(crate) fn authority<B>(request: &Request<B>) -> &str {
+    match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => request
+            .headers()
+            .get(HOST)
+            .and_then(|h| h.to_str().ok())
+            .unwrap_or(""),
+    }
+}
+
+/// Why a request's head cannot be forwarded.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeadError {
+    #[error("it has more than one Host header")]
+    TwoHosts,
+    #[error("its host {0:?} is not a valid authority")]
+    BadHost(String),
+    #[error("it names no host")]
+    NoHost,
+    #[error("CONNECT is not supported yet")]
+    Connect,
+}
+
+/// Makes the head what the upstream version wants: origin-form with Host for HTTP/1.1, scheme and
+/// authority for HTTP/2. Where target and Host disagree, the target wins, here and at every later
+/// hop (RFC 9112 §3.2.2).
+pub(crate) fn prepare<B>(request: &mut Request<B>, version: Version) -> Result<(), HeadError> {
+    if request.method() == Method::CONNECT {
+        return Err(HeadError::Connect);
+    }
+    if request.headers().get_all(HOST).iter().nth(1).is_some() {
+        return Err(HeadError::TwoHosts);
+    }
+    match version {
+        Version::Http1 => {
+            if let Some(authority) = request.uri().authority() {
+                let host = HeaderValue::from_str(authority.as_str())
+                    .map_err(|_| HeadError::BadHost(authority.to_string()))?;
+                let path = request.uri().path_and_query().cloned();
+                request.headers_mut().insert(HOST, host);
+                *request.uri_mut() = path.unwrap_or(PathAndQuery::from_static("/")).into();
+            }
+            *request.version_mut() = HttpVersion::HTTP_11;
+        }
+        Version::Http2 => {
+            if request.uri().authority().is_none() {
+                let host = request.headers().get(HOST).ok_or(HeadError::NoHost)?;
+                let authority = Authority::try_from(host.as_bytes()).map_err(|_| {
+                    HeadError::BadHost(String::from_utf8_lossy(host.as_bytes()).into())
+                })?;
+                let mut parts = std::mem::take(request.uri_mut()).into_parts();
+                parts.authority = Some(authority);
+                parts.scheme = parts.scheme.or(Some(Scheme::HTTP));
+                parts.path_and_query = parts
+                    .path_and_query
+                    .or(Some(PathAndQuery::from_static("/")));
+                *request.uri_mut() = Uri::from_parts(parts).map_err(|_| HeadError::NoHost)?;
+            }
+            request.headers_mut().remove(HOST);
+            *request.version_mut() = HttpVersion::HTTP_2;
+        }
+    }
+    Ok(())
+}
+
+/// A copy of a head, to send again.
+pub(crate) fn copy<B>(request: &Request<B>, body: B) -> Request<B> {
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// Cleans a response's head on its way downstream.
+pub(crate) fn clean_response<B>(response: &mut Response<B>) {
+    let upgraded = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
+    strip_hop(response.headers_mut(), upgraded);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)))
+            .collect()
+    }
+
+    #[test]
+    fn what_connection_names_goes_no_further() {
+        let mut map = headers(&[
+            ("connection", "close, x-secret , host"),
+            ("x-secret", "1"),
+            ("host", "reviews"),
+            ("keep-alive", "timeout=5"),
+            ("te", "gzip"),
+            ("upgrade", "h2c"),
+            ("transfer-encoding", "chunked"),
+            ("x-kept", "1"),
+        ]);
+        strip_hop(&mut map, false);
+        let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "x-kept"]);
+    }
+
+    #[test]
+    fn an_upgrade_is_kept_when_it_is_one() {
+        let mut map = headers(&[
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+        ]);
+        assert!(is_upgrade(&map));
+        strip_hop(&mut map, true);
+        assert_eq!(
+            map,
+            headers(&[("upgrade", "websocket"), ("connection", "upgrade")])
+        );
+    }
+
+    #[test]
+    fn te_trailers_is_grpc_s_and_stays() {
+        let mut map = headers(&[("te", "trailers")]);
+        strip_hop(&mut map, false);
+        assert!(map.contains_key("te"));
+    }
+
+    #[test]
+    fn the_target_wins_over_host() {
+        let mut request = Request::get("http://target/x?y")
+            .header("host", "other")
+            .body(())
+            .unwrap();
+        assert_eq!(authority(&request), "target");
+        prepare(&mut request, Version::Http1).unwrap();
+        assert_eq!(request.uri(), "/x?y");
+        assert_eq!(request.headers()["host"], "target");
+    }
+
+    #[test]
+    fn http2_gets_scheme_and_authority() {
+        let mut request = Request::get("/x")
+            .header("host", "reviews:9080")
+            .body(())
+            .unwrap();
+        prepare(&mut request, Version::Http2).unwrap();
+        assert_eq!(request.uri(), "http://reviews:9080/x");
+        assert!(request.headers().get("host").is_none());
+    }
+
+    #[test]
+    fn two_hosts_are_refused() {
+        let mut request = Request::get("/")
+            .header("host", "a")
+            .header("host", "b")
+            .body(())
+            .unwrap();
+        assert_eq!(
+            prepare(&mut request, Version::Http1),
+            Err(HeadError::TwoHosts)
+        );
+    }
+}

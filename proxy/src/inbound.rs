@@ -1,0 +1,215 @@
+//! Connections to this pod, on their way in: mutual TLS as its policy says, then the protocol that
+//! the peer's ALPN or the port declares, then the application on the pod's own address. A
+//! connection that the policy refuses is closed with the reason logged and counted.
+
+mod http;
+mod tls;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use heddle_identity::SpiffeId;
+use heddle_proxy_config::snapshot::{Endpoint, InboundPort, MtlsMode, Name, Protocol};
+use heddle_proxy_telemetry::{
+    Labels, Peer, Reporter, RequestProtocol, ResponseFlag, Security, Service,
+};
+use tokio::net::TcpStream;
+
+use self::tls::Admitted;
+use crate::cluster::{Cluster, Member};
+use crate::detect::{self, Sniff};
+use crate::io::Io;
+use crate::limits;
+use crate::listener::original_destination;
+use crate::relay::relay;
+use crate::upstream::Version;
+use crate::upstream::connect::{Alpn, Link};
+use crate::worker::Worker;
+
+/// Ports of the application that this worker has connected to, and callers that it has counted.
+#[derive(Default)]
+pub(crate) struct Ports(RefCell<HashMap<(SocketAddr, Option<SpiffeId>), Rc<Cluster>>>);
+
+/// Callers times ports that are counted apart; beyond it, the table starts anew.
+const MAX_PORTS: usize = 4096;
+
+/// One connection to this pod.
+pub(crate) struct Inbound {
+    worker: Rc<Worker>,
+    destination: SocketAddr,
+    peer: SocketAddr,
+    /// Verified identity of the caller; `None`: plain text.
+    identity: Option<SpiffeId>,
+    port: InboundPort,
+    cluster: Rc<Cluster>,
+}
+
+/// Serves one connection until it ends.
+pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    let destination = match original_destination(&stream) {
+        Ok(Some(destination)) => destination,
+        Ok(None) => {
+            worker.count_refused("not-redirected");
+            tracing::warn!(%peer, "refused: a connection to the inbound port that was not redirected to it");
+            return;
+        }
+        Err(error) => return tracing::debug!(%peer, %error, "connection ended before it began"),
+    };
+    let port = policy(&worker, destination.port());
+    let admitted = match tls::admit(&worker, stream, port.mtls).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            worker.count_refused(refusal.label());
+            tracing::warn!(%peer, %destination, mode = ?port.mtls, "refused: {refusal}");
+            return;
+        }
+    };
+    let Admitted {
+        io,
+        identity,
+        protocol,
+    } = admitted;
+    let protocol = protocol.unwrap_or(port.protocol);
+    let cluster = worker
+        .inbound
+        .cluster(&worker, destination, identity.as_ref());
+    let inbound = Rc::new(Inbound {
+        worker,
+        destination,
+        peer,
+        identity,
+        port,
+        cluster,
+    });
+    inbound.serve(io, protocol).await;
+}
+
+/// What applies to a port of this pod. Until the first configuration nothing is let in without a
+/// certificate.
+fn policy(worker: &Worker, port: u16) -> InboundPort {
+    let view = worker.view();
+    let unknown = |mtls| InboundPort {
+        protocol: Protocol::Detect,
+        mtls,
+        service: None,
+    };
+    match &view.snapshot.workload {
+        None => unknown(MtlsMode::Strict),
+        Some(workload) => match workload.ports.get(&port) {
+            Some(known) => known.clone(),
+            None => unknown(workload.mtls),
+        },
+    }
+}
+
+impl Ports {
+    /// The application's port as a cluster of one, for one caller.
+    fn cluster(
+        &self,
+        worker: &Worker,
+        destination: SocketAddr,
+        caller: Option<&SpiffeId>,
+    ) -> Rc<Cluster> {
+        let mut ports = self.0.borrow_mut();
+        let key = (destination, caller.cloned());
+        if let Some(known) = ports.get(&key) {
+            return Rc::clone(known);
+        }
+        if ports.len() >= MAX_PORTS {
+            ports.clear();
+        }
+        let view = worker.view();
+        let own = view.snapshot.workload.as_ref();
+        let endpoint = Endpoint {
+            ip: destination.ip(),
+            target_ports: Vec::new(),
+            subsets: Vec::new(),
+            identity: None,
+            workload: own.map_or_else(|| Name::new(""), |w| w.name.clone()),
+            app: "".into(),
+            version: "".into(),
+        };
+        let upstream = worker.with_upstreams(|all| all.upstream(destination, Link::App));
+        let member = Member::new(upstream, Arc::new(endpoint));
+        let made = Rc::new(Cluster::new(None, None, destination.port(), vec![member]));
+        ports.insert(key, Rc::clone(&made));
+        made
+    }
+}
+
+impl Inbound {
+    async fn serve(self: Rc<Self>, mut io: Io, protocol: Protocol) {
+        let version = match protocol {
+            Protocol::Http1 => Version::Http1,
+            Protocol::Http2 | Protocol::Grpc => Version::Http2,
+            Protocol::Tcp | Protocol::Tls => return self.relay(io).await,
+            Protocol::Detect => {
+                let told = detect::ahead(&mut io);
+                match tokio::time::timeout(limits::DETECT_SILENCE, told).await {
+                    Ok(Sniff::Http1) => Version::Http1,
+                    Ok(Sniff::Http2) => Version::Http2,
+                    Ok(_) | Err(_) => return self.relay(io).await,
+                }
+            }
+        };
+        http::serve(self, io, version).await;
+    }
+
+    async fn relay(&self, io: Io) {
+        let _serving = self.worker.tracer.serve_opaque();
+        let (peer, destination) = (self.peer, self.destination);
+        let Some(member) = self.cluster.pick(None) else {
+            return;
+        };
+        let series = member.tcp_series(&self.worker.shard, |protocol| self.labels(protocol));
+        let dialed = self
+            .worker
+            .dialer
+            .dial(destination, &Link::App, Alpn::Tcp)
+            .await;
+        match dialed {
+            Ok(upstream) => {
+                if let Err(error) = relay(io, upstream, &series).await {
+                    tracing::debug!(%peer, %destination, %error, "opaque connection ended");
+                }
+            }
+            Err(error) => {
+                series.opened();
+                series.closed(ResponseFlag::UpstreamConnectFailure);
+                tracing::warn!(%peer, %destination, %error, "cannot connect to the application");
+            }
+        }
+    }
+
+    /// Labels of what a caller asks of this pod.
+    fn labels(&self, protocol: RequestProtocol) -> Labels {
+        let view = self.worker.view();
+        let service = self.port.service.as_ref().map(|name| Service {
+            host: view
+                .service(name)
+                .and_then(|s| s.config.hosts.first().map(ToString::to_string))
+                .unwrap_or_else(|| format!("{}.{}.svc", name.name(), name.namespace())),
+            name: name.name().to_owned(),
+            namespace: name.namespace().to_owned(),
+        });
+        Labels {
+            reporter: Reporter::Destination,
+            source: Arc::new(
+                self.identity
+                    .as_ref()
+                    .map(Peer::from_identity)
+                    .unwrap_or_default(),
+            ),
+            destination: self.worker.own_peer(&view),
+            service: Arc::new(service.unwrap_or_default()),
+            protocol,
+            security: match self.identity {
+                Some(_) => Security::MutualTls,
+                None => Security::None,
+            },
+        }
+    }
+}

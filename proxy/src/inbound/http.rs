@@ -1,0 +1,105 @@
+//! Inbound HTTP: what only the mesh may say about the caller is taken off and said anew, the
+//! request goes to the application, and a server span is left when it is sampled.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use heddle_proxy_telemetry::ResponseFlag;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::Inbound;
+use crate::body::{ReplyBody, RequestBody};
+use crate::exchange::Exchange;
+use crate::forward::{self, Plan};
+use crate::head;
+use crate::io::Io;
+use crate::reply::{Failure, is_grpc};
+use crate::serve;
+use crate::upgrade::Upgrade;
+use crate::upstream::Version;
+
+/// Serves a caller's HTTP connection.
+pub(super) async fn serve(inbound: Rc<Inbound>, io: Io, version: Version) {
+    let (peer, destination) = (inbound.peer, inbound.destination);
+    let phase = inbound.worker.phase.clone();
+    let caller = forwarded_client_cert(&inbound);
+    let handler = move |request| handle(Rc::clone(&inbound), request, version, caller.clone());
+    if let Err(error) = serve::http(io, version, phase, handler).await {
+        tracing::debug!(%peer, %destination, %error, "caller's connection ended");
+    }
+}
+
+/// `By=…;URI=…` (Envoy's x-forwarded-client-cert), made once for each connection.
+fn forwarded_client_cert(inbound: &Inbound) -> Option<HeaderValue> {
+    let caller = inbound.identity.as_ref()?;
+    let own = inbound.worker.tls.own_id();
+    // A SPIFFE id is visible ASCII.
+    HeaderValue::try_from(format!("By={own};URI={caller}")).ok()
+}
+
+async fn handle(
+    inbound: Rc<Inbound>,
+    mut request: Request<Incoming>,
+    version: Version,
+    caller: Option<HeaderValue>,
+) -> Response<ReplyBody> {
+    let worker = &inbound.worker;
+    let grpc = is_grpc(request.headers());
+    let started = Instant::now();
+    let upgrade = Upgrade::of(&mut request, version);
+    head::strip_hop(request.headers_mut(), upgrade.is_some());
+    match caller {
+        Some(caller) => {
+            request
+                .headers_mut()
+                .insert(&head::FORWARDED_CLIENT_CERT, caller);
+        }
+        None => {
+            request.headers_mut().remove(&head::FORWARDED_CLIENT_CERT);
+        }
+    }
+    let (mut span, serving) = worker.tracer.serve(request.headers_mut(), &mut rand::rng());
+    if let Some(span) = &mut span {
+        span.method(request.method());
+        span.path(request.uri().path());
+        span.authority(head::authority(&request));
+        span.version(request.version());
+        span.local_identity(Arc::clone(&worker.own_id));
+        if let Some(peer) = &inbound.identity {
+            span.peer_identity(peer.to_string());
+        }
+        if let Some(service) = &inbound.port.service {
+            span.service(service.to_string());
+        }
+    }
+    let mut exchange = Exchange::new(started, span);
+    exchange.serving(serving);
+    if let Err(error) = head::prepare(&mut request, version) {
+        let text = format!("the request cannot be forwarded: {error}");
+        let failure = Failure::new(
+            ResponseFlag::DownstreamProtocolError,
+            StatusCode::BAD_REQUEST,
+            text,
+        );
+        return failure.into_response(grpc, exchange);
+    }
+    let (head, body) = request.into_parts();
+    let (body, bytes) = RequestBody::new(body);
+    exchange.request_bytes(bytes);
+    let plan = Plan {
+        cluster: &inbound.cluster,
+        version,
+        grpc,
+        timeout: None,
+        retries: None,
+        patience: Duration::ZERO,
+        labels: &|_, protocol| inbound.labels(protocol),
+    };
+    let response = forward::forward(worker, plan, Request::from_parts(head, body), exchange).await;
+    match upgrade {
+        Some(upgrade) => upgrade.finish(response),
+        None => response,
+    }
+}

@@ -1,0 +1,184 @@
+//! Who may come in: the mutual TLS half of an inbound connection. In STRICT the peer must present
+//! a certificate of the trust domain; in PERMISSIVE mesh TLS is told from the application's own by
+//! ALPN; in DISABLE nothing is touched.
+
+use std::io;
+
+use heddle_identity::SpiffeId;
+use heddle_proxy_config::snapshot::{MtlsMode, Protocol};
+use rustls::server::Acceptor;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use crate::detect::{Sniff, sniff};
+use crate::io::{Io, Prefixed};
+use crate::limits;
+use crate::upstream::connect::alpn;
+use crate::worker::Worker;
+
+/// Most bytes of a ClientHello: one record of 16 KiB, its header, and some.
+const CLIENT_HELLO: usize = 17 * 1024;
+
+/// A connection that may come in.
+pub(super) struct Admitted {
+    pub(super) io: Io,
+    pub(super) identity: Option<SpiffeId>,
+    /// What the peer told in ALPN; `None`: as the port declares.
+    pub(super) protocol: Option<Protocol>,
+}
+
+/// Why a connection may not come in.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("plain text, and this port takes only mutual TLS of the mesh (STRICT)")]
+    PlainText,
+    #[error("TLS handshake: {0}")]
+    Handshake(io::Error),
+    #[error("the TLS handshake took longer than {}s", limits::HANDSHAKE.as_secs())]
+    Slow,
+    #[error("the peer's certificate carries no identity of this trust domain")]
+    NoIdentity,
+    #[error("the connection ended before it said anything: {0}")]
+    Ended(io::Error),
+}
+
+impl Refusal {
+    /// For the metric: one of a fixed few.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Refusal::PlainText => "plain-text",
+            Refusal::Handshake(_) => "tls",
+            Refusal::Slow => "tls-timeout",
+            Refusal::NoIdentity => "no-identity",
+            Refusal::Ended(_) => "ended",
+        }
+    }
+}
+
+/// Admits or refuses a connection, within [`limits::HANDSHAKE`].
+pub(super) async fn admit(
+    worker: &Worker,
+    stream: TcpStream,
+    mode: MtlsMode,
+) -> Result<Admitted, Refusal> {
+    let plain = |io| Admitted {
+        io,
+        identity: None,
+        protocol: None,
+    };
+    match mode {
+        MtlsMode::Disable => Ok(plain(stream.into())),
+        MtlsMode::Strict => {
+            let stream = Prefixed::new(Default::default(), stream);
+            bounded(handshake(worker, stream)).await
+        }
+        MtlsMode::Permissive => {
+            let mut io = Io::from(stream);
+            // A server that speaks first has silent clients: they are plain.
+            let spoke = tokio::time::timeout(limits::DETECT_SILENCE, io.read_ahead(CLIENT_HELLO));
+            match spoke.await {
+                Err(_) => return Ok(plain(io)),
+                Ok(Err(error)) => return Err(Refusal::Ended(error)),
+                Ok(Ok(_)) => {}
+            }
+            match bounded(async { Ok(first(&mut io).await) }).await? {
+                Hello::Mesh => bounded(handshake(worker, base(io)?)).await,
+                Hello::NotMesh | Hello::Partial => Ok(plain(io)),
+            }
+        }
+    }
+}
+
+fn base(io: Io) -> Result<Prefixed<TcpStream>, Refusal> {
+    // An accepted TCP connection is plain until the handshake below.
+    io.into_plain().ok_or(Refusal::NoIdentity)
+}
+
+async fn bounded<T>(step: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    tokio::time::timeout(limits::HANDSHAKE, step)
+        .await
+        .map_err(|_| Refusal::Slow)?
+}
+
+async fn handshake(worker: &Worker, stream: Prefixed<TcpStream>) -> Result<Admitted, Refusal> {
+    let config = worker.tls.server_config(alpn::INBOUND);
+    let stream = TlsAcceptor::from(config)
+        .accept(stream)
+        .await
+        .map_err(|e| match is_not_tls(&e) {
+            true => Refusal::PlainText,
+            false => Refusal::Handshake(e),
+        })?;
+    let (_, session) = stream.get_ref();
+    let identity = session
+        .peer_certificates()
+        .and_then(|chain| worker.tls.peer_id(chain))
+        .ok_or(Refusal::NoIdentity)?;
+    let protocol = match session.alpn_protocol() {
+        Some(alpn::HTTP1 | b"istio-http/1.1" | b"http/1.1") => Some(Protocol::Http1),
+        Some(alpn::HTTP2 | b"istio-h2" | b"h2") => Some(Protocol::Http2),
+        Some(alpn::TCP) => Some(Protocol::Tcp),
+        _ => None,
+    };
+    Ok(Admitted {
+        io: stream.into(),
+        identity: Some(identity),
+        protocol,
+    })
+}
+
+/// The first bytes are no TLS record.
+fn is_not_tls(error: &io::Error) -> bool {
+    let inner = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidMessage(_)))
+}
+
+/// What a connection opens with.
+enum Hello {
+    /// A ClientHello that offers mesh protocols.
+    Mesh,
+    NotMesh,
+    /// A ClientHello of which more must come.
+    Partial,
+}
+
+/// Reads until it can be told.
+async fn first(io: &mut Io) -> Hello {
+    loop {
+        match classify(io.ahead()) {
+            Hello::Partial => match io.read_ahead(CLIENT_HELLO).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Hello::NotMesh,
+            },
+            told => return told,
+        }
+    }
+}
+
+fn classify(bytes: &[u8]) -> Hello {
+    match sniff(bytes) {
+        Sniff::Tls => {}
+        Sniff::More if bytes.is_empty() || bytes == [0x16] => return Hello::Partial,
+        _ => return Hello::NotMesh,
+    }
+    let mut acceptor = Acceptor::default();
+    let mut rest = bytes;
+    loop {
+        match acceptor.read_tls(&mut rest) {
+            Ok(0) | Err(_) if rest.is_empty() => {}
+            Ok(_) => {}
+            Err(_) => return Hello::NotMesh,
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => {
+                let mesh = accepted.client_hello().alpn().is_some_and(alpn::is_mesh);
+                return if mesh { Hello::Mesh } else { Hello::NotMesh };
+            }
+            Ok(None) if rest.is_empty() => return Hello::Partial,
+            Ok(None) => {}
+            Err(_) => return Hello::NotMesh,
+        }
+    }
+}

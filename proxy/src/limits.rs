@@ -1,0 +1,72 @@
+//! Bounds of the data path. Each says its unit and where the number comes from; none of them can
+//! be raised by a peer.
+
+use std::time::Duration;
+
+/// Bytes of a message head. Envoy's default is 60 KiB; one more power of two would only cost a
+/// peer that abuses it.
+pub(crate) const HEAD_BYTES: usize = 64 * 1024;
+
+/// Header fields of a message (Envoy's default).
+pub(crate) const MAX_HEADERS: usize = 100;
+
+/// How long an idle upstream connection is kept: far less than [`DOWNSTREAM_IDLE`], so that the
+/// side that reuses a connection is the side that closes it.
+pub(crate) const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
+
+/// How long a downstream connection may wait for its next request (Envoy's default).
+pub(crate) const DOWNSTREAM_IDLE: Duration = Duration::from_secs(3600);
+
+/// Idle HTTP/1.1 connections kept for one upstream and worker.
+pub(crate) const IDLE_PER_UPSTREAM: usize = 1024;
+
+/// How long a connection whose response is whole may take to be ready for the next request.
+pub(crate) const GIVE_BACK: Duration = Duration::from_secs(1);
+
+/// Streams on one upstream HTTP/2 connection before another is opened.
+pub(crate) const H2_STREAMS: u32 = 200;
+
+/// Concurrent streams that a sidecar may open on one inbound connection: above [`H2_STREAMS`], so
+/// that our own peers never queue.
+pub(crate) const H2_STREAMS_INBOUND: u32 = 256;
+
+/// HTTP/2 windows: between sidecars large, the connection four times the stream, because equal
+/// sizes can deadlock.
+pub(crate) const H2_STREAM_WINDOW: u32 = 256 * 1024;
+/// See [`H2_STREAM_WINDOW`].
+pub(crate) const H2_CONNECTION_WINDOW: u32 = 4 * H2_STREAM_WINDOW;
+
+/// Largest HTTP/2 frame: one TLS record.
+pub(crate) const H2_FRAME: u32 = 16 * 1024;
+
+/// HTTP/2 pings on connections with streams.
+pub(crate) const H2_KEEPALIVE: Duration = Duration::from_secs(30);
+/// See [`H2_KEEPALIVE`].
+pub(crate) const H2_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A connection attempt, TLS included (Envoy's default for TCP alone).
+pub(crate) const CONNECT: Duration = Duration::from_secs(10);
+
+/// A TLS handshake that a peer began.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long an undeclared connection may be silent before the server is given the chance to speak
+/// first.
+pub(crate) const DETECT_SILENCE: Duration = Duration::from_millis(5);
+
+/// How long the rest of a first line may take once it has begun.
+pub(crate) const DETECT_REST: Duration = Duration::from_secs(10);
+
+/// How long endpoints that refuse connections are tried again when none other is ready: a sidecar
+/// that restarts is back within this.
+pub(crate) const REFUSED_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes buffered per direction of an opaque connection.
+pub(crate) const RELAY_BUFFER: usize = 32 * 1024;
+
+/// Connections that one worker serves at a time; beyond it, it stops accepting and the kernel's
+/// backlog holds the rest.
+pub(crate) const CONNECTIONS_PER_WORKER: usize = 20_000;
+
+/// TCP keepalive of every connection.
+pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(60);

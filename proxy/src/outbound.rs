@@ -1,0 +1,131 @@
+//! Connections of the pod's application, on their way out. Where they were going decides what
+//! they are: a Service IP is a service and has routes, a pod IP is that pod, an address that the
+//! mesh does not know is passed through. What the control plane cannot say in time is refused
+//! rather than sent in the clear.
+
+mod http;
+mod tcp;
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use heddle_proxy_config::snapshot::{Address, Name, Protocol};
+use tokio::net::TcpStream;
+
+use crate::detect::{self, Sniff};
+use crate::io::Io;
+use crate::limits;
+use crate::listener::original_destination;
+use crate::upstream::Version;
+use crate::worker::Worker;
+
+/// What a connection is for.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Service(Name),
+    Workload(IpAddr),
+    Unknown,
+}
+
+/// One connection of the application.
+pub(crate) struct Outbound {
+    worker: Rc<Worker>,
+    target: Target,
+    destination: SocketAddr,
+}
+
+/// Serves one connection until it ends.
+pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    let destination = match original_destination(&stream) {
+        Ok(Some(destination)) => destination,
+        Ok(None) => {
+            worker.count_refused("not-redirected");
+            tracing::warn!(%peer, "refused: a connection to the outbound port that was not redirected to it");
+            return;
+        }
+        Err(error) => return tracing::debug!(%peer, %error, "connection ended before it began"),
+    };
+    let ip = destination.ip().to_canonical();
+    let _in_use = worker.store.hold(ip);
+    let target = match worker.store.resolve(ip).await.as_deref() {
+        Ok(Address::Service(name)) => Target::Service(name.clone()),
+        Ok(Address::Workload(..)) => Target::Workload(ip),
+        Ok(Address::Unknown) => Target::Unknown,
+        Err(error) => {
+            worker.count_refused("unresolved");
+            tracing::warn!(%destination, %error, "refused: what this address stands for is not known");
+            return;
+        }
+    };
+    let protocol = match declared(&worker, &target, destination.port()) {
+        Ok(protocol) => protocol,
+        Err(reason) => {
+            worker.count_refused("no-such-port");
+            tracing::warn!(%destination, reason, "refused");
+            return;
+        }
+    };
+    let outbound = Rc::new(Outbound {
+        worker,
+        target,
+        destination,
+    });
+    outbound.serve(stream.into(), protocol).await;
+}
+
+/// The declared protocol of a target's port.
+fn declared(worker: &Worker, target: &Target, port: u16) -> Result<Protocol, &'static str> {
+    let view = worker.view();
+    match target {
+        // Nothing is known of it, so nothing is done to it.
+        Target::Unknown => Ok(Protocol::Tcp),
+        Target::Workload(ip) => Ok(view
+            .workload(*ip)
+            .map_or(Protocol::Detect, |workload| workload.protocol(port))),
+        Target::Service(name) => view
+            .service(name)
+            .and_then(|service| service.port(port).map(|p| p.protocol))
+            .ok_or("the service has no such port"),
+    }
+}
+
+impl Outbound {
+    async fn serve(self: Rc<Self>, mut io: Io, protocol: Protocol) {
+        let version = match protocol {
+            Protocol::Http1 => Version::Http1,
+            Protocol::Http2 | Protocol::Grpc => Version::Http2,
+            Protocol::Tcp | Protocol::Tls => return tcp::serve(&self, io, None).await,
+            Protocol::Detect => match first_bytes(&mut io).await {
+                Some(Sniff::Http1) => Version::Http1,
+                Some(Sniff::Http2) => Version::Http2,
+                Some(_) => return tcp::serve(&self, io, None).await,
+                None => return self.serve_silent(io).await,
+            },
+        };
+        http::serve(self, io, version).await;
+    }
+
+    /// The client says nothing: the server may be the one that speaks first. Whoever does decides.
+    async fn serve_silent(self: Rc<Self>, mut io: Io) {
+        let Some(mut ahead) = tcp::connect(&self).await else {
+            return;
+        };
+        let client_first = tokio::select! {
+            biased;
+            sniffed = detect::ahead(&mut io) => Some(sniffed),
+            _ = ahead.wait() => None,
+        };
+        match client_first {
+            Some(Sniff::Http1) => http::serve(self, io, Version::Http1).await,
+            Some(Sniff::Http2) => http::serve(self, io, Version::Http2).await,
+            Some(_) | None => tcp::serve(&self, io, Some(ahead)).await,
+        }
+    }
+}
+
+/// Tells the protocol by the client's first bytes; `None` when it is silent.
+async fn first_bytes(io: &mut Io) -> Option<Sniff> {
+    tokio::time::timeout(limits::DETECT_SILENCE, detect::ahead(io))
+        .await
+        .ok()
+}

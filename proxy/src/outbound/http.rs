@@ -1,0 +1,219 @@
+//! Outbound HTTP: each request is matched against the routes of its service, sent to the subset
+//! that the rule draws, and leaves a client span when it is sampled.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use heddle_proxy_config::snapshot::HttpRule;
+use heddle_proxy_telemetry::{
+    Kind, Labels, Peer, Reporter, RequestProtocol, ResponseFlag, Security, Service,
+};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::{Outbound, Target};
+use crate::body::{ReplyBody, RequestBody};
+use crate::cluster::{Cluster, Member};
+use crate::exchange::Exchange;
+use crate::forward::{self, Plan};
+use crate::head;
+use crate::io::Io;
+use crate::limits;
+use crate::reply::{Failure, is_grpc};
+use crate::serve;
+use crate::upgrade::Upgrade;
+use crate::upstream::Version;
+use crate::view::{LocalService, View};
+
+/// Serves the application's HTTP connection.
+pub(super) async fn serve(outbound: Rc<Outbound>, io: Io, version: Version) {
+    let destination = outbound.destination;
+    let phase = outbound.worker.phase.clone();
+    let handler = move |request| handle(Rc::clone(&outbound), request, version);
+    if let Err(error) = serve::http(io, version, phase, handler).await {
+        tracing::debug!(%destination, %error, "application's connection ended");
+    }
+}
+
+/// Where a request goes: the cluster, and the rule that said so.
+struct Choice {
+    cluster: Rc<Cluster>,
+    rule: Option<(Rc<LocalService>, usize)>,
+}
+
+impl Choice {
+    fn rule(&self) -> Option<&HttpRule> {
+        let (service, index) = self.rule.as_ref()?;
+        service.routes.as_ref()?.http.rules().get(*index)
+    }
+}
+
+async fn handle(
+    outbound: Rc<Outbound>,
+    mut request: Request<Incoming>,
+    version: Version,
+) -> Response<ReplyBody> {
+    let worker = &outbound.worker;
+    let started = Instant::now();
+    let grpc = is_grpc(request.headers());
+    let upgrade = Upgrade::of(&mut request, version);
+    head::strip_hop(request.headers_mut(), upgrade.is_some());
+    let mut span = worker
+        .tracer
+        .start(Kind::Client, request.headers_mut(), &mut rand::rng());
+    if let Some(span) = &mut span {
+        span.method(request.method());
+        span.path(request.uri().path());
+        span.authority(head::authority(&request));
+        span.version(request.version());
+        span.local_identity(Arc::clone(&worker.own_id));
+    }
+    let mut exchange = Exchange::new(started, span);
+    if let Err(error) = head::prepare(&mut request, version) {
+        let text = format!("the request cannot be forwarded: {error}");
+        let failure = Failure::new(
+            ResponseFlag::DownstreamProtocolError,
+            StatusCode::BAD_REQUEST,
+            text,
+        );
+        return failure.into_response(grpc, exchange);
+    }
+    let view = worker.view();
+    let choice = match choose(&outbound, &view, &request) {
+        Ok(choice) => choice,
+        Err(failure) => return failure.into_response(grpc, exchange),
+    };
+    let rule = choice.rule();
+    if let Some(span) = &mut exchange.span {
+        if let (Some(rule), Some((_, index))) = (rule, &choice.rule) {
+            span.route(Arc::clone(&rule.origin), *index as u32);
+        }
+        if let Some(subset) = &choice.cluster.subset {
+            span.subset(Arc::clone(subset));
+        }
+        if let Some(service) = &choice.cluster.service {
+            span.service(service.to_string());
+        }
+    }
+    let (head, body) = request.into_parts();
+    let (body, bytes) = RequestBody::new(body);
+    exchange.request_bytes(bytes);
+    let plan = Plan {
+        cluster: &choice.cluster,
+        version,
+        grpc,
+        timeout: rule.and_then(|r| r.timeout),
+        retries: rule.and_then(|r| r.retries.as_ref()),
+        patience: limits::REFUSED_PATIENCE,
+        labels: &|member: &Member, protocol| {
+            labels(&outbound, &view, &choice.cluster, member, protocol)
+        },
+    };
+    let response = forward::forward(worker, plan, Request::from_parts(head, body), exchange).await;
+    match upgrade {
+        Some(upgrade) => upgrade.finish(response),
+        None => response,
+    }
+}
+
+fn choose(
+    outbound: &Outbound,
+    view: &View,
+    request: &Request<Incoming>,
+) -> Result<Choice, Failure> {
+    let number = outbound.destination.port();
+    let gone = || {
+        Failure::new(
+            ResponseFlag::NoCluster,
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the service at {} is gone", outbound.destination),
+        )
+    };
+    let name = match &outbound.target {
+        Target::Service(name) => name,
+        Target::Workload(ip) => {
+            let workload = view.workload(*ip).ok_or_else(gone)?;
+            let cluster = outbound
+                .worker
+                .with_upstreams(|upstreams| workload.cluster(number, upstreams));
+            return Ok(Choice {
+                cluster,
+                rule: None,
+            });
+        }
+        Target::Unknown => return Err(gone()),
+    };
+    let service = view.service(name).ok_or_else(gone)?;
+    let port = service.port(number).ok_or_else(gone)?;
+    let table = match &service.routes {
+        Some(routes) if !routes.http.rules().is_empty() => &routes.http,
+        _ => {
+            return Ok(Choice {
+                cluster: Rc::clone(&port.fallback),
+                rule: None,
+            });
+        }
+    };
+    let found = table.find(
+        request.method(),
+        request.uri(),
+        head::authority(request),
+        request.headers(),
+        number,
+    );
+    let Some((index, rule)) = found.and_then(|i| Some((i, port.rules.get(i)?))) else {
+        return Err(Failure::new(
+            ResponseFlag::NoRoute,
+            StatusCode::NOT_FOUND,
+            format!(
+                "no route of service {name} matches {} {}",
+                request.method(),
+                request.uri().path()
+            ),
+        ));
+    };
+    Ok(Choice {
+        cluster: Rc::clone(rule.draw()),
+        rule: Some((Rc::clone(service), index)),
+    })
+}
+
+/// Labels of what goes from this pod to an endpoint.
+pub(super) fn labels(
+    outbound: &Outbound,
+    view: &View,
+    cluster: &Cluster,
+    member: &Member,
+    protocol: RequestProtocol,
+) -> Labels {
+    let endpoint = &member.endpoint;
+    let destination = Peer {
+        workload: endpoint.workload.name().to_owned(),
+        namespace: endpoint.workload.namespace().to_owned(),
+        principal: endpoint
+            .identity
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        app: endpoint.app.to_string(),
+        version: endpoint.version.to_string(),
+    };
+    let service = cluster.service.as_ref().map(|name| Service {
+        host: view
+            .service(name)
+            .and_then(|s| s.config.hosts.first().map(ToString::to_string))
+            .unwrap_or_default(),
+        name: name.name().to_owned(),
+        namespace: name.namespace().to_owned(),
+    });
+    Labels {
+        reporter: Reporter::Source,
+        source: outbound.worker.own_peer(view),
+        destination: Arc::new(destination),
+        service: Arc::new(service.unwrap_or_default()),
+        protocol,
+        // Istio's value for what the source reports.
+        security: Security::Unknown,
+    }
+}

@@ -1,0 +1,77 @@
+//! Serves HTTP on an accepted connection with one handler for both versions, and ends it politely
+//! when the sidecar drains: `Connection: close` with the response under way, or GOAWAY.
+
+use std::convert::Infallible;
+use std::pin::pin;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::watch;
+
+use crate::body::ReplyBody;
+use crate::io::Io;
+use crate::limits;
+use crate::upstream::{LocalExec, Version};
+use crate::worker::Phase;
+
+/// Serves until either side ends the connection.
+pub(crate) async fn http<H, F>(
+    io: Io,
+    version: Version,
+    mut phase: watch::Receiver<Phase>,
+    handler: H,
+) -> Result<(), hyper::Error>
+where
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<ReplyBody>> + 'static,
+{
+    let service = service_fn(|request| {
+        let answer = handler(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let draining = async move {
+        // An error: the process is ending.
+        let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+    };
+    match version {
+        Version::Http1 => {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits::DOWNSTREAM_IDLE)
+                .half_close(true)
+                .max_headers(limits::MAX_HEADERS)
+                .max_buf_size(limits::HEAD_BYTES)
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(io), service)
+                .with_upgrades();
+            let mut connection = pin!(connection);
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = draining => connection.as_mut().graceful_shutdown(),
+            }
+            connection.await
+        }
+        Version::Http2 => {
+            let connection = http2::Builder::new(LocalExec)
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(limits::H2_STREAM_WINDOW)
+                .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
+                .max_frame_size(limits::H2_FRAME)
+                .max_concurrent_streams(limits::H2_STREAMS_INBOUND)
+                .max_header_list_size(limits::HEAD_BYTES as u32)
+                .keep_alive_interval(limits::H2_KEEPALIVE)
+                .keep_alive_timeout(limits::H2_KEEPALIVE_TIMEOUT)
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(io), service);
+            let mut connection = pin!(connection);
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = draining => connection.as_mut().graceful_shutdown(),
+            }
+            connection.await
+        }
+    }
+}

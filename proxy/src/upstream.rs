@@ -1,0 +1,318 @@
+//! One upstream of one worker: an address with the identity expected there, its idle HTTP/1.1
+//! connections, its shared HTTP/2 connections, and how many requests it is serving. Endpoints that
+//! two clusters share are one `Upstream`, so least-request sees all of its load. Dropped with the
+//! last request on it once the configuration no longer names it.
+
+pub(crate) mod connect;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use self::connect::{ConnectError, Dialer, Link};
+use crate::body::RequestBody;
+use crate::limits;
+
+/// HTTP version that is spoken upstream; the same as came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http1,
+    Http2,
+}
+
+pub(crate) struct Upstream {
+    pub(crate) addr: SocketAddr,
+    pub(crate) link: Link,
+    active: Cell<u32>,
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Vec<Shared>>,
+    shared_gate: tokio::sync::Mutex<()>,
+}
+
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+}
+
+struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    streams: Rc<Cell<u32>>,
+    last_used: Cell<Instant>,
+}
+
+/// A connection lent for one request.
+pub(crate) enum Lease {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2 {
+        sender: http2::SendRequest<RequestBody>,
+        _counted: StreamCount,
+    },
+}
+
+/// How a lease was come by.
+pub(crate) struct Checkout {
+    pub(crate) lease: Lease,
+    /// The connection has served before: its peer may be closing it at this moment.
+    pub(crate) reused: bool,
+}
+
+/// Counts a stream on a shared connection while it lives.
+pub(crate) struct StreamCount(Rc<Cell<u32>>);
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// Counts a request on an upstream while it lives.
+pub(crate) struct ActiveRequest(Rc<Upstream>);
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get().saturating_sub(1));
+    }
+}
+
+impl ActiveRequest {
+    pub(crate) fn upstream(&self) -> &Rc<Upstream> {
+        &self.0
+    }
+}
+
+/// Why a request brought no response head.
+pub(crate) struct SendError {
+    pub(crate) source: hyper::Error,
+    /// The request itself, when not one byte of it was written.
+    pub(crate) unsent: Option<Box<Request<RequestBody>>>,
+}
+
+impl Upstream {
+    pub(crate) fn new(addr: SocketAddr, link: Link) -> Self {
+        Self {
+            addr,
+            link,
+            active: Cell::new(0),
+            idle: RefCell::new(Vec::new()),
+            shared: RefCell::new(Vec::new()),
+            shared_gate: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Requests under way.
+    pub(crate) fn active(&self) -> u32 {
+        self.active.get()
+    }
+
+    pub(crate) fn begin(self: &Rc<Self>) -> ActiveRequest {
+        self.active.set(self.active.get() + 1);
+        ActiveRequest(Rc::clone(self))
+    }
+
+    /// A connection for one request: an idle one, a shared one with room, or a new one.
+    pub(crate) async fn checkout(
+        &self,
+        dialer: &Dialer,
+        version: Version,
+        fresh: bool,
+    ) -> Result<Checkout, ConnectError> {
+        match version {
+            Version::Http1 => {
+                if !fresh && let Some(sender) = self.pop_idle() {
+                    return Ok(Checkout {
+                        lease: Lease::Http1(sender),
+                        reused: true,
+                    });
+                }
+                let sender = self.connect_http1(dialer).await?;
+                Ok(Checkout {
+                    lease: Lease::Http1(sender),
+                    reused: false,
+                })
+            }
+            Version::Http2 => self.checkout_shared(dialer, fresh).await,
+        }
+    }
+
+    fn pop_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
+        let mut idle = self.idle.borrow_mut();
+        let now = Instant::now();
+        while let Some(candidate) = idle.pop() {
+            let stale = now.duration_since(candidate.since) > limits::UPSTREAM_IDLE;
+            if !stale && candidate.sender.is_ready() {
+                return Some(candidate.sender);
+            }
+        }
+        None
+    }
+
+    async fn connect_http1(
+        &self,
+        dialer: &Dialer,
+    ) -> Result<http1::SendRequest<RequestBody>, ConnectError> {
+        let io = dialer
+            .dial(self.addr, &self.link, connect::Alpn::Http1)
+            .await?;
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(limits::MAX_HEADERS)
+            .max_buf_size(limits::HEAD_BYTES)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(ConnectError::Http)?;
+        // Ends with the connection, which ends when its sender is dropped.
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    async fn checkout_shared(
+        &self,
+        dialer: &Dialer,
+        fresh: bool,
+    ) -> Result<Checkout, ConnectError> {
+        if !fresh && let Some(checkout) = self.share() {
+            return Ok(checkout);
+        }
+        // One connects, the others wait and then share what it made.
+        let _gate = self.shared_gate.lock().await;
+        if let Some(mut checkout) = self.share() {
+            checkout.reused = !fresh;
+            return Ok(checkout);
+        }
+        let io = dialer
+            .dial(self.addr, &self.link, connect::Alpn::Http2)
+            .await?;
+        let (sender, connection) = http2::Builder::new(LocalExec)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(limits::H2_STREAM_WINDOW)
+            .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
+            .max_frame_size(limits::H2_FRAME)
+            .max_header_list_size(limits::HEAD_BYTES as u32)
+            .keep_alive_interval(limits::H2_KEEPALIVE)
+            .keep_alive_timeout(limits::H2_KEEPALIVE_TIMEOUT)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(ConnectError::Http)?;
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        let streams = Rc::new(Cell::new(1));
+        let lease = Lease::Http2 {
+            sender: sender.clone(),
+            _counted: StreamCount(Rc::clone(&streams)),
+        };
+        self.shared.borrow_mut().push(Shared {
+            sender,
+            streams,
+            last_used: Cell::new(Instant::now()),
+        });
+        Ok(Checkout {
+            lease,
+            reused: false,
+        })
+    }
+
+    fn share(&self) -> Option<Checkout> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|s| !s.sender.is_closed());
+        let roomy = shared
+            .iter()
+            .find(|s| s.sender.is_ready() && s.streams.get() < limits::H2_STREAMS)?;
+        roomy.streams.set(roomy.streams.get() + 1);
+        roomy.last_used.set(Instant::now());
+        Some(Checkout {
+            lease: Lease::Http2 {
+                sender: roomy.sender.clone(),
+                _counted: StreamCount(Rc::clone(&roomy.streams)),
+            },
+            reused: true,
+        })
+    }
+
+    /// Takes a connection back after a whole exchange.
+    pub(crate) fn give_back(self: &Rc<Self>, mut sender: http1::SendRequest<RequestBody>) {
+        if sender.is_closed() {
+            return;
+        }
+        if sender.is_ready() {
+            self.store_idle(sender);
+            return;
+        }
+        // The request body is still on its way although the response is whole, or the connection
+        // has not come round to the next request yet.
+        let upstream = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            if let Ok(Ok(())) = tokio::time::timeout(limits::GIVE_BACK, sender.ready()).await {
+                upstream.store_idle(sender);
+            }
+        });
+    }
+
+    fn store_idle(&self, sender: http1::SendRequest<RequestBody>) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < limits::IDLE_PER_UPSTREAM {
+            idle.push(Idle {
+                sender,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let fresh = |since: Instant| now.duration_since(since) <= limits::UPSTREAM_IDLE;
+        self.idle
+            .borrow_mut()
+            .retain(|i| fresh(i.since) && !i.sender.is_closed());
+        self.shared
+            .borrow_mut()
+            .retain(|s| !s.sender.is_closed() && (s.streams.get() > 0 || fresh(s.last_used.get())));
+    }
+}
+
+impl Lease {
+    /// Sends the request and waits for the head of its response.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, SendError> {
+        let sent = match self {
+            Lease::Http1(sender) => sender.try_send_request(request).await,
+            Lease::Http2 { sender, .. } => sender.try_send_request(request).await,
+        };
+        sent.map_err(|mut e| SendError {
+            unsent: e.take_message().map(Box::new),
+            source: e.into_error(),
+        })
+    }
+}
+
+/// Runs hyper's own tasks on the worker that they belong to.
+#[derive(Clone, Copy)]
+pub(crate) struct LocalExec;
+
+impl<F> hyper::rt::Executor<F> for LocalExec
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// Time that has passed, bounded below by zero.
+pub(crate) fn since(start: Instant) -> Duration {
+    Instant::now().saturating_duration_since(start)
+}

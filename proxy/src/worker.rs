@@ -1,0 +1,205 @@
+//! A worker: a thread with its own single-threaded runtime, listeners, upstreams and metric shard.
+//! Nothing here is shared with another worker but the configuration snapshot, read through one
+//! atomic pointer, so a request takes no lock and never changes threads.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use heddle_identity::MeshTls;
+use heddle_proxy_config::snapshot::Snapshot;
+use heddle_proxy_config::store::ConfigStore;
+use heddle_proxy_telemetry::{Counter, Labels, Metrics, Peer, Shard, TcpSeries, Tracer};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
+
+use crate::inbound;
+use crate::limits;
+use crate::listener::{self, Gate, Listeners};
+use crate::outbound;
+use crate::upstream::connect::Dialer;
+use crate::view::{Upstreams, View};
+
+/// How often idle upstream connections are looked over.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Where the sidecar is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serving,
+    /// Connections end as soon as they politely can.
+    Draining,
+    Stopped,
+}
+
+/// What every worker is given; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) store: ConfigStore,
+    pub(crate) tls: MeshTls,
+    pub(crate) tracer: Tracer,
+    pub(crate) metrics: Metrics,
+    pub(crate) phase: watch::Receiver<Phase>,
+    /// Connections under way, over all workers.
+    pub(crate) connections: Arc<AtomicUsize>,
+}
+
+/// One worker's state.
+pub(crate) struct Worker {
+    pub(crate) store: ConfigStore,
+    pub(crate) tls: MeshTls,
+    pub(crate) own_id: Arc<str>,
+    pub(crate) tracer: Tracer,
+    pub(crate) shard: Shard,
+    pub(crate) dialer: Dialer,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) inbound: inbound::Ports,
+    metrics: Metrics,
+    view: RefCell<Rc<View>>,
+    upstreams: RefCell<Upstreams>,
+    own: RefCell<(
+        Option<Arc<heddle_proxy_config::snapshot::Workload>>,
+        Arc<Peer>,
+    )>,
+    passthrough: OnceCell<TcpSeries>,
+    refused: RefCell<HashMap<&'static str, Counter>>,
+}
+
+impl Worker {
+    fn new(shared: &Shared) -> Self {
+        let mut upstreams = Upstreams::default();
+        let snapshot: Arc<Snapshot> = shared.store.snapshot().load_full();
+        let view = Rc::new(View::new(snapshot, None, &mut upstreams));
+        Self {
+            store: shared.store.clone(),
+            tls: shared.tls.clone(),
+            own_id: shared.tls.own_id().as_str().into(),
+            tracer: shared.tracer.clone(),
+            shard: shared.metrics.shard(),
+            dialer: Dialer::new(shared.tls.clone()),
+            phase: shared.phase.clone(),
+            inbound: inbound::Ports::default(),
+            metrics: shared.metrics.clone(),
+            view: RefCell::new(view),
+            upstreams: RefCell::new(upstreams),
+            own: RefCell::default(),
+            passthrough: OnceCell::new(),
+            refused: RefCell::default(),
+        }
+    }
+
+    /// The view of the newest snapshot.
+    pub(crate) fn view(&self) -> Rc<View> {
+        let current = self.store.snapshot().load();
+        if Arc::ptr_eq(&current, &self.view.borrow().snapshot) {
+            return Rc::clone(&self.view.borrow());
+        }
+        let snapshot = arc_swap::Guard::into_inner(current);
+        let before = Rc::clone(&self.view.borrow());
+        let view = View::new(snapshot, Some(&before), &mut self.upstreams.borrow_mut());
+        let view = Rc::new(view);
+        self.view.replace(Rc::clone(&view));
+        view
+    }
+
+    pub(crate) fn with_upstreams<T>(&self, f: impl FnOnce(&mut Upstreams) -> T) -> T {
+        f(&mut self.upstreams.borrow_mut())
+    }
+
+    /// This pod, as metrics name it.
+    pub(crate) fn own_peer(&self, view: &View) -> Arc<Peer> {
+        let Some(workload) = &view.snapshot.workload else {
+            return Arc::default();
+        };
+        let mut own = self.own.borrow_mut();
+        if !own.0.as_ref().is_some_and(|w| Arc::ptr_eq(w, workload)) {
+            let peer = Peer {
+                workload: match &*workload.owner {
+                    "" => workload.name.name().to_owned(),
+                    owner => owner.to_owned(),
+                },
+                namespace: workload.name.namespace().to_owned(),
+                principal: workload.identity.to_string(),
+                app: workload.app.to_string(),
+                version: workload.version.to_string(),
+            };
+            *own = (Some(Arc::clone(workload)), Arc::new(peer));
+        }
+        Arc::clone(&own.1)
+    }
+
+    /// Where connections to addresses outside the mesh are counted.
+    pub(crate) fn passthrough_series(&self, labels: impl FnOnce(Arc<Peer>) -> Labels) -> TcpSeries {
+        self.passthrough
+            .get_or_init(|| self.shard.tcp(labels(self.own_peer(&self.view()))))
+            .clone()
+    }
+
+    /// Counts a connection that was refused. `reason` is a label: one of a fixed few.
+    pub(crate) fn count_refused(&self, reason: &'static str) {
+        let mut refused = self.refused.borrow_mut();
+        let counter = refused.entry(reason).or_insert_with(|| {
+            self.metrics.counter(
+                "heddle_connections_refused_total",
+                "Connections that the sidecar refused, by reason.",
+                &[("reason", reason)],
+            )
+        });
+        counter.inc();
+    }
+}
+
+/// Starts a worker's thread. It ends when the sidecar has drained.
+pub(crate) fn spawn(
+    index: usize,
+    listeners: Listeners,
+    shared: Shared,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default());
+            match runtime {
+                Ok(runtime) => runtime.block_on(run(listeners, shared)),
+                Err(error) => tracing::error!(%error, "cannot start worker {index}"),
+            }
+        })
+}
+
+async fn run(listeners: Listeners, shared: Shared) {
+    let mut phase = shared.phase.clone();
+    let worker = Rc::new(Worker::new(&shared));
+    let sweep = Rc::clone(&worker);
+    tokio::task::spawn_local(async move {
+        let mut tick = tokio::time::interval(SWEEP);
+        loop {
+            tick.tick().await;
+            sweep.with_upstreams(Upstreams::sweep);
+        }
+    });
+    let gate = Gate::new(limits::CONNECTIONS_PER_WORKER, shared.connections);
+    for socket in listeners.outbound {
+        let worker = Rc::clone(&worker);
+        tokio::task::spawn_local(listener::accept(
+            socket,
+            gate.clone(),
+            move |stream, peer| outbound::connection(Rc::clone(&worker), stream, peer),
+        ));
+    }
+    for socket in listeners.inbound {
+        let worker = Rc::clone(&worker);
+        tokio::task::spawn_local(listener::accept(
+            socket,
+            gate.clone(),
+            move |stream, peer| inbound::connection(Rc::clone(&worker), stream, peer),
+        ));
+    }
+    // Listeners stay open while connections drain: the pod's application may still call out. The
+    // tasks above end with the runtime. An error means that the sender, and so the process, ends.
+    let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+}
