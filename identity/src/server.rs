@@ -13,13 +13,13 @@ use heddle_proto::identity::{
     IssueRequest, IssueResponse,
     identity_server::{Identity, IdentityServer},
 };
-use tonic::{Code, Request, Response, Status, transport::Server};
+use tonic::{Code, Request, Response, Status};
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 use tracing::{info, warn};
 
 pub use self::{
     own::own_identity,
-    run::{Args, Lifetime, RunError, run},
+    run::{Args, Lifetime, RunError, Server, run},
 };
 use crate::{
     SpiffeId,
@@ -152,7 +152,7 @@ pub async fn serve<A: Authenticator>(
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS))
         .into_inner();
-    Server::builder()
+    tonic::transport::Server::builder()
         .timeout(REQUEST_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(MAX_HEADER_BYTES)

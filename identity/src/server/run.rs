@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::{IdentityService, own_identity, serve};
 use crate::{
-    SpiffeId, TrustDomain,
+    SpiffeId, TrustDomain, Workload,
     ca::{Authority, Policy, RootError},
     incoming::{self, Limits},
     private_file::{self, FileError, PUBLIC},
@@ -154,61 +154,99 @@ pub enum RunError {
     Serve(#[from] tonic::transport::Error),
 }
 
+/// The identity service, listening.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    identity: Workload,
+    service: IdentityService<Verifier<FileKeys>>,
+}
+
+impl Server {
+    /// Loads or makes the root, publishes it, and listens.
+    ///
+    /// # Errors
+    /// When any of that fails.
+    pub async fn bind(args: Args) -> Result<Self, RunError> {
+        let own =
+            SpiffeId::for_service_account(&args.trust_domain, &args.system_namespace, OWN_ACCOUNT)
+                .map_err(|error| RunError::Namespace(args.system_namespace.clone(), error))?;
+        let policy = Policy {
+            trust_domain: args.trust_domain.clone(),
+            system_namespace: args.system_namespace,
+            default_ttl: args.default_ttl.0.min(args.max_ttl.0),
+            max_ttl: args.max_ttl.0,
+        };
+        let authority = Arc::new(Authority::load_or_create(&args.data_dir, policy)?);
+        let trusted = Trusted {
+            issuer: args.token_issuer,
+            audience: args.token_audience,
+            trust_domain: args.trust_domain,
+        };
+        let verifier = Verifier::new(trusted, FileKeys::new(args.token_jwks));
+        let refused = |error| RunError::Listen(args.listen, error);
+        let listener = TcpListener::bind(args.listen).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let identity = own_identity(authority.clone(), own);
+        identity.ready().await;
+        // Others may take its appearance as a sign that we are up.
+        if let Some(file) = &args.trust_bundle_out {
+            let bundle = to_pem_bundle(&authority.roots());
+            private_file::write(file, bundle.as_bytes(), PUBLIC).map_err(RunError::Bundle)?;
+        }
+        let service = IdentityService::new(authority, verifier);
+        Ok(Self {
+            listener,
+            address,
+            identity,
+            service,
+        })
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Who it is.
+    pub fn id(&self) -> &SpiffeId {
+        self.identity.tls().own_id()
+    }
+
+    /// Serves until `shutdown`, then lets the requests in progress finish.
+    ///
+    /// # Errors
+    /// When the gRPC server fails as a whole.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        info!(address = %self.address, id = %self.id(), "issuing certificates");
+        let tls = self.identity.tls().clone();
+        let incoming = incoming::server_only(self.listener, tls, ALPN_H2, LIMITS);
+        let (draining, drain_begins) = oneshot::channel();
+        let serving = serve(self.service, incoming, async move {
+            shutdown.await;
+            info!("ending; letting requests in progress finish");
+            // The other end is there for as long as this runs.
+            let _ = draining.send(());
+        });
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = &mut serving => ended?,
+            _ = drain_begins => {
+                if let Ok(ended) = timeout(DRAIN, serving).await {
+                    ended?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Runs the identity service until `shutdown`.
 ///
 /// # Errors
 /// When it cannot start.
 pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    let own =
-        SpiffeId::for_service_account(&args.trust_domain, &args.system_namespace, OWN_ACCOUNT)
-            .map_err(|error| RunError::Namespace(args.system_namespace.clone(), error))?;
-    let policy = Policy {
-        trust_domain: args.trust_domain.clone(),
-        system_namespace: args.system_namespace,
-        default_ttl: args.default_ttl.0.min(args.max_ttl.0),
-        max_ttl: args.max_ttl.0,
-    };
-    let authority = Arc::new(Authority::load_or_create(&args.data_dir, policy)?);
-    let keys = FileKeys::new(args.token_jwks);
-    let trusted = Trusted {
-        issuer: args.token_issuer,
-        audience: args.token_audience,
-        trust_domain: args.trust_domain,
-    };
-    let service = IdentityService::new(authority.clone(), Verifier::new(trusted, keys));
-
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|error| RunError::Listen(args.listen, error))?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| RunError::Listen(args.listen, error))?;
-    let identity = own_identity(authority.clone(), own.clone());
-    identity.ready().await;
-    // Others may take its appearance as a sign that we are up.
-    if let Some(file) = &args.trust_bundle_out {
-        let bundle = to_pem_bundle(&authority.roots());
-        private_file::write(file, bundle.as_bytes(), PUBLIC).map_err(RunError::Bundle)?;
-    }
-    info!(%address, id = %own, "issuing certificates");
-
-    let incoming = incoming::server_only(listener, identity.tls().clone(), ALPN_H2, LIMITS);
-    let (draining, drain_begins) = oneshot::channel();
-    let serving = serve(service, incoming, async move {
-        shutdown.await;
-        info!("ending; letting requests in progress finish");
-        let _ = draining.send(());
-    });
-    tokio::pin!(serving);
-    tokio::select! {
-        ended = &mut serving => ended?,
-        _ = drain_begins => {
-            if let Ok(ended) = timeout(DRAIN, serving).await {
-                ended?;
-            }
-        }
-    }
-    Ok(())
+    Server::bind(args).await?.serve(shutdown).await
 }
 
 #[cfg(test)]

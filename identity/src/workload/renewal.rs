@@ -119,6 +119,8 @@ impl Renewal {
                 }
                 Err(error) => {
                     self.complain(explain(&error).into());
+                    // Also a renewal that was asked for before its time is tried until it is done.
+                    self.due = None;
                     let pause = backoff.next();
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}

@@ -1,0 +1,268 @@
+//! A workload's certificate from the first request through renewals, outages and restarts.
+
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+
+use crate::support::{Cluster, LONG, eventually, id, mode};
+use heddle_identity::{Workload, workload::Status};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+async fn ready(workload: &Workload) {
+    timeout(LONG, workload.ready()).await.unwrap();
+}
+
+async fn until(workload: &Workload, holds: impl FnMut(&Status) -> bool) -> Status {
+    let mut status = workload.status();
+    timeout(LONG, status.wait_for(holds))
+        .await
+        .unwrap()
+        .unwrap()
+        .clone()
+}
+
+#[tokio::test]
+async fn two_workloads_get_certificates_and_talk() {
+    let cluster = Cluster::new();
+    let service = cluster.serve().await;
+    let a = Workload::start(cluster.settings("shop", "a"));
+    let b = Workload::start(cluster.settings("bank", "b"));
+    ready(&a).await;
+    ready(&b).await;
+    assert_eq!(
+        until(&a, |status| status.generation == 1).await.last_error,
+        None
+    );
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let config = a.tls().server_config(heddle_identity::tls::ALPN_H2);
+        let stream = TlsAcceptor::from(config).accept(tcp).await.unwrap();
+        a.tls()
+            .peer_id(stream.get_ref().1.peer_certificates().unwrap())
+    };
+    let client = async {
+        let config = b
+            .tls()
+            .client_config(a.tls().own_id(), heddle_identity::tls::ALPN_H2);
+        let tcp = TcpStream::connect(address).await.unwrap();
+        TlsConnector::from(config)
+            .connect(heddle_identity::tls::server_name(), tcp)
+            .await
+            .unwrap()
+    };
+    let (peer, _stream) = tokio::join!(server, client);
+    assert_eq!(peer.as_ref(), Some(b.tls().own_id()));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn short_certificates_are_renewed_with_new_keys_before_they_expire() {
+    let cluster = Cluster::new();
+    let service = cluster.serve().await;
+    let state = cluster.path("state");
+    fs::create_dir(&state).unwrap();
+    let mut settings = cluster.settings("shop", "a");
+    settings.ttl = Some(Duration::from_secs(4));
+    settings.state_dir = Some(state.clone());
+    let workload = Workload::start(settings);
+    ready(&workload).await;
+    let file = state.join("identity.pem");
+    eventually("the first key on disk", || file.exists()).await;
+    let first = fs::read_to_string(&file).unwrap();
+    assert_eq!(mode(&file), 0o600);
+
+    for generation in 2..4 {
+        until(&workload, |status| status.generation >= generation).await;
+        assert!(workload.tls().is_ready(), "renewed before it expired");
+    }
+    eventually("the new key on disk", || {
+        fs::read_to_string(&file).unwrap() != first
+    })
+    .await;
+    let key = |pem: &str| {
+        pem.split("-----END PRIVATE KEY-----")
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    assert_ne!(key(&first), key(&fs::read_to_string(&file).unwrap()));
+    assert_eq!(
+        fs::read_dir(&state).unwrap().count(),
+        1,
+        "nothing is left beside the file"
+    );
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_while_identity_is_away_comes_back_with_its_certificate() {
+    let cluster = Cluster::new();
+    let state = cluster.path("state");
+    fs::create_dir(&state).unwrap();
+    let settings = || {
+        let mut settings = cluster.settings("shop", "a");
+        settings.state_dir = Some(state.clone());
+        settings
+    };
+    let service = cluster.serve().await;
+    let first = Workload::start(settings());
+    ready(&first).await;
+    eventually("the key on disk", || state.join("identity.pem").exists()).await;
+    let expiry = first.tls().validity().unwrap();
+    drop(first);
+    service.stop().await;
+
+    let second = Workload::start(settings());
+    assert!(
+        second.tls().is_ready(),
+        "at once, without waiting for anybody"
+    );
+    assert_eq!(second.tls().validity(), Some(expiry));
+    ready(&second).await;
+
+    let service = cluster.serve().await;
+    second.renew();
+    until(&second, |status| status.generation == 2).await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_on_disk_is_only_used_when_it_is_good() {
+    let cluster = Cluster::new();
+    let service = cluster.serve().await;
+    let state = cluster.path("state");
+    fs::create_dir(&state).unwrap();
+    let start = |name: &str| {
+        let mut settings = cluster.settings("shop", name);
+        settings.state_dir = Some(state.clone());
+        Workload::start(settings)
+    };
+    let file = state.join("identity.pem");
+    let first = start("a");
+    ready(&first).await;
+    eventually("the key on disk", || file.exists()).await;
+    drop(first);
+    let good = fs::read(&file).unwrap();
+
+    // Somebody else's, readable by others, cut short, empty: each is replaced by a new one.
+    assert!(!start("b").tls().is_ready());
+    for (content, bits) in [
+        (&good[..], 0o644),
+        (&good[..good.len() - 40], 0o600),
+        (&[], 0o600),
+    ] {
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, content).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(bits)).unwrap();
+        let workload = start("a");
+        assert!(!workload.tls().is_ready());
+        ready(&workload).await;
+        eventually("a good file", || {
+            mode(&file) == 0o600 && fs::read(&file).unwrap() != content
+        })
+        .await;
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn an_outage_is_endured_to_the_expiry_and_ends_with_a_new_certificate() {
+    let cluster = Cluster::new();
+    let service = cluster.serve().await;
+    let mut settings = cluster.settings("shop", "a");
+    settings.ttl = Some(Duration::from_secs(3));
+    let workload = Workload::start(settings);
+    ready(&workload).await;
+    service.stop().await;
+
+    let status = until(&workload, |status| status.last_error.is_some()).await;
+    let reason = status.last_error.unwrap();
+    assert!(
+        reason.contains("cannot reach the identity service"),
+        "{reason}"
+    );
+    assert!(reason.contains(&cluster.address.to_string()), "{reason}");
+    assert!(reason.contains("Connection refused"), "{reason}");
+    eventually("the expiry", || !workload.tls().is_ready()).await;
+
+    let service = cluster.serve().await;
+    workload.renew();
+    let generation = status.generation;
+    until(&workload, |status| {
+        status.generation > generation && status.last_error.is_none()
+    })
+    .await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_before_the_bundle_the_token_and_the_service_are_there_waits_for_them() {
+    let cluster = Cluster::new();
+    let mut settings = cluster.settings("shop", "a");
+    settings.token_file = cluster.path("later");
+    let workload = Workload::start(settings);
+    let reason = until(&workload, |status| status.last_error.is_some())
+        .await
+        .last_error
+        .unwrap();
+    assert!(reason.contains("root-cert.pem"), "{reason}");
+
+    let service = cluster.serve().await;
+    let status = until(&workload, |status| {
+        status
+            .last_error
+            .as_ref()
+            .is_some_and(|reason| reason.contains("token"))
+    })
+    .await;
+    let reason = status.last_error.unwrap();
+    assert!(
+        reason.contains("later") && reason.contains("No such file"),
+        "{reason}"
+    );
+
+    fs::write(
+        cluster.path("later"),
+        format!("{}\n", cluster.token("shop", "a")),
+    )
+    .unwrap();
+    workload.renew();
+    ready(&workload).await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn an_impostor_of_the_identity_service_gets_no_token() {
+    let (cluster, other) = (Cluster::new(), Cluster::new());
+    let (ours, impostor) = (cluster.serve().await, other.serve().await);
+    let mut settings = cluster.settings("shop", "a");
+    settings.identity_address = other.address.to_string();
+    let workload = Workload::start(settings);
+    let reason = until(&workload, |status| status.last_error.is_some())
+        .await
+        .last_error
+        .unwrap();
+    assert!(
+        reason.contains("authority that is not in our trust bundle"),
+        "{reason}"
+    );
+
+    let mut settings = cluster.settings("shop", "a");
+    settings.identity_id = id("heddle-system", "heddle-other");
+    let workload = Workload::start(settings);
+    let reason = until(&workload, |status| status.last_error.is_some())
+        .await
+        .last_error
+        .unwrap();
+    assert!(
+        reason.contains("expected spiffe://cluster.local/ns/heddle-system/sa/heddle-other got"),
+        "{reason}"
+    );
+    ours.stop().await;
+    impostor.stop().await;
+}

@@ -1,0 +1,8 @@
+//! The identity service, workloads and gRPC over mesh TLS, over real sockets and files.
+#![allow(clippy::unwrap_used)]
+
+mod grpc;
+mod lifecycle;
+mod process;
+mod refusals;
+mod support;
