@@ -31,7 +31,10 @@ use crate::worker::Worker;
 
 /// Ports of the application that this worker has connected to, and callers that it has counted.
 #[derive(Default)]
-pub(crate) struct Ports(RefCell<HashMap<(SocketAddr, Option<SpiffeId>), Rc<Cluster>>>);
+pub(crate) struct Ports(RefCell<HashMap<Caller, Rc<Cluster>>>);
+
+/// A port of the application and who calls it.
+type Caller = (SocketAddr, Option<SpiffeId>);
 
 /// Callers times ports that are counted apart; beyond it, the table starts anew.
 const MAX_PORTS: usize = 4096;
