@@ -1,8 +1,9 @@
 //! Reading and writing of documents as Kubernetes' tools understand them: a number that starts
 //! with 0 is octal (`defaultMode: 0644`), and a text that would be read as anything else is quoted.
 
+use serde::ser::{Serialize, Serializer};
 use serde_json::Value;
-use serde_saphyr::{options, ser_options};
+use serde_saphyr::{SingleQuoted, options, ser_options};
 
 /// Longer than any line: folding would make texts harder to read, not easier.
 const NEVER_FOLD: usize = 1 << 24;
@@ -18,14 +19,38 @@ pub(super) fn brief(error: &serde_saphyr::Error) -> String {
 }
 
 pub(super) fn yaml(value: &Value) -> String {
-    let written =
-        serde_saphyr::to_string_with_options(value, ser_options! { folded_wrap_chars: NEVER_FOLD });
+    let written = serde_saphyr::to_string_with_options(
+        &Readable(value),
+        ser_options! { folded_wrap_chars: NEVER_FOLD },
+    );
     // Cannot fail for a JSON value; JSON is YAML if it ever does.
     let mut text = written.unwrap_or_else(|_| value.to_string());
     if !text.ends_with('\n') {
         text.push('\n');
     }
     text
+}
+
+/// Writes texts that hold JSON between single quotes, where nothing in them needs an escape.
+struct Readable<'a>(&'a Value);
+
+impl Serialize for Readable<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(fields) => {
+                serializer.collect_map(fields.iter().map(|(key, value)| (key, Readable(value))))
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Readable)),
+            Value::String(text) if is_json_like(text) => {
+                SingleQuoted(text.as_str()).serialize(serializer)
+            }
+            value => value.serialize(serializer),
+        }
+    }
+}
+
+fn is_json_like(text: &str) -> bool {
+    text.starts_with(['{', '[']) && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 pub(super) fn json(value: &Value, pretty: bool) -> String {
@@ -109,6 +134,11 @@ mod tests {
             "\u{2028}",
             "\u{feff}",
             "😀",
+            "{\"a\": \"it's\"}",
+            "[1, '']",
+            "{}",
+            "[",
+            "{\"a\\n\": 1}",
         ] {
             let value = json!({"k": text, "list": [text], "nested": {"deep": [{"t": text}]}});
             let written = yaml(&value);
