@@ -1,0 +1,41 @@
+//! What the rest of the sidecar hands in: its state to show, and the two things that can be asked of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+/// Whether the sidecar takes traffic, and in words why or why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether it does.
+    pub ready: bool,
+    /// Why not, or since when.
+    pub reason: String,
+}
+
+/// The sidecar as this crate sees it. Nothing here may block: it is called on the control thread.
+#[derive(Clone)]
+pub struct AdminHandles {
+    /// Whether the sidecar takes traffic.
+    pub ready: watch::Receiver<Readiness>,
+    /// Appends the sidecar's metrics in Prometheus' text format.
+    pub metrics: Arc<dyn Fn(&mut String) + Send + Sync>,
+    /// The sidecar's state in short.
+    pub status: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// Everything that the control plane told the sidecar.
+    pub config_dump: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// Begins to drain: no new connections, those that are there may end.
+    pub drain: Arc<dyn Fn() + Send + Sync>,
+    /// Ends the sidecar.
+    pub quit: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for AdminHandles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminHandles")
+            .field("ready", &*self.ready.borrow())
+            .finish_non_exhaustive()
+    }
+}
