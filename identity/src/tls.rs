@@ -29,6 +29,7 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio::sync::Notify;
 
 use self::{
     credential::{Credential, PresentOwn},
@@ -72,6 +73,7 @@ struct State {
     trust: ArcSwap<Trust>,
     /// Roots that the control plane pushed outrank those that came with a certificate.
     updates: Mutex<Updates>,
+    roots_changed: Notify,
 }
 
 #[derive(Default)]
@@ -98,6 +100,7 @@ impl MeshTls {
                 credential: ArcSwapOption::empty(),
                 trust: ArcSwap::from_pointee(Trust::none()),
                 updates: Mutex::default(),
+                roots_changed: Notify::new(),
             }),
             clients: Mutex::default(),
             servers: Mutex::default(),
@@ -155,6 +158,7 @@ impl MeshTls {
         let mut updates = self.updates();
         updates.roots_were_pushed = true;
         self.0.state.trust.store(Arc::new(trust));
+        self.0.state.roots_changed.notify_one();
         Ok(())
     }
 
@@ -169,6 +173,19 @@ impl MeshTls {
             self.0.state.trust.store(Arc::new(trust));
         }
         Ok(())
+    }
+
+    /// Waits until the control plane has pushed roots that our own certificate does not come
+    /// from, so that peers with the same roots refuse us. One waiter at a time.
+    pub(crate) async fn own_certificate_lost_trust(&self) {
+        loop {
+            self.0.state.roots_changed.notified().await;
+            let credential = self.0.state.credential.load_full();
+            let trust = self.0.state.trust.load_full();
+            if credential.is_some_and(|held| held.check_against(&trust, &self.0.own_id).is_err()) {
+                return;
+            }
+        }
     }
 
     /// Presents this certificate from the next handshake on. `chain` begins with the leaf.

@@ -23,6 +23,8 @@ use crate::{
 const OWN_ACCOUNT: &str = "heddle-identity";
 /// How long requests in progress may take after the signal to end.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long our own certificate may take. It takes a millisecond.
+const OWN_CERTIFICATE: Duration = Duration::from_secs(10);
 /// Connections last one request; more at once than this are shed by waiting.
 const LIMITS: Limits = Limits {
     handshake: Duration::from_secs(10),
@@ -149,6 +151,9 @@ pub enum RunError {
     /// The address is taken, or not ours.
     #[error("cannot listen on {0}")]
     Listen(SocketAddr, #[source] io::Error),
+    /// It cannot issue a certificate to itself.
+    #[error("cannot issue our own certificate: {0}")]
+    Own(String),
     /// The server failed.
     #[error("the gRPC server failed")]
     Serve(#[from] tonic::transport::Error),
@@ -188,7 +193,12 @@ impl Server {
         let listener = TcpListener::bind(args.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let identity = own_identity(authority.clone(), own);
-        identity.ready().await;
+        timeout(OWN_CERTIFICATE, identity.ready())
+            .await
+            .map_err(|_| {
+                let reason = identity.status().borrow().last_error.clone();
+                RunError::Own(reason.as_deref().unwrap_or("it takes too long").to_owned())
+            })?;
         // Others may take its appearance as a sign that we are up.
         if let Some(file) = &args.trust_bundle_out {
             let bundle = to_pem_bundle(&authority.roots());

@@ -193,7 +193,10 @@ impl FileKeys {
         state.read_at = Some(Instant::now());
         match (self.read(), state.keys.clone()) {
             (Ok(keys), _) => {
-                info!(file = %self.file.display(), keys = keys.len(), "read the token issuer's keys");
+                // Strangers can make us look again; only a change is worth a line.
+                if seen != state.seen {
+                    info!(file = %self.file.display(), keys = keys.len(), "read the token issuer's keys");
+                }
                 let keys = Arc::new(keys);
                 state.keys = Some(keys.clone());
                 state.seen = seen;

@@ -1,7 +1,8 @@
 //! The loop that obtains, presents, keeps and renews a certificate.
 //!
 //! States: waiting until the certificate in use is due; trying; waiting a backoff after a failure.
-//! While waiting it also follows the trust bundle's file.
+//! While waiting it also follows the trust bundle's file, and does not wait on when pushed roots no
+//! longer vouch for the certificate in use.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -140,6 +141,7 @@ impl Renewal {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(left).min(LONGEST_WAIT)) => {}
                 () = self.nudge.notified() => return,
+                () = self.tls.own_certificate_lost_trust() => return,
             }
             self.follow_bundle();
         }

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use crate::support::{Cluster, LONG, eventually, id, mode};
-use heddle_identity::{Workload, workload::Status};
+use heddle_identity::{Workload, server::Lifetime, tls::parse_pem_bundle, workload::Status};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
@@ -233,6 +233,44 @@ async fn a_start_before_the_bundle_the_token_and_the_service_are_there_waits_for
     .unwrap();
     workload.renew();
     ready(&workload).await;
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn the_service_renews_its_own_certificate_while_it_serves() {
+    let cluster = Cluster::new();
+    let mut args = cluster.args();
+    args.default_ttl = Lifetime(Duration::from_secs(2));
+    let service = cluster.serve_with(args).await;
+    let workload = Workload::start(cluster.settings("shop", "a"));
+    ready(&workload).await;
+    // Each of these comes after the service's certificate before has expired.
+    for generation in 2..5 {
+        until(&workload, |status| status.generation >= generation).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn pushed_roots_that_do_not_vouch_for_our_certificate_bring_a_new_one_at_once() {
+    let cluster = Cluster::new();
+    let service = cluster.serve().await;
+    let workload = Workload::start(cluster.settings("shop", "a"));
+    ready(&workload).await;
+    let old = workload.tls().roots().to_vec();
+    service.stop().await;
+
+    // A new root under the same service: what rotation comes to.
+    fs::remove_dir_all(cluster.path("data")).unwrap();
+    let service = cluster.serve().await;
+    let new = parse_pem_bundle(&fs::read(cluster.bundle()).unwrap()).unwrap();
+    workload
+        .tls()
+        .set_roots([old, new.clone()].concat())
+        .unwrap();
+    workload.tls().set_roots(new).unwrap();
+    until(&workload, |status| status.generation == 2).await;
     service.stop().await;
 }
 

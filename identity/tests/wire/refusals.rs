@@ -1,7 +1,18 @@
 //! What the identity service refuses on the wire, with which code, and what it tells the client.
 
-use crate::support::{Cluster, Running, id};
-use heddle_identity::{MeshTls, channel, tls::parse_pem_bundle};
+use crate::support::{Cluster, LONG, Running, id, listen, own_address};
+use std::sync::Arc;
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+
+use heddle_identity::{
+    MeshTls, SpiffeId,
+    ca::{Authority, Policy},
+    channel,
+    incoming::{self, Limits},
+    server::{IdentityService, own_identity, serve},
+    tls::{ALPN_H2, parse_pem_bundle},
+    token::{Authenticator, TokenError},
+};
 use heddle_proto::identity::{IssueRequest, IssueResponse, identity_client::IdentityClient};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 use tonic::{Code, Request, Status, transport::Channel};
@@ -165,4 +176,72 @@ async fn missing_keys_are_our_fault_and_worth_another_try() {
         "paths of ours are not for clients"
     );
     client.service.stop().await;
+}
+
+/// Takes for ever.
+struct Stuck;
+
+#[tonic::async_trait]
+impl Authenticator for Stuck {
+    async fn authenticate(&self, _: &str) -> Result<SpiffeId, TokenError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn more_requests_than_can_be_served_are_shed_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Arc::new(Authority::load_or_create(dir.path(), Policy::default()).unwrap());
+    let own = id("heddle-system", "heddle-identity");
+    let identity = own_identity(authority.clone(), own.clone());
+    identity.ready().await;
+    let address = own_address();
+    let tls = identity.tls().clone();
+    let incoming = incoming::server_only(
+        listen(address).await,
+        tls.clone(),
+        ALPN_H2,
+        Limits::default(),
+    );
+    let mut tasks = JoinSet::new();
+    let service = IdentityService::new(authority, Stuck);
+    tasks.spawn(async move {
+        serve(service, incoming, std::future::pending())
+            .await
+            .unwrap()
+    });
+
+    let (shed, mut outcomes) = mpsc::channel(200);
+    for _ in 0..12 {
+        let channel = channel::connect(&tls, &address.to_string(), &own)
+            .await
+            .unwrap();
+        for _ in 0..8 {
+            let (channel, shed) = (channel.clone(), shed.clone());
+            tasks.spawn(async move {
+                let mut request = Request::new(IssueRequest::default());
+                request
+                    .metadata_mut()
+                    .insert("authorization", "Bearer x".parse().unwrap());
+                let status = IdentityClient::new(channel)
+                    .issue(request)
+                    .await
+                    .unwrap_err();
+                shed.send(status).await.unwrap();
+            });
+        }
+    }
+    // 64 are stuck, the other 32 are told so.
+    for _ in 0..32 {
+        let status = timeout(LONG, outcomes.recv()).await.unwrap().unwrap();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    }
+    // The stuck ones end by the time limit.
+    for _ in 0..64 {
+        let status = timeout(LONG, outcomes.recv()).await.unwrap().unwrap();
+        assert!(
+            matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled),
+            "{status}"
+        );
+    }
 }

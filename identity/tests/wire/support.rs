@@ -124,8 +124,12 @@ impl Cluster {
     }
 
     pub(crate) async fn serve(&self) -> Running {
+        self.serve_with(self.args()).await
+    }
+
+    pub(crate) async fn serve_with(&self, args: Args) -> Running {
         drop(listen(self.address).await);
-        let server = Server::bind(self.args()).await.unwrap();
+        let server = Server::bind(args).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
             server.serve(async { drop(stopped.await) }).await.unwrap();
