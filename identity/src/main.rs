@@ -1,6 +1,6 @@
 //! `heddle-identity`: the identity service's process. Flags and logging; the rest is in the library.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
 use heddle_identity::{channel::explain, server::Args};
@@ -55,7 +55,8 @@ fn main() -> ExitCode {
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match cli.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

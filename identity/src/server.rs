@@ -26,6 +26,7 @@ use crate::{
     ca::{Authority, IssueError},
     channel::explain,
     incoming::{Incoming, Peer},
+    tls::rfc3339,
     token::{Authenticator, TokenError},
 };
 
@@ -98,7 +99,7 @@ impl<A: Authenticator> IdentityService<A> {
         };
         let seconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
         let validity = certificate.validity;
-        info!(%id, serial = certificate.serial, not_after = validity.not_after.as_secs(), peer = peer(request), "issued a certificate");
+        info!(%id, serial = certificate.serial, expires = rfc3339(&validity.not_after), peer = peer(request), "issued a certificate");
         Ok(IssueResponse {
             chain: certificate.chain.iter().map(|der| der.to_vec()).collect(),
             roots: self

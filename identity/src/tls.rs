@@ -38,7 +38,7 @@ use self::{
 };
 pub use self::{
     credential::{CredentialError, Validity},
-    refusal::Refusal,
+    refusal::{Refusal, rfc3339},
     roots::{MAX_ROOTS, RootsError, parse_pem_bundle, to_pem_bundle},
 };
 use crate::{SpiffeId, TrustDomain};

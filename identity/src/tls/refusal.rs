@@ -29,10 +29,10 @@ pub enum Refusal {
         got: SpiffeId,
     },
     /// Its certificate has expired.
-    #[error("certificate expired at {}", at(.0))]
+    #[error("certificate expired at {}", rfc3339(.0))]
     Expired(UnixTime),
     /// Its certificate is not valid yet.
-    #[error("certificate not valid before {}; compare the clocks of both machines", at(.0))]
+    #[error("certificate not valid before {}; compare the clocks of both machines", rfc3339(.0))]
     NotYetValid(UnixTime),
     /// No root in use has signed its certificate.
     #[error(
@@ -160,7 +160,8 @@ impl Refusal {
     }
 }
 
-fn at(time: &UnixTime) -> String {
+/// A time as people and log stores read it, for example `2026-11-21T07:55:25Z`.
+pub fn rfc3339(time: &UnixTime) -> String {
     i64::try_from(time.as_secs())
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())

@@ -19,7 +19,7 @@ use crate::{
     ca::BACKDATED,
     channel::explain,
     private_file,
-    tls::{CredentialError, RootsError, Validity, parse_pem_bundle},
+    tls::{CredentialError, RootsError, Validity, parse_pem_bundle, rfc3339},
 };
 
 /// Part of a certificate's life after which it is renewed, drawn evenly from this range.
@@ -100,7 +100,7 @@ impl Renewal {
         match restored {
             Ok(validity) => {
                 self.due = Some(due(validity));
-                info!(id = %self.tls.own_id(), expires = validity.not_after.as_secs(), "using the certificate of an earlier run");
+                info!(id = %self.tls.own_id(), expires = rfc3339(&validity.not_after), "using the certificate of an earlier run");
                 self.report(None);
             }
             Err(reason) => warn!(%reason, "not using the certificate of an earlier run"),
@@ -115,7 +115,7 @@ impl Renewal {
                 Ok(validity) => {
                     backoff.reset();
                     self.due = Some(due(validity));
-                    info!(id = %self.tls.own_id(), generation = self.tls.generation(), expires = validity.not_after.as_secs(), "certificate issued");
+                    info!(id = %self.tls.own_id(), generation = self.tls.generation(), expires = rfc3339(&validity.not_after), "certificate issued");
                     self.report(None);
                 }
                 Err(error) => {
