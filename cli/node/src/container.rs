@@ -9,6 +9,7 @@ pub(crate) mod init;
 pub(crate) mod log;
 mod mountpoint;
 mod mounts;
+pub(crate) mod plan;
 pub(crate) mod spawn;
 pub(crate) mod spec;
 mod user;

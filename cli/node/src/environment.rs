@@ -1,0 +1,398 @@
+//! What a container learns of its pod: environment variables, field references, `$(NAME)`.
+//!
+//! Follows Kubernetes: later variables may refer to earlier ones, an unknown reference stays as it
+//! is written, `$$` is a dollar sign, and an optional source that is missing is silently empty.
+
+use std::{collections::HashMap, net::IpAddr, num::NonZero, thread::available_parallelism};
+
+use k8s_openapi::{
+    api::core::v1::{Container, EnvVar, EnvVarSource, Pod, ResourceFieldSelector},
+    apimachinery::pkg::api::resource::Quantity,
+};
+
+use crate::{NodeError, Objects, objects::Data};
+
+/// What fields of a pod may refer to.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) pod: &'a Pod,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) uid: &'a str,
+    pub(crate) ips: &'a [IpAddr],
+    pub(crate) host_ip: IpAddr,
+    pub(crate) node_name: &'a str,
+    pub(crate) objects: &'a Objects,
+}
+
+impl Facts<'_> {
+    /// A field by its path, as `valueFrom.fieldRef` and downward volumes name it.
+    pub(crate) fn field(&self, path: &str) -> Result<String, NodeError> {
+        let meta = &self.pod.metadata;
+        let join = |ips: &[IpAddr]| {
+            ips.iter()
+                .map(IpAddr::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        Ok(match path {
+            "metadata.name" => self.name.to_owned(),
+            "metadata.namespace" => self.namespace.to_owned(),
+            "metadata.uid" => self.uid.to_owned(),
+            "metadata.labels" => lines(meta.labels.as_ref()),
+            "metadata.annotations" => lines(meta.annotations.as_ref()),
+            "spec.serviceAccountName" => self.service_account().to_owned(),
+            "spec.nodeName" => self.node_name.to_owned(),
+            "status.podIP" => self.ips.first().map_or_else(String::new, IpAddr::to_string),
+            "status.podIPs" => join(self.ips),
+            "status.hostIP" | "status.hostIPs" => self.host_ip.to_string(),
+            other => {
+                let value = |prefix: &str, map: Option<&std::collections::BTreeMap<_, _>>| {
+                    let key = other.strip_prefix(prefix)?.strip_suffix("']")?;
+                    Some(
+                        map.and_then(|map| map.get(key))
+                            .cloned()
+                            .unwrap_or_default(),
+                    )
+                };
+                value("metadata.labels['", meta.labels.as_ref())
+                    .or_else(|| value("metadata.annotations['", meta.annotations.as_ref()))
+                    .ok_or_else(|| unknown_field(other))?
+            }
+        })
+    }
+
+    pub(crate) fn service_account(&self) -> &str {
+        let spec = self.pod.spec.as_ref();
+        let name = spec.and_then(|spec| spec.service_account_name.as_deref());
+        name.filter(|name| !name.is_empty()).unwrap_or("default")
+    }
+}
+
+fn unknown_field(path: &str) -> NodeError {
+    NodeError::spec(
+        format!("fieldPath `{path}`"),
+        "allowed are metadata.{name,namespace,uid,labels,annotations,labels['KEY'],annotations['KEY']}, \
+         spec.{nodeName,serviceAccountName} and status.{podIP,podIPs,hostIP,hostIPs}",
+    )
+}
+
+/// As the kubelet writes maps: one `key="value"` a line.
+fn lines(map: Option<&std::collections::BTreeMap<String, String>>) -> String {
+    let pairs = map.into_iter().flatten();
+    pairs
+        .map(|(key, value)| format!("{key}={value:?}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// A container's variables in order, each name once.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    pairs: Vec<(String, String)>,
+    index: HashMap<String, usize>,
+}
+
+impl Environment {
+    /// Sets a variable; a later value takes the place of an earlier one.
+    pub(crate) fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        let (name, value) = (name.into(), value.into());
+        match self.index.get(&name) {
+            Some(&at) => self.pairs[at].1 = value,
+            None => {
+                self.index.insert(name.clone(), self.pairs.len());
+                self.pairs.push((name, value));
+            }
+        }
+    }
+
+    /// The value of a variable.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.index.get(name).map(|&at| self.pairs[at].1.as_str())
+    }
+
+    /// The variables in order.
+    pub(crate) fn into_pairs(self) -> Vec<(String, String)> {
+        self.pairs
+    }
+
+    /// Adds what a container's `envFrom` and `env` say.
+    pub(crate) fn extend(
+        &mut self,
+        container: &Container,
+        facts: &Facts<'_>,
+    ) -> Result<(), NodeError> {
+        for source in container.env_from.iter().flatten() {
+            let prefix = source.prefix.as_deref().unwrap_or_default();
+            let (kind, name, optional, data) = match (&source.config_map_ref, &source.secret_ref) {
+                (Some(map), _) => {
+                    let data = facts.objects.config_map(facts.namespace, &map.name);
+                    ("ConfigMap", &map.name, map.optional, data)
+                }
+                (None, Some(secret)) => {
+                    let data = facts.objects.secret(facts.namespace, &secret.name);
+                    ("Secret", &secret.name, secret.optional, data)
+                }
+                (None, None) => continue,
+            };
+            for (key, value) in present(data, kind, name, optional)?.into_iter().flatten() {
+                self.set(format!("{prefix}{key}"), String::from_utf8_lossy(value));
+            }
+        }
+        for variable in container.env.iter().flatten() {
+            if let Some(value) = self.value(variable, container, facts)? {
+                self.set(&variable.name, value);
+            }
+        }
+        Ok(())
+    }
+
+    fn value(
+        &self,
+        variable: &EnvVar,
+        container: &Container,
+        facts: &Facts<'_>,
+    ) -> Result<Option<String>, NodeError> {
+        let Some(from) = &variable.value_from else {
+            return Ok(Some(
+                self.expand(variable.value.as_deref().unwrap_or_default()),
+            ));
+        };
+        from_source(from, container, facts).map_err(|error| {
+            NodeError::spec(
+                format!("environment variable {}", variable.name),
+                error.chain(),
+            )
+        })
+    }
+
+    /// Puts variables in the place of `$(NAME)`.
+    pub(crate) fn expand(&self, text: &str) -> String {
+        let mut expanded = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            expanded.push_str(&rest[..at]);
+            rest = &rest[at..];
+            if let Some(after) = rest.strip_prefix("$$") {
+                expanded.push('$');
+                rest = after;
+                continue;
+            }
+            let name = rest.strip_prefix("$(").and_then(|r| r.split_once(')'));
+            match name.and_then(|(name, after)| Some((self.get(name)?, after))) {
+                Some((value, after)) => {
+                    expanded.push_str(value);
+                    rest = after;
+                }
+                None => {
+                    expanded.push('$');
+                    rest = &rest[1..];
+                }
+            }
+        }
+        expanded.push_str(rest);
+        expanded
+    }
+}
+
+fn from_source(
+    from: &EnvVarSource,
+    container: &Container,
+    facts: &Facts<'_>,
+) -> Result<Option<String>, NodeError> {
+    let key = |data: Option<&Data>, kind, name: &str, key: &str, optional: Option<bool>| {
+        let Some(data) = present(data, kind, name, optional)? else {
+            return Ok(None);
+        };
+        match data.get(key) {
+            Some(value) => Ok(Some(String::from_utf8_lossy(value).into_owned())),
+            None if optional == Some(true) => Ok(None),
+            None => Err(NodeError::spec(
+                format!("{kind} {name}"),
+                format!("has no key `{key}`"),
+            )),
+        }
+    };
+    if let Some(field) = &from.field_ref {
+        return facts.field(&field.field_path).map(Some);
+    }
+    if let Some(map) = &from.config_map_key_ref {
+        let data = facts.objects.config_map(facts.namespace, &map.name);
+        return key(data, "ConfigMap", &map.name, &map.key, map.optional);
+    }
+    if let Some(secret) = &from.secret_key_ref {
+        let data = facts.objects.secret(facts.namespace, &secret.name);
+        return key(data, "Secret", &secret.name, &secret.key, secret.optional);
+    }
+    if let Some(resource) = &from.resource_field_ref {
+        return resource_value(resource, container).map(Some);
+    }
+    Err(NodeError::spec(
+        "valueFrom",
+        "names no source that is known here",
+    ))
+}
+
+/// The data, or nothing when it is missing and optional.
+pub(crate) fn present<'d>(
+    data: Option<&'d Data>,
+    kind: &str,
+    name: &str,
+    optional: Option<bool>,
+) -> Result<Option<&'d Data>, NodeError> {
+    match data {
+        None if optional != Some(true) => {
+            let reason = "is not there; apply it, or mark the reference `optional: true`";
+            Err(NodeError::spec(format!("{kind} {name}"), reason))
+        }
+        other => Ok(other),
+    }
+}
+
+/// Limits are told as written; a container without them may use the whole machine.
+fn resource_value(
+    selector: &ResourceFieldSelector,
+    container: &Container,
+) -> Result<String, NodeError> {
+    let resources = container.resources.as_ref();
+    let (kind, name) = selector
+        .resource
+        .split_once('.')
+        .unwrap_or((&selector.resource, ""));
+    let set = match kind {
+        "limits" => resources.and_then(|r| r.limits.as_ref().or(r.requests.as_ref())),
+        "requests" => resources.and_then(|r| r.requests.as_ref()),
+        _ => None,
+    };
+    let divisor = selector
+        .divisor
+        .as_ref()
+        .and_then(amount)
+        .filter(|d| *d > 0.0)
+        .unwrap_or(1.0);
+    let value = match (set.and_then(|set| set.get(name)).and_then(amount), name) {
+        (Some(value), _) => value,
+        (None, "cpu") => available_parallelism().map_or(1, NonZero::get) as f64,
+        (None, "memory") => 0.0,
+        _ => {
+            let reason = "allowed are limits and requests of cpu and memory";
+            return Err(NodeError::spec(
+                format!("resource `{}`", selector.resource),
+                reason,
+            ));
+        }
+    };
+    Ok(format!("{}", (value / divisor).ceil()))
+}
+
+/// A Kubernetes quantity as a number.
+pub(crate) fn amount(quantity: &Quantity) -> Option<f64> {
+    let text = quantity.0.trim();
+    let split = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "" => 1.0,
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1024.0 * 1024.0,
+        "Gi" => 1024.0 * 1024.0 * 1024.0,
+        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    number.parse::<f64>().ok().map(|number| number * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn references_are_expanded_as_kubernetes_does() {
+        let mut env = Environment::default();
+        env.set("A", "1");
+        env.set("B", env.expand("$(A)-$(MISSING)-$$(A)-$A-$"));
+        assert_eq!(env.get("B"), Some("1-$(MISSING)-$(A)-$A-$"));
+    }
+
+    #[test]
+    fn fields_sources_and_mistakes() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"labels": {"app": "web"}, "annotations": {"a/b": "x \"y\""}},
+            "spec": {"serviceAccountName": "web", "containers": []},
+        }))
+        .unwrap();
+        let mut objects = Objects::default();
+        objects.config_maps.insert(
+            ("shop".into(), "conf".into()),
+            [("k".to_owned(), b"v".to_vec())].into(),
+        );
+        let ips = ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        let facts = Facts {
+            pod: &pod,
+            namespace: "shop",
+            name: "web-1",
+            uid: "u",
+            ips: &ips,
+            host_ip: "10.0.0.254".parse().unwrap(),
+            node_name: "n",
+            objects: &objects,
+        };
+        let container: Container = serde_json::from_value(serde_json::json!({
+            "name": "c",
+            "envFrom": [{"prefix": "P_", "configMapRef": {"name": "conf"}},
+                        {"secretRef": {"name": "none", "optional": true}}],
+            "env": [
+                {"name": "LABEL", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+                {"name": "NOTE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations"}}},
+                {"name": "IPS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIPs"}}},
+                {"name": "KEY", "valueFrom": {"configMapKeyRef": {"name": "conf", "key": "k"}}},
+                {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+                {"name": "BOTH", "value": "$(LABEL)$(P_k)"}],
+            "resources": {"limits": {"cpu": "1500m"}},
+        }))
+        .unwrap();
+        let mut env = Environment::default();
+        env.extend(&container, &facts).unwrap();
+        let got: Vec<&str> = ["LABEL", "NOTE", "IPS", "KEY", "CPU", "BOTH"]
+            .map(|n| env.get(n).unwrap())
+            .into();
+        assert_eq!(
+            got,
+            [
+                "web",
+                "a/b=\"x \\\"y\\\"\"",
+                "10.0.0.1,fd00::1",
+                "v",
+                "2",
+                "webv"
+            ]
+        );
+        let missing: Container = serde_json::from_value(serde_json::json!({
+            "name": "c", "env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+        }))
+        .unwrap();
+        let error = Environment::default()
+            .extend(&missing, &facts)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("variable X") && error.contains("Secret s"),
+            "{error}"
+        );
+        assert!(
+            facts
+                .field("metadata.color")
+                .unwrap_err()
+                .to_string()
+                .contains("metadata.color")
+        );
+    }
+}
