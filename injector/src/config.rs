@@ -14,6 +14,7 @@ pub use crate::settings::{
 
 mod values;
 
+pub(crate) use values::is_dns_label;
 pub use values::{HostPort, ImageRef, LogFormat, LogLevel, ValueError, Workers};
 
 /// Whether a pod is injected when neither it nor its namespace nor a selector says so.
@@ -165,7 +166,7 @@ impl InjectConfig {
             ("systemNamespace", &self.system_namespace),
             ("revision", &self.revision),
         ] {
-            if !values::is_dns_label(value) {
+            if !is_dns_label(value) {
                 return Err(ConfigError::Value {
                     key,
                     value: value.clone(),

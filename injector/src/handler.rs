@@ -1,8 +1,9 @@
 //! What a probe or hook asks of the app, in the words the sidecar is told it in: one of
 //! `httpGet`, `tcpSocket`, `grpc`, every default spelt out, every port a number.
 
+use http::{HeaderName, HeaderValue};
 use k8s_openapi::api::core::v1::{
-    GRPCAction, HTTPGetAction, LifecycleHandler, Probe, TCPSocketAction,
+    GRPCAction, HTTPGetAction, HTTPHeader, LifecycleHandler, Probe, TCPSocketAction,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Map, Value, json};
@@ -13,7 +14,11 @@ use crate::view::ContainerView;
 /// The three kinds that go over the pod's network, as keys of a probe.
 pub(crate) const NETWORK_KINDS: [&str; 3] = ["httpGet", "tcpSocket", "grpc"];
 
-/// A port that is no number in the container: the handler has to stay as it is.
+/// Longer ones cannot be sent.
+const MAX_PATH_BYTES: usize = 8 * 1024;
+
+/// What cannot be asked by the sidecar, such as a port that is no number in the container: the
+/// handler has to stay as it is.
 pub(crate) struct Unresolved(pub(crate) String);
 
 /// `None` when nothing goes over the network (exec, sleep).
@@ -47,43 +52,57 @@ fn http(
     action: &HTTPGetAction,
     container: &ContainerView,
 ) -> Result<Map<String, Value>, Unresolved> {
+    let path = text_or(&action.path, "/");
+    if !is_sendable_path(path) {
+        return Err(Unresolved("its path is too long".into()));
+    }
+    let scheme = text_or(&action.scheme, "HTTP");
+    if !matches!(scheme, "HTTP" | "HTTPS") {
+        return Err(Unresolved(format!(
+            "scheme {scheme:?} is neither HTTP nor HTTPS"
+        )));
+    }
     let mut get = Map::new();
-    get.insert(
-        "path".into(),
-        json!(
-            action
-                .path
-                .as_deref()
-                .filter(|path| !path.is_empty())
-                .unwrap_or("/")
-        ),
-    );
+    get.insert("path".into(), json!(path));
     get.insert("port".into(), json!(resolve(&action.port, container)?));
-    get.insert(
-        "scheme".into(),
-        json!(
-            action
-                .scheme
-                .as_deref()
-                .filter(|scheme| !scheme.is_empty())
-                .unwrap_or("HTTP")
-        ),
-    );
+    get.insert("scheme".into(), json!(scheme));
     if let Some(headers) = action
         .http_headers
         .as_ref()
         .filter(|headers| !headers.is_empty())
     {
-        let headers: Vec<_> = headers
-            .iter()
-            .map(|header| json!({"name": header.name, "value": header.value}))
-            .collect();
+        let headers = headers.iter().map(header).collect::<Result<_, _>>()?;
         get.insert("httpHeaders".into(), Value::Array(headers));
     }
-    if let Some(host) = action.host.as_deref().filter(|host| !host.is_empty()) {
+    let host = text_or(&action.host, "");
+    if HeaderValue::from_str(host).is_err() {
+        return Err(Unresolved(format!("host {host:?} cannot be sent")));
+    }
+    if !host.is_empty() {
         get.insert("host".into(), json!(host));
     }
     Ok(single("httpGet", Value::Object(get)))
+}
+
+fn header(header: &HTTPHeader) -> Result<Value, Unresolved> {
+    let HTTPHeader { name, value } = header;
+    match (
+        HeaderName::from_bytes(name.as_bytes()),
+        HeaderValue::from_str(value),
+    ) {
+        (Ok(_), Ok(_)) => Ok(json!({"name": name, "value": value})),
+        _ => Err(Unresolved(format!("header {name:?} cannot be sent"))),
+    }
+}
+
+fn text_or<'a>(text: &'a Option<String>, default: &'a str) -> &'a str {
+    text.as_deref()
+        .filter(|text| !text.is_empty())
+        .unwrap_or(default)
+}
+
+pub(crate) fn is_sendable_path(path: &str) -> bool {
+    path.len() <= MAX_PATH_BYTES
 }
 
 fn tcp(

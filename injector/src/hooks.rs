@@ -2,6 +2,8 @@
 //! certificate and STRICT would refuse it. What they asked before goes to the sidecar as JSON, and
 //! from there comes back when the injection is taken out again. Exec is left alone.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value, json};
 
 use crate::handler::{self, Unresolved};
@@ -12,6 +14,9 @@ use crate::view::{ContainerView, PodView};
 const PROBE_TIMEOUT_SECONDS: i32 = 1;
 /// The kubelet waits for a postStart hook without end; the sidecar does not.
 const POST_START_SECONDS: i64 = 300;
+
+/// What the sidecar takes.
+const TIMEOUT_SECONDS: RangeInclusive<i64> = 1..=3600;
 
 const PROBES: [(&str, &str); 3] = [
     ("readinessProbe", "readyz"),
@@ -118,6 +123,7 @@ fn send(
     asked: &mut Map<String, Value>,
 ) {
     handler::replace(probe, "httpGet", handler::through_sidecar(&path));
+    let timeout = timeout.clamp(*TIMEOUT_SECONDS.start(), *TIMEOUT_SECONDS.end());
     action.insert("timeoutSeconds".into(), json!(timeout));
     asked.insert(path, Value::Object(action));
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::handler;
 use crate::names;
 use crate::view::PodView;
 
@@ -78,6 +79,9 @@ fn app_metrics(pod: &PodView) -> Result<Value, String> {
         .annotation(PATH)
         .filter(|path| !path.is_empty())
         .unwrap_or("/metrics");
+    if !handler::is_sendable_path(path) {
+        return Err(format!("annotation {PATH} is too long"));
+    }
     Ok(json!({"port": port, "path": path}))
 }
 

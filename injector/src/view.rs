@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::config::is_dns_label;
 use crate::error::InjectError;
 
 #[derive(Debug, Deserialize)]
@@ -88,6 +89,18 @@ impl PodView {
             return Err(InjectError::Shape {
                 path: "spec.containers".into(),
                 reason: "a pod needs at least one container".into(),
+            });
+        }
+        if let Some(name) = view
+            .all_containers()
+            .map(|container| &container.name)
+            .find(|name| !is_dns_label(name))
+        {
+            return Err(InjectError::Shape {
+                path: "spec.containers".into(),
+                reason: format!(
+                    "{name:?} is not a container's name: lower-case letters, digits and '-', at most 63"
+                ),
             });
         }
         Ok(view)

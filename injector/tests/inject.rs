@@ -428,6 +428,40 @@ fn a_port_name_that_nobody_has_leaves_the_probe_alone_with_a_warning() {
 }
 
 #[test]
+fn what_the_sidecar_could_not_ask_is_left_alone_or_cut_to_what_it_takes() {
+    for get in [
+        json!({"port": 80, "scheme": "FTP"}),
+        json!({"port": 80, "httpHeaders": [{"name": "a b", "value": ""}]}),
+        json!({"port": 80, "httpHeaders": [{"name": "a", "value": "\n"}]}),
+        json!({"port": 80, "host": "\n"}),
+        json!({"port": 80, "path": "x".repeat(10_000)}),
+        json!({"port": 0}),
+    ] {
+        let pod = pod(json!({"containers": [{"name": "app", "livenessProbe": {"httpGet": get}}]}));
+        let result = injected(&pod, &enabled());
+        assert_eq!(result.pod["spec"]["containers"], pod["spec"]["containers"]);
+        assert!(
+            result.warnings[0].contains("left as it is"),
+            "{:?}",
+            result.warnings
+        );
+    }
+    let spec = json!({
+        "terminationGracePeriodSeconds": 0,
+        "containers": [{
+            "name": "app",
+            "livenessProbe": {"tcpSocket": {"port": 80}, "timeoutSeconds": 9999},
+            "lifecycle": {"preStop": {"httpGet": {"port": 80}}},
+        }],
+    });
+    let result = injected(&pod(spec), &enabled());
+    let probes = env(proxy(&result.pod), "HEDDLE_APP_PROBES").unwrap();
+    assert!(probes.contains("\"timeoutSeconds\":3600"), "{probes}");
+    let hooks = env(proxy(&result.pod), "HEDDLE_APP_LIFECYCLE").unwrap();
+    assert!(hooks.contains("\"timeoutSeconds\":1}"), "{hooks}");
+}
+
+#[test]
 fn rewriting_can_be_switched_off_and_takes_back_what_was_rewritten() {
     let probe = json!({"httpGet": {"path": "/", "port": 80, "scheme": "HTTP"}});
     let plain = pod(json!({"containers": [{"name": "app", "livenessProbe": probe}]}));

@@ -146,7 +146,7 @@ impl Options {
             _ => {
                 let workload = self.workload(&config)?;
                 tokio::select! {
-                    () = first_certificate(&workload) => {}
+                    () = workload.ready() => {}
                     () = &mut shutdown => return Ok(()),
                 }
                 Certificate::of_workload(workload)
@@ -201,26 +201,6 @@ impl Options {
             ttl: None,
             dns_names: vec![format!("{SERVICE_ACCOUNT}.{}.svc", config.system_namespace)],
         }))
-    }
-}
-
-/// Returns once there is one, and says meanwhile why there is none.
-async fn first_certificate(workload: &Workload) {
-    let mut status = workload.status();
-    let telling = async {
-        loop {
-            let error = status.borrow_and_update().last_error.clone();
-            if let Some(error) = error {
-                tracing::warn!(%error, "no certificate yet");
-            }
-            if status.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    tokio::select! {
-        () = workload.ready() => {}
-        () = telling => {}
     }
 }
 
