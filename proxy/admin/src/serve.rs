@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -25,6 +26,8 @@ use crate::{admin, health, metrics, probe};
 const CONNECTIONS: usize = 64;
 /// For a request's head, and between two requests: a kubelet closes each time, a scraper comes every 15 s or so.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// For a peer that no longer takes what it asked for; the kernel counts it.
+const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// For answers that are under way at the end.
 const END_LIMIT: Duration = Duration::from_secs(2);
 /// After a failed accept, which is for want of file descriptors.
@@ -153,6 +156,9 @@ async fn connection(
     router: Router,
     mut stopping: watch::Receiver<bool>,
 ) {
+    if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_LIMIT)) {
+        tracing::debug!(%error, "a connection to the sidecar's own endpoints may stall");
+    }
     let peer = Peer(peer.ip().to_canonical());
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);

@@ -194,3 +194,24 @@ async fn garbage_closes_its_own_connection_and_nothing_else() {
         200
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn idle_and_slow_connections_are_closed() {
+    let sidecar = Sidecar::start(AdminSettings::default());
+    for begun in [
+        "",
+        "GET /healthz/li",
+        "GET /healthz/live HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        let mut idle = TcpStream::connect(local(sidecar.ports.health))
+            .await
+            .unwrap();
+        idle.write_all(begun.as_bytes()).await.unwrap();
+        let mut said = Vec::new();
+        // The clock runs ahead while nobody has anything to do.
+        timeout(Duration::from_secs(60), idle.read_to_end(&mut said))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
