@@ -12,10 +12,12 @@ pub use crate::settings::{
     CidrChoice, CidrList, PortChoice, PortList, ProxyResources, Quantity, RedirectSettings,
 };
 
+mod logging;
 mod values;
 
+pub use logging::{LogFormat, LogLevel};
 pub(crate) use values::is_dns_label;
-pub use values::{HostPort, ImageRef, LogFormat, LogLevel, ValueError, Workers};
+pub use values::{HostPort, ImageRef, ValueError, Workers};
 
 /// Whether a pod is injected when neither it nor its namespace nor a selector says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
