@@ -4,8 +4,9 @@
 mod files;
 
 use jsonwebtoken::{EncodingKey, Header, encode};
-use rcgen::{KeyPair, PublicKeyData};
+use rcgen::{KeyPair, PublicKeyData, SigningKey};
 use serde_json::{Value, json};
+use x509_parser::prelude::FromDer;
 
 use super::*;
 
@@ -140,6 +141,30 @@ async fn a_good_token_proves_the_service_accounts_identity() {
         verifier.verify(&cluster.sign(&one), now()).await.unwrap(),
         id
     );
+}
+
+#[tokio::test]
+async fn rsa_keys_are_believed_as_clusters_publish_them() {
+    let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let spki = key.subject_public_key_info();
+    let (_, spki) = x509_parser::x509::SubjectPublicKeyInfo::from_der(&spki).unwrap();
+    let x509_parser::public_key::PublicKey::RSA(rsa) = spki.parsed().unwrap() else {
+        panic!()
+    };
+    let modulus = base64(&rsa.modulus[1..]);
+    let jwk =
+        json!({"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "r1", "n": modulus, "e": "AQAB"});
+    let header = base64(json!({"alg": "RS256", "kid": "r1"}).to_string().as_bytes());
+    let signed = format!("{header}.{}", base64(claims().to_string().as_bytes()));
+    let token = format!("{signed}.{}", base64(&key.sign(signed.as_bytes()).unwrap()));
+
+    let verifier = verifier_of(&json!({"keys": [jwk]}));
+    verifier.verify(&token, now()).await.unwrap();
+    let forged = format!("{signed}.{}", base64(&[7; 256]));
+    assert!(matches!(
+        verifier.verify(&forged, now()).await,
+        Err(TokenError::Signature)
+    ));
 }
 
 #[tokio::test]

@@ -256,3 +256,39 @@ impl Bundle {
         self.problem = problem;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_falls_between_half_and_seven_tenths_of_a_life_and_is_spread() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let issued = 1_800_000_000;
+        for life in [10, 3600, 86_400] {
+            let validity = Validity {
+                not_before: at(issued - 60),
+                not_after: at(issued + life),
+            };
+            let dues: Vec<u64> = (0..500).map(|_| due(validity).as_secs() - issued).collect();
+            assert!(
+                dues.iter()
+                    .all(|due| (life / 2..=life * 7 / 10).contains(due)),
+                "{dues:?}"
+            );
+            assert!(dues.iter().any(|due| *due <= life * 11 / 20));
+            assert!(dues.iter().any(|due| *due >= life * 13 / 20 - 1));
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_backdated_has_a_life_too() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let due = due(Validity {
+            not_before: at(1000),
+            not_after: at(1040),
+        })
+        .as_secs();
+        assert!((1020..=1028).contains(&due), "{due}");
+    }
+}
