@@ -1,1 +1,8 @@
-//! End-to-end tests.
+//! What the end-to-end tests share: a mesh of its own for each test, made by the `heddle` command
+//! as a user would make it, and load that counts what fails. Everything is taken down when the test
+//! ends, however it ends.
+
+pub mod load;
+pub mod mesh;
+pub mod netns;
+pub mod wait;
