@@ -6,5 +6,5 @@ mod server;
 mod types;
 
 pub(crate) use client::{Client, ClientError};
-pub(crate) use server::serve;
+pub(crate) use server::{Daemon, serve};
 pub(crate) use types::*;

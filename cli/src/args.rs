@@ -172,7 +172,7 @@ pub(crate) struct Exec {
     pub(crate) pod: String,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
-    pub(crate) command: Vec<std::ffi::OsString>,
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -225,6 +225,17 @@ pub(crate) enum Component {
     ControlPlane,
     Identity,
     Injector,
+}
+
+impl Component {
+    /// As it is typed.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control-plane",
+            Self::Identity => "identity",
+            Self::Injector => "injector",
+        }
+    }
 }
 
 fn percentage(text: &str) -> Result<f64, String> {

@@ -9,7 +9,7 @@ mod rollout;
 mod services;
 mod workload;
 
-pub(crate) use desired::{Desired, Outcome};
+pub(crate) use desired::Desired;
 pub(crate) use pod::{PodTemplate, rfc3339, with_status};
 pub(crate) use rollout::{Plan, Replica, plan};
 pub(crate) use services::ServiceIps;

@@ -1,13 +1,42 @@
-//! Entry point.
-#![allow(dead_code, unused_imports)]
+//! `heddle`: a service mesh on this machine, and what a person types.
 
 mod api;
 mod args;
 mod cluster;
+mod commands;
+mod daemon;
 mod failure;
 mod manifests;
 mod node;
 mod terminal;
 mod traces;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::failure::Failure;
+use crate::terminal::Style;
+
+fn main() -> ExitCode {
+    // As `heddle container-init` this process becomes a container.
+    if let Some(code) = node::intercept() {
+        return code;
+    }
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(commands::run(cli)),
+        Err(error) => Err(Failure::new("cannot start").because(&error)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{}", failure.render(Style::stderr()));
+            failure.exit_code()
+        }
+    }
+}

@@ -8,7 +8,7 @@ mod object;
 mod parse;
 mod source;
 
-pub(crate) use kinds::{Kind, Scope, resolve};
+pub(crate) use kinds::{Kind, Scope, known, resolve};
 pub(crate) use object::{Key, Object, Origin, Problem};
 pub(crate) use parse::parse;
-pub(crate) use source::{Loaded, Source, SourceError, load};
+pub(crate) use source::{Loaded, Source, SourceError, is_manifest, load};

@@ -15,6 +15,7 @@ pub(crate) struct Style {
 }
 
 impl Style {
+    #[cfg(test)]
     pub(crate) const PLAIN: Self = Self { colour: false };
 
     /// For standard output.
@@ -129,10 +130,6 @@ impl Table {
                 .map(|(text, paint)| (text.into(), paint))
                 .collect(),
         );
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.len() == 1
     }
 
     /// The table, each line ending in a line break.

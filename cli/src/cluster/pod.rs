@@ -93,8 +93,8 @@ fn default(spec: &mut Map<String, Value>) {
     spec.insert("nodeName".to_owned(), json!("heddle"));
 }
 
-/// The pod with `status` as a kubelet reports it.
-pub(crate) fn with_status(pod: &Value, status: &PodStatus, stopping: bool) -> Value {
+/// The pod with `status` as a kubelet reports it; `stopping` since when it is being deleted.
+pub(crate) fn with_status(pod: &Value, status: &PodStatus, stopping: Option<SystemTime>) -> Value {
     let mut pod = pod.clone();
     let flag = |flag: bool| if flag { "True" } else { "False" };
     let phase = match status.phase {
@@ -103,7 +103,7 @@ pub(crate) fn with_status(pod: &Value, status: &PodStatus, stopping: bool) -> Va
         Phase::Failed => "Failed",
         Phase::Running | Phase::Terminating => "Running",
     };
-    let ready = status.ready && !stopping;
+    let ready = status.ready && stopping.is_none();
     let condition = |kind: &str, is: bool| json!({"type": kind, "status": flag(is)});
     let ips: Vec<Value> = status.ips.iter().map(|ip| json!({"ip": ip})).collect();
     pod["status"] = json!({
@@ -113,8 +113,8 @@ pub(crate) fn with_status(pod: &Value, status: &PodStatus, stopping: bool) -> Va
         "startTime": rfc3339(status.started_at),
         "conditions": [condition("Ready", ready), condition("ContainersReady", ready)],
     });
-    if stopping {
-        pod["metadata"]["deletionTimestamp"] = json!(rfc3339(SystemTime::now()));
+    if let Some(since) = stopping {
+        pod["metadata"]["deletionTimestamp"] = json!(rfc3339(since));
     }
     pod
 }
@@ -169,8 +169,11 @@ mod tests {
         let ready = |stopping| {
             with_status(&pod, &status, stopping)["status"]["conditions"][0]["status"].clone()
         };
-        assert_eq!((ready(false), ready(true)), (json!("True"), json!("False")));
-        let stopping = with_status(&pod, &status, true);
+        assert_eq!(
+            (ready(None), ready(Some(SystemTime::UNIX_EPOCH))),
+            (json!("True"), json!("False"))
+        );
+        let stopping = with_status(&pod, &status, Some(SystemTime::UNIX_EPOCH));
         assert!(stopping["metadata"]["deletionTimestamp"].is_string());
         assert_eq!(stopping["status"]["podIP"], "10.64.0.2");
         assert_eq!(stopping["status"]["startTime"], "1970-01-01T00:00:00Z");

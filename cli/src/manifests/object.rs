@@ -37,11 +37,13 @@ impl fmt::Display for Key {
     }
 }
 
-/// Where a document stands: the file as the person named it and the document's first line.
+/// Where a document stands: the file as the person named it, the line of its content, and the line
+/// its text starts at (its `---`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Origin {
     pub(crate) file: PathBuf,
     pub(crate) line: u32,
+    pub(crate) start: u32,
 }
 
 /// One object of a manifest.
@@ -111,6 +113,11 @@ impl Problem {
     pub(crate) fn suggest(mut self, suggestion: impl Into<String>) -> Self {
         self.suggestion = suggestion.into();
         self
+    }
+
+    /// Whether it is about that object.
+    pub(crate) fn is_about(&self, key: &Key) -> bool {
+        (&self.kind, &self.namespace, &self.name) == (&key.kind, &key.namespace, &key.name)
     }
 
     /// What it is about: `virtualservice/reviews`, or the document's place where it has no name.

@@ -162,6 +162,7 @@ fn object(
     let origin = Origin {
         file: file.to_owned(),
         line,
+        start: document.line,
     };
     Ok(Object {
         key,

@@ -45,13 +45,23 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Where it is, for those that can be watched.
+    pub(crate) fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Stdin => None,
+        }
+    }
+}
+
 /// What the sources hold.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
     pub(crate) objects: BTreeMap<Key, Object>,
     pub(crate) problems: Vec<Problem>,
-    /// Files that were read.
-    pub(crate) files: usize,
+    /// Files that were read, in order.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// Reads every source; what cannot be read is a problem of that file. Where two sources hold the
@@ -73,7 +83,7 @@ pub(crate) fn load(sources: &[Source]) -> Loaded {
         }
         all.objects.append(&mut loaded.objects);
         all.problems.append(&mut loaded.problems);
-        all.files += loaded.files;
+        all.files.append(&mut loaded.files);
     }
     all
 }
@@ -128,7 +138,7 @@ fn read(path: &Path) -> std::io::Result<String> {
 
 impl Loaded {
     fn add(&mut self, file: &Path, text: std::io::Result<String>) {
-        self.files += 1;
+        self.files.push(file.to_owned());
         let (objects, problems) = match text {
             Ok(text) => parse(file, &text),
             Err(error) => (
@@ -182,7 +192,7 @@ mod tests {
         std::fs::write(dir.path().join("notes.txt"), "not a manifest").unwrap();
         std::fs::write(dir.path().join(".hidden.yaml"), object("three")).unwrap();
         let loaded = load(&[Source::new(dir.path()).unwrap()]);
-        assert_eq!(loaded.files, 2);
+        assert_eq!(loaded.files.len(), 2);
         assert_eq!(
             loaded
                 .objects

@@ -1,0 +1,76 @@
+//! The commands: each asks the daemon or does its work, and says how it went.
+
+mod apply;
+mod down;
+mod exec;
+mod get;
+mod inject;
+mod output;
+pub(crate) mod progress;
+mod status;
+mod system;
+mod traces;
+mod up;
+
+use std::path::PathBuf;
+
+use crate::api::{Client, ClientError};
+use crate::args::{Cli, Command};
+use crate::failure::{Failure, Outcome};
+use crate::node::MeshName;
+use crate::node::layout::state_dir;
+
+/// Runs the command.
+pub(crate) async fn run(cli: Cli) -> Outcome {
+    let mesh = &cli.mesh;
+    match cli.command {
+        Command::Up(up) => up::run(mesh, up).await,
+        Command::Down => down::run(mesh).await,
+        Command::Apply(files) => apply::apply(&client(mesh), &files).await,
+        Command::Delete(delete) => apply::delete(&client(mesh), &delete).await,
+        Command::Get(get) => get::run(&client(mesh), &get).await,
+        Command::Exec(exec) => exec::run(&client(mesh), exec).await,
+        Command::Status(output) => status::run(&client(mesh), output).await,
+        Command::Inject(files) => inject::run(&files),
+        Command::Traces(traces) => traces::run(&client(mesh), traces).await,
+        Command::System { action, component } => {
+            system::run(&client(mesh), action, component).await
+        }
+    }
+}
+
+/// The daemon's socket.
+fn socket(mesh: &MeshName) -> PathBuf {
+    state_dir(mesh).join("daemon.sock")
+}
+
+fn client(mesh: &MeshName) -> Client {
+    Client::new(mesh, &socket(mesh))
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let advice = match &error {
+            ClientError::NotRunning { mesh, .. } if mesh == "default" => {
+                Some("heddle up PATH...  starts it".to_owned())
+            }
+            ClientError::NotRunning { mesh, .. } => {
+                Some(format!("heddle up --mesh {mesh} PATH...  starts it"))
+            }
+            ClientError::NotAllowed { .. } => Some("the same command with sudo".to_owned()),
+            ClientError::NoAnswer { .. } => {
+                Some("heddle down, then heddle up again, if it does not come back".to_owned())
+            }
+            ClientError::Refused { advice, .. } => advice.clone(),
+        };
+        // That a socket is not there says nothing beyond "not running".
+        let failure = match &error {
+            ClientError::NotRunning { .. } => Self::new(error.to_string()),
+            error => Self::error(error),
+        };
+        match advice {
+            Some(advice) => failure.advise(advice),
+            None => failure,
+        }
+    }
+}

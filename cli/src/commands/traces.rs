@@ -1,0 +1,66 @@
+//! `heddle traces`: the list, or one drawn as a waterfall.
+
+use crate::api::Client;
+use crate::args::{Format, Traces};
+use crate::commands::output;
+use crate::failure::Outcome;
+use crate::terminal::{self, Paint, Style, Table, plain};
+use crate::traces::{Canvas, Filter, TraceSummary, draw};
+
+pub(crate) async fn run(client: &Client, args: Traces) -> Outcome {
+    if args.last || args.trace_id.is_some() {
+        let trace = client
+            .trace(args.trace_id.as_deref().unwrap_or_default())
+            .await?;
+        let canvas = Canvas {
+            columns: terminal::columns(),
+            unicode: terminal::unicode(),
+            style: Style::stdout(),
+        };
+        return output::print(args.output.format, &trace, || draw(&trace, canvas));
+    }
+    let filter = Filter {
+        limit: args.limit,
+        service: args.service,
+        status: args.status,
+        min_duration_nanos: args
+            .min_duration
+            .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
+    };
+    let traces = client.traces(&filter).await?;
+    if traces.is_empty() && args.output.format == Format::Table {
+        eprintln!(
+            "no traces; requests through the mesh leave them: heddle exec POD -- curl http://SERVICE:PORT/"
+        );
+        return Ok(());
+    }
+    output::print(args.output.format, &traces, || {
+        render(&traces, Style::stdout())
+    })
+}
+
+fn render(traces: &[TraceSummary], style: Style) -> String {
+    let mut table = Table::new(
+        style,
+        &[
+            "TRACE", "START", "ROOT", "STATUS", "DURATION", "SPANS", "SERVICES",
+        ],
+    );
+    for trace in traces {
+        let status = format!("{} {}", trace.status, trace.flags.join(" "));
+        let paint: Paint = if trace.error { Style::red } else { plain };
+        table.painted([
+            (trace.trace_id.clone(), plain as Paint),
+            (terminal::clock(trace.start_unix_nanos), Style::dim),
+            (trace.root.clone(), plain),
+            (status.trim().to_owned(), paint),
+            (
+                terminal::pad_left(&terminal::duration(trace.duration_nanos), 8),
+                plain,
+            ),
+            (trace.spans.to_string(), plain),
+            (trace.services.join(" "), plain),
+        ]);
+    }
+    table.render()
+}

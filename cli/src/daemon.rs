@@ -1,0 +1,20 @@
+//! The daemon of a mesh on one machine: `heddle up`. It owns the node, the pods and the processes of
+//! the mesh itself from their start to their end, and leaves nothing behind.
+
+mod collector;
+mod control;
+mod controller;
+pub(crate) mod guard;
+mod injection;
+mod mesh;
+mod names;
+mod publish;
+mod refusals;
+mod run;
+mod runner;
+mod sidecar;
+mod system;
+mod view;
+mod watch;
+
+pub(crate) use run::{Options, StartError, run};

@@ -1,0 +1,93 @@
+//! Who runs a mesh: one daemon at a time, told by an abstract unix socket. The kernel frees it with
+//! the process, however that ends, and it leaves no file; so what it does not cover is stale.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::Pid;
+
+use crate::node::MeshName;
+
+/// How often a wait looks again.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Held by the daemon for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    _listener: UnixListener,
+}
+
+/// Another daemon has the mesh.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GuardError {
+    #[error("mesh `{mesh}` is already running (process {pid})")]
+    Taken { mesh: MeshName, pid: Pid },
+    #[error("cannot claim mesh `{mesh}`")]
+    System { mesh: MeshName, source: io::Error },
+}
+
+fn address(mesh: &MeshName) -> io::Result<SocketAddr> {
+    SocketAddr::from_abstract_name(format!("heddle/{mesh}"))
+}
+
+impl Guard {
+    pub(crate) fn take(mesh: &MeshName) -> Result<Self, GuardError> {
+        let bound = address(mesh).and_then(|address| UnixListener::bind_addr(&address));
+        match bound {
+            Ok(listener) => Ok(Self {
+                _listener: listener,
+            }),
+            Err(source) => match holder(mesh) {
+                Some(pid) => Err(GuardError::Taken {
+                    mesh: mesh.clone(),
+                    pid,
+                }),
+                None => Err(GuardError::System {
+                    mesh: mesh.clone(),
+                    source,
+                }),
+            },
+        }
+    }
+}
+
+/// The daemon of a mesh, if one lives.
+pub(crate) fn holder(mesh: &MeshName) -> Option<Pid> {
+    let stream = UnixStream::connect_addr(&address(mesh).ok()?).ok()?;
+    let peer = getsockopt(&stream, PeerCredentials).ok()?;
+    Some(Pid::from_raw(peer.pid()))
+}
+
+/// Waits until no daemon has the mesh; false when one still does after `patience`.
+pub(crate) async fn gone(mesh: &MeshName, patience: Duration) -> bool {
+    let free = async {
+        while holder(mesh).is_some() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(patience, free).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn one_daemon_at_a_time() {
+        let mesh: MeshName = format!("guard-{}", std::process::id()).parse().unwrap();
+        assert!(holder(&mesh).is_none());
+        let guard = Guard::take(&mesh).unwrap();
+        assert_eq!(holder(&mesh), Some(Pid::this()));
+        assert!(
+            matches!(Guard::take(&mesh), Err(GuardError::Taken { pid, .. }) if pid == Pid::this())
+        );
+        assert!(!gone(&mesh, Duration::from_millis(50)).await);
+        drop(guard);
+        assert!(gone(&mesh, Duration::from_secs(5)).await);
+        Guard::take(&mesh).unwrap();
+    }
+}

@@ -1,0 +1,374 @@
+//! A running mesh as the command line sees it: answers status, `get`, `apply` and the rest from the
+//! controller, the control plane, the sidecars and the trace store.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use heddle_proto::admin::{Proxy, StatusResponse};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::collector::Collector;
+use super::control::ControlAdmin;
+use super::controller::Handle;
+use super::refusals;
+use super::sidecar::{self, SidecarStatus};
+use super::system::System;
+use super::view::{PodView, View};
+use crate::api::{
+    Change, Container, Daemon, Deletion, Dns, Failed, Manifest, Nack, Pod, Query, Report, Status,
+    Traces,
+};
+use crate::cluster::rfc3339;
+use crate::manifests::Key;
+use crate::node::status::ContainerKind;
+use crate::node::{Layout, Phase};
+use crate::traces::Store;
+
+/// Sidecars that are asked at once.
+const ASKED_AT_ONCE: usize = 64;
+/// How long the control plane may take to see a change: it watches the files.
+const SEEN_WITHIN: Duration = Duration::from_millis(1500);
+/// How long sidecars may take to accept it.
+const ACCEPTED_WITHIN: Duration = Duration::from_secs(5);
+/// Between looks while waiting.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The mesh.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    pub(crate) layout: Layout,
+    pub(crate) trust_domain: String,
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) handle: Handle,
+    pub(crate) control: ControlAdmin,
+    pub(crate) system: System,
+    pub(crate) store: Arc<Store>,
+    pub(crate) collector: Collector,
+    pub(crate) collector_address: SocketAddr,
+    pub(crate) otlp_endpoint: Option<String>,
+    pub(crate) stop: Arc<watch::Sender<bool>>,
+}
+
+impl Daemon for Mesh {
+    async fn status(&self) -> Status {
+        let view = self.handle.view();
+        let control = self.control.status().await;
+        let asked: Vec<Option<String>> = view
+            .pods
+            .iter()
+            .map(|pod| pod.status.proxy_pid.map(|_| pod.status.netns.clone()))
+            .collect();
+        let answers: Vec<_> = stream::iter(asked)
+            .map(async |netns| match netns {
+                Some(netns) => sidecar::ask(&netns).await,
+                None => None,
+            })
+            .buffered(ASKED_AT_ONCE)
+            .collect()
+            .await;
+        let proxies = control
+            .as_ref()
+            .map(|status| status.proxies.as_slice())
+            .unwrap_or_default();
+        let pods: Vec<Pod> = view
+            .pods
+            .iter()
+            .zip(answers)
+            .map(|(pod, answer)| self.pod(pod, answer, proxies))
+            .collect();
+        let mut control_plane = self.system.control_plane().await;
+        if let (true, Err(reason)) = (control_plane.ready, &control) {
+            (control_plane.ready, control_plane.reason) = (false, Some(reason.clone()));
+        }
+        let (identity, injector) = (self.system.identity().await, self.system.injector().await);
+        let refused = control
+            .as_ref()
+            .map(|status| status.refused.as_slice())
+            .unwrap_or_default();
+        let pods_ready = pods.iter().all(|pod| pod.ready || pod.phase == "Succeeded");
+        Status {
+            mesh: self.layout.mesh.to_string(),
+            trust_domain: self.trust_domain.clone(),
+            ready: view.settled
+                && pods_ready
+                && control_plane.ready
+                && identity.ready
+                && injector.ready,
+            pods,
+            control_plane,
+            identity,
+            injector,
+            traces: Traces {
+                address: self.collector_address.to_string(),
+                ready: self.collector.is_ready(),
+                forwarded_to: self.otlp_endpoint.clone(),
+                usage: self.store.usage(),
+            },
+            dns: Dns {
+                address: format!("{}:53", self.layout.plan.dns().v4),
+                names: view.names,
+            },
+            model_version: control.as_ref().map_or(0, |status| status.model_version),
+            refused: refusals::merge(&view, refused, &self.layout.state_dir()),
+            notes: view.notes.clone(),
+            daemon_pid: std::process::id(),
+            state_dir: self.layout.state_dir().display().to_string(),
+            paths: self
+                .paths
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect(),
+        }
+    }
+
+    async fn apply(&self, manifests: Vec<Manifest>) -> Result<Report, Failed> {
+        let before = self.control.status().await.ok();
+        let mut report = self.handle.apply(manifests).await.ok_or_else(stopping)?;
+        self.follow(before, &mut report).await;
+        Ok(report)
+    }
+
+    async fn delete(&self, deletion: Deletion) -> Result<Report, Failed> {
+        let before = self.control.status().await.ok();
+        let mut report = self
+            .handle
+            .delete(deletion.keys)
+            .await
+            .ok_or_else(stopping)?;
+        self.follow(before, &mut report).await;
+        Ok(report)
+    }
+
+    async fn objects(&self, query: Query) -> Result<Vec<Value>, Failed> {
+        let kinds: Vec<&str> = query
+            .kinds
+            .split(',')
+            .filter(|kind| !kind.is_empty())
+            .collect();
+        Ok(self
+            .handle
+            .view()
+            .select(&kinds, query.namespace.as_deref(), query.name.as_deref()))
+    }
+
+    async fn system(&self, component: String, action: String) -> Result<Change, Failed> {
+        let outcome = self.system.act(&component, &action).await?;
+        Ok(Change {
+            key: Key::new("system", "", &component),
+            outcome,
+        })
+    }
+
+    fn shutdown(&self) {
+        self.stop.send_replace(true);
+    }
+
+    fn traces(&self) -> &Store {
+        &self.store
+    }
+}
+
+fn stopping() -> Failed {
+    Failed {
+        error: "the mesh is being taken down".to_owned(),
+        advice: None,
+    }
+}
+
+impl Mesh {
+    fn pod(&self, pod: &PodView, answer: Option<SidecarStatus>, proxies: &[Proxy]) -> Pod {
+        let status = &pod.status;
+        let answer = answer.unwrap_or_default();
+        let proxy = proxies
+            .iter()
+            .find(|proxy| (&proxy.namespace, &proxy.pod) == (&status.namespace, &status.name));
+        let injected = pod.skipped.is_none();
+        let apps = status
+            .containers
+            .iter()
+            .filter(|container| container.kind == ContainerKind::App);
+        Pod {
+            namespace: status.namespace.clone(),
+            name: status.name.clone(),
+            owner: pod.owner.to_string(),
+            ip: status.ips.first().copied(),
+            ips: status.ips.clone(),
+            netns: status.netns.clone(),
+            node: "heddle".to_owned(),
+            phase: word(&if pod.stopping.is_some() {
+                Phase::Terminating
+            } else {
+                status.phase
+            }),
+            ready: status.ready && pod.stopping.is_none(),
+            reason: status.reason.clone(),
+            injected,
+            not_injected_because: pod.skipped.map(str::to_owned),
+            identity: injected.then(|| {
+                answer
+                    .identity
+                    .unwrap_or_else(|| pod.identity(&self.trust_domain))
+            }),
+            proxy_pid: status.proxy_pid,
+            app_pids: apps
+                .filter_map(|container| container.pid)
+                .filter(|pid| Some(*pid) != status.proxy_pid)
+                .collect(),
+            certificate_expiry: answer.certificate_expiry,
+            config_version: proxy
+                .map(|proxy| proxy.config_version.clone())
+                .or(answer.config_version),
+            config_synced: proxy.map(|proxy| proxy.synced),
+            restarts: status
+                .containers
+                .iter()
+                .map(|container| container.restarts)
+                .sum(),
+            nacks: proxy
+                .into_iter()
+                .flat_map(|proxy| &proxy.nacks)
+                .map(nack)
+                .collect(),
+            started: rfc3339(status.started_at),
+            containers: status.containers.iter().map(container).collect(),
+        }
+    }
+
+    /// Waits until the control plane has seen a change and the sidecars have accepted it; adds what
+    /// it refuses of what was changed.
+    async fn follow(&self, before: Option<StatusResponse>, report: &mut Report) {
+        let concerns = |change: &Change| {
+            is_routing(&change.key.kind)
+                && !matches!(change.outcome.as_str(), "unchanged" | "not found")
+        };
+        if !report.changes.iter().any(concerns) {
+            return;
+        }
+        let Some(before) = before else {
+            report
+                .notes
+                .push("the control plane is away: it will follow when it is back".to_owned());
+            return;
+        };
+        let seen = |now: &StatusResponse| {
+            now.model_version != before.model_version || now.refused != before.refused
+        };
+        let Some(now) = self.wait(SEEN_WITHIN, seen).await else {
+            return;
+        };
+        let view: Arc<View> = self.handle.view();
+        let known = report.refused.clone();
+        let refused = refusals::merge(&view, &now.refused, &self.layout.state_dir());
+        let about = report
+            .changes
+            .iter()
+            .map(|change| &change.key)
+            .collect::<Vec<_>>();
+        let new = refused
+            .into_iter()
+            .filter(|problem| about.iter().any(|key| problem.is_about(key)));
+        let new: Vec<_> = new.filter(|problem| !known.contains(problem)).collect();
+        report.refused.extend(new);
+        let accepted = |now: &StatusResponse| now.proxies.iter().all(|proxy| proxy.synced);
+        let Some(now) = self.wait(ACCEPTED_WITHIN, accepted).await else {
+            return;
+        };
+        let late: Vec<_> = now
+            .proxies
+            .iter()
+            .filter(|proxy| !proxy.synced)
+            .map(|proxy| proxy.pod.as_str())
+            .collect();
+        if !late.is_empty() {
+            report
+                .notes
+                .push(format!("not yet accepted by {}", late.join(", ")));
+        }
+        for proxy in now.proxies.iter().filter(|proxy| !proxy.nacks.is_empty()) {
+            let reasons: Vec<_> = proxy
+                .nacks
+                .iter()
+                .map(|nack| format!("{}: {}", nack.name, nack.reason))
+                .collect();
+            report.notes.push(format!(
+                "refused by the sidecar of {}: {}",
+                proxy.pod,
+                reasons.join("; ")
+            ));
+        }
+    }
+
+    /// The control plane's status once it is as wanted, or after the patience; `None` when it is away.
+    async fn wait(
+        &self,
+        patience: Duration,
+        wanted: impl Fn(&StatusResponse) -> bool,
+    ) -> Option<StatusResponse> {
+        let end = Instant::now() + patience;
+        loop {
+            let now = self.control.status().await.ok()?;
+            if wanted(&now) || Instant::now() >= end {
+                return Some(now);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Whether the control plane makes something of objects of this kind at once.
+fn is_routing(kind: &str) -> bool {
+    !matches!(
+        kind,
+        "Deployment"
+            | "ReplicaSet"
+            | "StatefulSet"
+            | "DaemonSet"
+            | "Job"
+            | "CronJob"
+            | "Pod"
+            | "ConfigMap"
+            | "Secret"
+            | "ServiceAccount"
+            | "Namespace"
+    )
+}
+
+fn nack(nack: &heddle_proto::admin::Nack) -> Nack {
+    Nack {
+        resource: nack
+            .type_url
+            .rsplit('.')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        name: nack.name.clone(),
+        reason: nack.reason.clone(),
+    }
+}
+
+fn container(container: &crate::node::ContainerStatus) -> Container {
+    Container {
+        name: container.name.clone(),
+        kind: word(&container.kind),
+        state: word(&container.state),
+        ready: container.ready,
+        restarts: container.restarts,
+        pid: container.pid,
+        reason: container.reason.clone(),
+        log: container.log.display().to_string(),
+    }
+}
+
+/// The word that an enum is in JSON.
+fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}

@@ -1,0 +1,54 @@
+//! Starts pods with the small kubelet of this machine.
+
+use std::sync::Arc;
+
+use heddle_injector::InjectConfig;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+
+use super::controller::PodRunner;
+use crate::node::{AddressPool, Node, PodHandle, PodStatus};
+
+/// The runner; it also allots the pods' addresses.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    node: Arc<Node>,
+    addresses: AddressPool,
+    injection: InjectConfig,
+}
+
+impl Runner {
+    pub(crate) fn new(node: Arc<Node>, injection: InjectConfig) -> Self {
+        Self {
+            addresses: node.layout.plan.pod_pool(),
+            node,
+            injection,
+        }
+    }
+}
+
+impl PodRunner for Runner {
+    fn start(&mut self, pod: &Value) -> Result<PodHandle, String> {
+        let pod: Pod = serde_json::from_value(pod.clone())
+            .map_err(|error| format!("the pod cannot be read: {error}"))?;
+        let ip = self
+            .addresses
+            .take()
+            .ok_or("every pod address of this mesh is in use")?;
+        Ok(PodHandle::start(&self.node, pod, ip))
+    }
+
+    fn release(&mut self, status: &PodStatus) {
+        if let Some(ip) = status
+            .ips
+            .first()
+            .and_then(|ip| self.addresses.pair_of(*ip))
+        {
+            self.addresses.release(ip);
+        }
+    }
+
+    fn injection(&self) -> &InjectConfig {
+        &self.injection
+    }
+}
