@@ -24,6 +24,8 @@ pub(crate) struct Status {
     /// Of the control plane's model; 0 while it is away.
     pub(crate) model_version: u64,
     pub(crate) refused: Vec<Problem>,
+    /// Objects in force that are likely to be mistakes.
+    pub(crate) warnings: Vec<Problem>,
     /// Worth knowing, and nothing was refused for it.
     pub(crate) notes: Vec<String>,
     pub(crate) daemon_pid: u32,
@@ -133,6 +135,7 @@ pub(crate) struct Report {
     pub(crate) changes: Vec<Change>,
     /// What was refused of what was sent, by the daemon or by the control plane.
     pub(crate) refused: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
     pub(crate) notes: Vec<String>,
 }
 

@@ -118,6 +118,14 @@ fn finish(report: &Report, done: &str) -> Outcome {
     for note in &report.notes {
         eprintln!("{} {note}", Style::stderr().yellow("note:"));
     }
+    if !report.warnings.is_empty() {
+        let style = Style::stderr();
+        eprint!(
+            "{}\n{}",
+            style.yellow("in force, but probably not as meant:"),
+            output::problems(&report.warnings, style)
+        );
+    }
     if report.changes.is_empty() && report.refused.is_empty() {
         eprintln!("nothing to be {done}");
     }

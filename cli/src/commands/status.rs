@@ -185,6 +185,16 @@ pub(crate) fn troubles(status: &Status, style: Style) -> String {
         }
         out.push_str("  the last good version stays in force\n");
     }
+    if !status.warnings.is_empty() {
+        out.push_str(&format!(
+            "\n{}\n",
+            style.yellow(&format!(
+                "IN FORCE, BUT PROBABLY NOT AS MEANT ({})",
+                status.warnings.len()
+            ))
+        ));
+        out.push_str(&problems(&status.warnings, style));
+    }
     if !status.notes.is_empty() {
         out.push_str(&format!("\n{}\n", style.yellow("NOTES")));
         for note in &status.notes {
@@ -234,6 +244,7 @@ mod tests {
             column: 7,
             reason: "subset v9 is not defined".into(),
             suggestion: "did you mean v2?".into(),
+            warning: false,
         };
         Status {
             mesh: "default".into(),

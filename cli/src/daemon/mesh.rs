@@ -91,6 +91,10 @@ impl Daemon for Mesh {
             .as_ref()
             .map(|status| status.refused.as_slice())
             .unwrap_or_default();
+        let (warnings, refused): (Vec<_>, Vec<_>) =
+            refusals::merge(&view, refused, &self.layout.state_dir())
+                .into_iter()
+                .partition(|problem| problem.warning);
         let pods_ready = pods.iter().all(|pod| pod.ready || pod.phase == "Succeeded");
         Status {
             mesh: self.layout.mesh.to_string(),
@@ -115,7 +119,8 @@ impl Daemon for Mesh {
                 names: view.names,
             },
             model_version: control.as_ref().map_or(0, |status| status.model_version),
-            refused: refusals::merge(&view, refused, &self.layout.state_dir()),
+            refused,
+            warnings,
             notes: view.notes.clone(),
             daemon_pid: std::process::id(),
             state_dir: self.layout.state_dir().display().to_string(),
@@ -274,6 +279,9 @@ impl Mesh {
             .into_iter()
             .filter(|problem| about.iter().any(|key| problem.is_about(key)));
         let new: Vec<_> = new.filter(|problem| !known.contains(problem)).collect();
+        let (warnings, new): (Vec<_>, Vec<_>) =
+            new.into_iter().partition(|problem| problem.warning);
+        report.warnings.extend(warnings);
         report.refused.extend(new);
         let accepted = |now: &StatusResponse| now.proxies.iter().all(|proxy| proxy.synced);
         let Some(now) = self.wait(ACCEPTED_WITHIN, accepted).await else {

@@ -63,6 +63,7 @@ fn located(view: &View, refused: &Refused, state: &Path) -> Problem {
         column: refused.column,
         reason: refused.reason.clone(),
         suggestion: refused.suggestion.clone(),
+        warning: refused.warning,
     };
     let Ok(below) = Path::new(&refused.file).strip_prefix(state) else {
         return problem;
@@ -100,6 +101,7 @@ mod tests {
             column: 3,
             reason: reason.into(),
             suggestion: String::new(),
+            warning: false,
         }
     }
 

@@ -24,6 +24,7 @@ use crate::api;
 use crate::cluster::ServiceIps;
 use crate::failure::Failure;
 use crate::manifests::{Source, SourceError};
+use crate::node::dns::{ClusterDns, DnsOptions};
 use crate::node::{self, Layout, MeshName, Node, NodeError, NodeOptions};
 use crate::traces::{Forwarder, InvalidEndpoint, Receiver, Store};
 
@@ -155,7 +156,7 @@ async fn live(
         .transpose()?;
 
     let (objects, objects_seen) = watch::channel(Arc::default());
-    let (names, names_seen) = watch::channel(node::dns::Names::default());
+    let (names, names_seen) = watch::channel(Arc::default());
     let node = Node::open(
         layout.clone(),
         NodeOptions {
@@ -165,7 +166,7 @@ async fn live(
             objects: objects_seen,
         },
     )?;
-    let _dns = names_seen;
+    let _dns = ClusterDns::start(&node, names_seen, DnsOptions::default()).await?;
 
     let outlets = Outlets {
         plan: layout.plan.clone(),
@@ -188,7 +189,7 @@ async fn live(
     // The control plane starts with the mesh's Services there.
     controller.publish_first();
 
-    let system = System::start(Arc::clone(&node), plan.clone()).await?;
+    let system = System::start(&node, plan.clone()).await?;
     let address = SocketAddr::from((layout.plan.telemetry().v4, collector::PORT));
     let receiver = Receiver::new(Arc::clone(&store), forwarder);
     let collector =

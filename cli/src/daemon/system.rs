@@ -2,41 +2,35 @@
 //! from its flags, with its own service-account token; here as a process in the node's network.
 
 mod plan;
-mod process;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 pub(crate) use self::plan::Plan;
-use self::process::{Process, Supervisor};
 use super::control::ControlAdmin;
 use crate::api::{Failed, Part};
 use crate::commands::progress::tail;
-use crate::node::{Node, NodeError};
+use crate::node::{ComponentStatus, Components, Node};
 
-/// How long a part may take to be ready at the start.
+/// How long a part may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// How long it may take to answer a connection.
-const ANSWERS_WITHIN: Duration = Duration::from_millis(300);
-const LOOK: Duration = Duration::from_millis(10);
+/// Between looks at what no watch tells.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long a part may take to end what it is at; streams of proxies end at once.
+const GRACE: Duration = Duration::from_secs(10);
 /// Tokens of the mesh's own parts; a kubelet's default for projected ones.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
 
 /// A part of the mesh cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SystemError {
-    #[error("{part} cannot be started")]
-    Start {
-        part: &'static str,
-        source: NodeError,
-    },
     #[error("{part} is not ready after {} s: {reason}", READY_WITHIN.as_secs())]
     NotReady {
         part: &'static str,
@@ -55,7 +49,7 @@ impl SystemError {
     pub(crate) fn log(&self) -> &[String] {
         match self {
             Self::NotReady { log, .. } => log,
-            _ => &[],
+            Self::File { .. } => &[],
         }
     }
 }
@@ -64,7 +58,9 @@ impl SystemError {
 #[derive(Debug)]
 pub(crate) struct System {
     plan: Plan,
-    supervisor: Supervisor,
+    /// Only for starting and stopping, one at a time; what is asked often is in `statuses`.
+    components: Mutex<Components>,
+    statuses: BTreeMap<&'static str, watch::Receiver<ComponentStatus>>,
     control: ControlAdmin,
     _tokens: JoinSet<Infallible>,
 }
@@ -72,57 +68,53 @@ pub(crate) struct System {
 impl System {
     /// Starts the parts in the order in which they need each other, each when the one before is
     /// ready.
-    pub(crate) async fn start(node: Arc<Node>, plan: Plan) -> Result<Self, SystemError> {
+    pub(crate) async fn start(node: &Arc<Node>, plan: Plan) -> Result<Self, SystemError> {
         plan.prepare()?;
         let mut tokens = JoinSet::new();
         for (account, path) in plan.tokens() {
-            let (node, subject) = (Arc::clone(&node), plan::subject(account));
+            let (node, subject) = (Arc::clone(node), plan::subject(account));
             tokens.spawn(async move {
                 node.tokens
                     .keep_file(&subject, plan::AUDIENCE, TOKEN_LIFE, &path)
                     .await
             });
         }
-        let control = ControlAdmin::new(&plan.control_admin());
-        let system = Self {
-            supervisor: Supervisor::new(node),
+        let mut system = Self {
+            control: ControlAdmin::new(&plan.control_admin()),
             plan,
-            control,
+            components: Mutex::new(Components::new(node)),
+            statuses: BTreeMap::new(),
             _tokens: tokens,
         };
-        for part in [plan::IDENTITY, plan::CONTROL, plan::INJECTOR] {
-            system.run(part)?;
+        for part in plan::PARTS {
+            let status = system
+                .components
+                .get_mut()
+                .start(system.plan.component(part, node.bin_dir()));
+            system.statuses.insert(part, status);
             system.wait(part).await?;
         }
         Ok(system)
     }
 
-    fn run(&self, part: &'static str) -> Result<(), SystemError> {
-        let process = self.plan.process(part)?;
-        self.supervisor
-            .start(process)
-            .map_err(|source| SystemError::Start { part, source })
-    }
-
     async fn wait(&self, part: &'static str) -> Result<(), SystemError> {
-        let end = Instant::now() + READY_WITHIN;
-        loop {
-            let state = self.part(part).await;
-            if state.ready {
-                return Ok(());
+        let ready = async {
+            while !self.part(part).await.ready {
+                tokio::time::sleep(LOOK).await;
             }
-            if Instant::now() >= end {
-                let reason = state
-                    .reason
-                    .unwrap_or_else(|| "it does not answer".to_owned());
-                return Err(SystemError::NotReady {
-                    part,
-                    reason,
-                    log: tail(&state.log),
-                });
-            }
-            tokio::time::sleep(LOOK).await;
+        };
+        if timeout(READY_WITHIN, ready).await.is_ok() {
+            return Ok(());
         }
+        let state = self.part(part).await;
+        let reason = state
+            .reason
+            .unwrap_or_else(|| "it does not answer".to_owned());
+        Err(SystemError::NotReady {
+            part,
+            reason,
+            log: tail(&state.log),
+        })
     }
 
     pub(crate) async fn control_plane(&self) -> Part {
@@ -138,40 +130,43 @@ impl System {
     }
 
     async fn part(&self, part: &'static str) -> Part {
-        let process = self.supervisor.status(part);
-        let address = self.plan.address(part);
-        let (ready, reason) = match &process {
-            None => (false, Some("stopped".to_owned())),
-            Some(process) if process.pid.is_none() => (false, process.reason.clone()),
-            Some(_) => match self.answers(part, address).await {
-                Ok(()) => (true, None),
-                Err(reason) => (false, Some(reason)),
-            },
+        let Some(status) = self
+            .statuses
+            .get(part)
+            .map(|status| status.borrow().clone())
+        else {
+            return Part::default();
         };
-        Part {
-            address: address.to_string(),
-            admin: (part == plan::CONTROL)
-                .then(|| format!("unix:{}", self.plan.control_admin().display())),
-            pid: process.as_ref().and_then(|process| process.pid),
-            ready,
-            reason,
-            restarts: process.map_or(0, |process| process.restarts),
-            log: self.plan.log(part).display().to_string(),
+        let admin = (part == plan::CONTROL)
+            .then(|| format!("unix:{}", self.plan.control_admin().display()));
+        let mut state = Part {
+            address: self.plan.address(part).to_string(),
+            admin,
+            pid: status.pid,
+            ready: status.ready,
+            reason: if status.stopped {
+                Some("stopped".to_owned())
+            } else {
+                status.reason
+            },
+            restarts: status.restarts,
+            log: status.log.display().to_string(),
+        };
+        if !state.ready {
+            return state;
         }
-    }
-
-    async fn answers(&self, part: &'static str, address: SocketAddr) -> Result<(), String> {
-        if part == plan::IDENTITY && !self.plan.trust_bundle().exists() {
-            return Err("its trust bundle is not there yet".to_owned());
+        let more = match part {
+            // A port can be open before there is anything to say.
+            plan::CONTROL => self.control.status().await.map(drop),
+            plan::IDENTITY if !self.plan.trust_bundle().exists() => {
+                Err("its trust bundle is not there yet".to_owned())
+            }
+            _ => Ok(()),
+        };
+        if let Err(reason) = more {
+            (state.ready, state.reason) = (false, Some(reason));
         }
-        if part == plan::CONTROL {
-            self.control.status().await?;
-        }
-        match tokio::time::timeout(ANSWERS_WITHIN, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(format!("it does not answer: {error}")),
-            Err(_) => Err("it does not answer".to_owned()),
-        }
+        state
     }
 
     /// Stops, starts or restarts a part by its name on the command line.
@@ -180,21 +175,22 @@ impl System {
             error: format!("`{component}` is no part of the mesh"),
             advice: None,
         })?;
-        let failed = |error: SystemError| Failed {
-            error: std::error::Error::source(&error)
-                .map_or(error.to_string(), |source| format!("{error}: {source}")),
-            advice: Some(format!("its log: {}", self.plan.log(part).display())),
-        };
+        let mut components = self.components.lock().await;
         if action != "start" {
-            self.supervisor.stop(part).await;
+            components.stop(part, GRACE).await;
         }
         if action == "stop" {
             return Ok("stopped".to_owned());
         }
-        if self.supervisor.status(part).is_none() {
-            self.run(part).map_err(failed)?;
-        }
-        self.wait(part).await.map_err(failed)?;
+        components.start_again(part);
+        drop(components);
+        self.wait(part).await.map_err(|error| Failed {
+            error: error.to_string(),
+            advice: self
+                .statuses
+                .get(part)
+                .map(|status| format!("its log: {}", status.borrow().log.display())),
+        })?;
         Ok(if action == "start" {
             "started"
         } else {
@@ -203,13 +199,8 @@ impl System {
         .to_owned())
     }
 
-    /// Stops every part, the last started first.
+    /// Stops every part.
     pub(crate) async fn stop_all(&self) {
-        for part in [plan::INJECTOR, plan::CONTROL, plan::IDENTITY] {
-            self.supervisor.stop(part).await;
-        }
+        self.components.lock().await.stop_all(GRACE).await;
     }
 }
-
-/// What a part is run as.
-pub(crate) type PartProcess = Process;

@@ -76,6 +76,9 @@ pub(crate) struct Problem {
     pub(crate) reason: String,
     #[serde(default)]
     pub(crate) suggestion: String,
+    /// In force all the same, only likely to be a mistake.
+    #[serde(default)]
+    pub(crate) warning: bool,
 }
 
 impl Problem {
@@ -95,6 +98,7 @@ impl Problem {
             column,
             reason: reason.into(),
             suggestion: String::new(),
+            warning: false,
         }
     }
 

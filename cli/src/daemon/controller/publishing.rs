@@ -28,7 +28,7 @@ pub(crate) struct Outlets {
     pub(crate) plan: AddressPlan,
     pub(crate) cluster: Mirror,
     pub(crate) applied: Mirror,
-    pub(crate) names: watch::Sender<Names>,
+    pub(crate) names: watch::Sender<Arc<Names>>,
     pub(crate) objects: watch::Sender<Arc<Objects>>,
     pub(crate) trust_bundle: PathBuf,
 }
@@ -168,8 +168,8 @@ impl Publisher {
         );
         let count = names.len();
         self.outlets.names.send_if_modified(|current| {
-            let changed = *current != names;
-            *current = names;
+            let changed = **current != names;
+            *current = Arc::new(names);
             changed
         });
         count

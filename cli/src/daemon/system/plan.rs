@@ -3,19 +3,21 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use heddle_identity::TrustDomain;
 use heddle_identity::workload::Settings;
 
-use super::{PartProcess, SystemError};
+use super::SystemError;
 use crate::daemon::collector;
 use crate::daemon::run::{Options, StartError, system_id};
-use crate::node::{Layout, Subject};
+use crate::node::{ComponentSpec, Layout, Ready, Subject};
 
 pub(super) const IDENTITY: &str = "heddle-identity";
 pub(super) const CONTROL: &str = "heddle-control";
 pub(super) const INJECTOR: &str = "heddle-injector";
+/// In the order in which they need each other.
+pub(super) const PARTS: [&str; 3] = [IDENTITY, CONTROL, INJECTOR];
 /// The account of the daemon itself.
 const NODE: &str = "heddle-node";
 /// Whom tokens are for.
@@ -93,22 +95,26 @@ impl Plan {
         self.layout.state_dir().join("root-cert.pem")
     }
 
-    pub(super) fn log(&self, part: &str) -> PathBuf {
-        self.layout.component_log(part)
-    }
-
     fn token(&self, account: &str) -> PathBuf {
         self.layout.state_dir().join("tokens").join(account)
     }
 
-    /// Makes the directories that the parts expect.
+    /// Makes the files that the parts expect.
     pub(super) fn prepare(&self) -> Result<(), SystemError> {
         let path = self.layout.state_dir().join("tokens");
         let made = std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&path);
-        made.map_err(|source| SystemError::File { path, source })
+        made.map_err(|source| SystemError::File { path, source })?;
+        let path = self.injector_config();
+        let config = format!(
+            "controlAddress: \"{}\"\nidentityAddress: \"{}\"\ntrustDomain: {}\ndefaultInject: enabled\n",
+            self.address(CONTROL),
+            self.address(IDENTITY),
+            self.trust_domain
+        );
+        std::fs::write(&path, config).map_err(|source| SystemError::File { path, source })
     }
 
     /// Every token file that is needed, with its service account.
@@ -133,18 +139,19 @@ impl Plan {
     }
 
     /// How a part is run.
-    pub(super) fn process(&self, part: &'static str) -> Result<PartProcess, SystemError> {
-        let arguments = match part {
+    pub(super) fn component(&self, part: &'static str, programs: &Path) -> ComponentSpec {
+        let args = match part {
             IDENTITY => self.identity(),
             CONTROL => self.control(),
-            _ => self.injector()?,
+            _ => self.injector(),
         };
-        Ok(PartProcess {
+        ComponentSpec {
             name: part.to_owned(),
-            program: part.into(),
-            arguments,
-            log: self.log(part),
-        })
+            program: programs.join(part),
+            args,
+            env: vec![("NO_COLOR".to_owned(), "1".to_owned())],
+            ready: Ready::Tcp(self.address(part)),
+        }
     }
 
     fn identity(&self) -> Vec<String> {
@@ -192,25 +199,18 @@ impl Plan {
         flags.0
     }
 
-    fn injector(&self) -> Result<Vec<String>, SystemError> {
-        let config = self.layout.state_dir().join("injector.yaml");
-        let text = format!(
-            "controlAddress: \"{}\"\nidentityAddress: \"{}\"\ntrustDomain: {}\ndefaultInject: enabled\n",
-            self.address(CONTROL),
-            self.address(IDENTITY),
-            self.trust_domain
-        );
-        std::fs::write(&config, text).map_err(|source| SystemError::File {
-            path: config.clone(),
-            source,
-        })?;
+    fn injector(&self) -> Vec<String> {
         let mut flags = Flags::default();
-        flags.add("config", config.display());
+        flags.add("config", self.injector_config().display());
         flags.add("listen", self.address(INJECTOR));
         flags.add("token-file", self.token(INJECTOR).display());
         flags.add("trust-bundle-file", self.trust_bundle().display());
         flags.add("log-level", &self.log_level);
-        Ok(flags.0)
+        flags.0
+    }
+
+    fn injector_config(&self) -> PathBuf {
+        self.layout.state_dir().join("injector.yaml")
     }
 }
 
