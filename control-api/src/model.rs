@@ -1,0 +1,243 @@
+//! The one picture of the mesh. A `Model` is immutable once published and shares structure with the
+//! one before it, so that a change costs what it touches; what proxies need is computed by key, on
+//! demand, once for all of them, and kept encoded in cells that a change replaces only where it
+//! matters. Nothing here knows a stream, a file system or a clock.
+
+mod address;
+mod apply;
+mod dirty;
+mod encoded;
+mod endpoints;
+mod hosts;
+mod judge;
+mod mtls;
+mod protocol;
+mod routes;
+mod sharded;
+mod subsets;
+mod telemetry;
+mod warnings;
+mod workload;
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use heddle_identity::TrustDomain;
+
+pub use self::{
+    dirty::{Dirty, Scope},
+    encoded::Encoded,
+    routes::RouteView,
+};
+use self::{hosts::Hosts, sharded::ShardedMap};
+use crate::{
+    name::NsName,
+    resources::{
+        destination_rule::DestinationRule, endpoint_slice::EndpointSlice, labels::Labels,
+        peer_authentication::PeerAuthentication, pod::Pod, service::Service, telemetry::Telemetry,
+        virtual_service::VirtualService,
+    },
+    source::{Object, Refusal, Resource},
+};
+
+/// What is the same for the whole mesh and known at the start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whose identities these are.
+    pub trust_domain: TrustDomain,
+    /// What names of services end with.
+    pub cluster_domain: String,
+    /// Where policies for the whole mesh live.
+    pub system_namespace: String,
+    /// Of requests without an inbound decision.
+    pub sampling_ppm: u32,
+    /// Where spans go; empty: nowhere.
+    pub otlp_endpoint: String,
+    /// Who must be there.
+    pub otlp_identity: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            trust_domain: TrustDomain::default(),
+            cluster_domain: "cluster.local".into(),
+            system_namespace: "heddle-system".into(),
+            sampling_ppm: 10_000,
+            otlp_endpoint: String::new(),
+            otlp_identity: String::new(),
+        }
+    }
+}
+
+/// For whom a resource is computed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its pod's labels.
+    pub labels: Labels,
+}
+
+/// The picture.
+#[derive(Clone)]
+pub struct Model {
+    /// One more for each published picture.
+    pub version: u64,
+    settings: Arc<Settings>,
+    roots: Arc<[Vec<u8>]>,
+    services: ShardedMap<NsName, Arc<ServiceEntry>>,
+    pods: ShardedMap<NsName, Arc<Object>>,
+    /// By service, then by slice.
+    slices: ShardedMap<NsName, Arc<BTreeMap<NsName, Arc<Object>>>>,
+    /// Service of a slice, by slice.
+    slice_service: ShardedMap<NsName, NsName>,
+    /// Services whose slices name a pod, by pod.
+    slice_pods: ShardedMap<NsName, Arc<[NsName]>>,
+    /// Pods that a service's selector selects, by service.
+    members: ShardedMap<NsName, Arc<std::collections::BTreeSet<NsName>>>,
+    /// Services by one label of their selector: "NAMESPACE/KEY=VALUE".
+    selectors: ShardedMap<Box<str>, Arc<[NsName]>>,
+    addresses: ShardedMap<IpAddr, Arc<address::Owners>>,
+    routes: ShardedMap<NsName, Arc<RouteEntry>>,
+    /// Routes in force, by service whose host they name.
+    routes_of: ShardedMap<NsName, Arc<[NsName]>>,
+    /// Routes in force for hosts with a `*`: suffix after it, and who.
+    wildcard_routes: Arc<Vec<(Box<str>, NsName)>>,
+    /// Routes (as last written) by service that they name anywhere.
+    mentions: ShardedMap<NsName, Arc<[NsName]>>,
+    rules: ShardedMap<NsName, Arc<Object>>,
+    /// DestinationRules by the service that their host names.
+    rules_of: ShardedMap<NsName, Arc<[NsName]>>,
+    wildcard_rules: Arc<Vec<(Box<str>, NsName)>>,
+    /// PeerAuthentications by namespace, oldest first.
+    authentications: ShardedMap<Box<str>, Arc<[Arc<Object>]>>,
+    /// Telemetries by namespace, oldest first.
+    telemetries: ShardedMap<Box<str>, Arc<[Arc<Object>]>>,
+}
+
+/// A service and what has been computed for it.
+struct ServiceEntry {
+    object: Arc<Object>,
+    wire: encoded::Cell<(), Arc<Encoded>>,
+    endpoints: encoded::Cell<Option<Arc<str>>, Arc<Encoded>>,
+    routes: encoded::Cell<Option<Client>, Arc<RouteView>>,
+}
+
+/// A VirtualService as last written, and as in force.
+#[derive(Debug)]
+struct RouteEntry {
+    written: Arc<Object>,
+    in_force: Option<Arc<Object>>,
+    refusals: Arc<[Refusal]>,
+}
+
+impl Model {
+    /// An empty picture.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            version: 0,
+            settings: Arc::new(settings),
+            roots: Arc::new([]),
+            services: ShardedMap::default(),
+            pods: ShardedMap::default(),
+            slices: ShardedMap::default(),
+            slice_service: ShardedMap::default(),
+            slice_pods: ShardedMap::default(),
+            members: ShardedMap::default(),
+            selectors: ShardedMap::default(),
+            addresses: ShardedMap::default(),
+            routes: ShardedMap::default(),
+            routes_of: ShardedMap::default(),
+            wildcard_routes: Arc::default(),
+            mentions: ShardedMap::default(),
+            rules: ShardedMap::default(),
+            rules_of: ShardedMap::default(),
+            wildcard_rules: Arc::default(),
+            authentications: ShardedMap::default(),
+            telemetries: ShardedMap::default(),
+        }
+    }
+
+    /// What is the same for the whole mesh.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// How many services there are.
+    pub fn service_count(&self) -> usize {
+        self.services.len()
+    }
+
+    /// How many endpoints all services have together, ready or not.
+    pub fn endpoint_count(&self) -> usize {
+        let of_slices: usize = self
+            .slices
+            .iter()
+            .flat_map(|(_, slices)| slices.values())
+            .filter_map(|object| object.slice())
+            .map(|slice| slice.endpoints.len())
+            .sum();
+        let selected = self
+            .members
+            .iter()
+            .filter(|(service, _)| self.slices.get(*service).is_none());
+        of_slices + selected.map(|(_, pods)| pods.len()).sum::<usize>()
+    }
+
+    /// The service of this name.
+    pub fn service(&self, name: &NsName) -> Option<&Service> {
+        self.services.get(name)?.object.service()
+    }
+
+    /// The pod of this name.
+    pub fn pod(&self, name: &NsName) -> Option<&Pod> {
+        self.pods.get(name)?.pod()
+    }
+
+    /// What refuses to be in force though it could be read. The last good version of each is.
+    pub fn refusals(&self) -> Vec<Refusal> {
+        self.routes
+            .iter()
+            .flat_map(|(_, entry)| entry.refusals.iter().cloned())
+            .collect()
+    }
+
+    fn hosts(&self) -> Hosts<'_> {
+        Hosts {
+            cluster_domain: &self.settings.cluster_domain,
+        }
+    }
+}
+
+macro_rules! accessors {
+    ($($method:ident $variant:ident $type:ty;)*) => {
+        impl Object {
+            $(pub(crate) fn $method(&self) -> Option<&$type> {
+                match &self.resource {
+                    Resource::$variant(resource) => Some(resource),
+                    _ => None,
+                }
+            })*
+
+            /// Oldest first, then by name: who wins where only one can.
+            pub(crate) fn seniority(&self) -> (i64, &NsName) {
+                (self.created.unwrap_or(i64::MAX), &self.key.name)
+            }
+        }
+    };
+}
+
+accessors! {
+    service Service Service;
+    pod Pod Pod;
+    slice EndpointSlice EndpointSlice;
+    route VirtualService VirtualService;
+    rule DestinationRule DestinationRule;
+    authentication PeerAuthentication PeerAuthentication;
+    telemetry Telemetry Telemetry;
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

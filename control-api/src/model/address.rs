@@ -1,0 +1,78 @@
+//! What an IP stands for: a Service IP, else a pod, else nothing the mesh knows. Where several pods
+//! claim one (an old pod that still lingers), the one that is alive and ready has it.
+
+use std::net::IpAddr;
+
+use heddle_proto::mesh::{self, Endpoint, Port, Protocol, address::Kind};
+
+use super::{Encoded, Model, workload::shown_labels};
+use crate::name::NsName;
+
+/// Who has an address, sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owners {
+    pub(super) services: Vec<NsName>,
+    pub(super) pods: Vec<NsName>,
+}
+
+impl Model {
+    /// The service whose Service IP this is.
+    pub fn service_at(&self, ip: IpAddr) -> Option<&NsName> {
+        self.addresses.get(&ip)?.services.first()
+    }
+
+    /// The pod whose IP this is.
+    pub fn pod_at(&self, ip: IpAddr) -> Option<&NsName> {
+        let pods = &self.addresses.get(&ip)?.pods;
+        pods.iter().min_by_key(|name| {
+            let pod = self.pod(name);
+            (
+                pod.is_none_or(|pod| pod.terminating),
+                pod.is_none_or(|pod| !pod.ready),
+            )
+        })
+    }
+
+    /// The answer to a subscription to an address.
+    pub fn address(&self, ip: IpAddr) -> Encoded {
+        if let Some(service) = self.service_at(ip) {
+            let kind = Some(Kind::Service(service.to_string()));
+            return Encoded::new(&mesh::Address {
+                kind,
+                workload_ports: Vec::new(),
+            });
+        }
+        let pod = self
+            .pod_at(ip)
+            .and_then(|name| Some((name, self.pod(name)?)));
+        let Some((name, pod)) = pod else {
+            let kind = Some(Kind::Unknown(mesh::Unknown {}));
+            return Encoded::new(&mesh::Address {
+                kind,
+                workload_ports: Vec::new(),
+            });
+        };
+        let endpoint = Endpoint {
+            address: ip.to_string(),
+            identity: self.expected_identity(name.namespace(), pod),
+            workload: name.to_string(),
+            labels: shown_labels(pod),
+            ..Endpoint::default()
+        };
+        let mut workload_ports: Vec<Port> = self
+            .inbound_ports(name, pod)
+            .into_iter()
+            .filter(|port| port.protocol() != Protocol::Unspecified)
+            .map(|port| Port {
+                number: port.number,
+                name: String::new(),
+                protocol: port.protocol,
+            })
+            .collect();
+        workload_ports.sort_by_key(|port| port.number);
+        Encoded::new(&mesh::Address {
+            kind: Some(Kind::Workload(endpoint)),
+            workload_ports,
+        })
+    }
+}

@@ -1,0 +1,223 @@
+//! Changes of DestinationRules, VirtualServices, PeerAuthentications and Telemetries.
+
+use std::sync::Arc;
+
+use super::Touched;
+use crate::{
+    model::{Model, RouteEntry, hosts::Host},
+    name::NsName,
+    resources::{peer_authentication::Mode, virtual_service::VirtualService},
+    source::Object,
+};
+
+impl Model {
+    pub(super) fn change_rule(
+        &mut self,
+        name: NsName,
+        new: Option<Arc<Object>>,
+        touched: &mut Touched,
+    ) {
+        let old = match new.clone() {
+            Some(object) => self.rules.insert(name.clone(), object),
+            None => self.rules.remove(&name),
+        };
+        for (object, add) in [(old, false), (new, true)] {
+            let Some(rule) = object.as_deref().and_then(Object::rule) else {
+                continue;
+            };
+            match self.hosts().resolve(&rule.host, name.namespace()) {
+                Host::Service(service) if add => self.rules_of.add(service, name.clone()),
+                Host::Service(service) => self.rules_of.take(&service, &name),
+                Host::Pattern(suffix) => {
+                    let entries = Arc::make_mut(&mut self.wildcard_rules);
+                    entries.retain(|(_, known)| *known != name);
+                    if add {
+                        entries.push((suffix, name.clone()));
+                    }
+                }
+                Host::Foreign => {}
+            }
+            for service in self.named_by(&rule.host, name.namespace()) {
+                let mentions = self.mentions.get(&service);
+                touched
+                    .judge
+                    .extend(mentions.iter().flat_map(|routes| routes.iter().cloned()));
+                touched.endpoints.insert(service);
+            }
+        }
+    }
+
+    pub(super) fn change_route(
+        &mut self,
+        name: NsName,
+        new: Option<Arc<Object>>,
+        touched: &mut Touched,
+    ) {
+        let old = self.routes.get(&name).cloned();
+        let before = old.as_deref().and_then(|entry| entry.written.route());
+        for service in before
+            .map(|spec| self.mentioned(spec, &name))
+            .unwrap_or_default()
+        {
+            self.mentions.take(&service, &name);
+        }
+        let in_force = old.as_ref().and_then(|entry| entry.in_force.clone());
+        let Some(object) = new else {
+            self.routes.remove(&name);
+            self.index_route(&name, in_force.as_ref(), None, touched);
+            return;
+        };
+        for service in object
+            .route()
+            .map(|spec| self.mentioned(spec, &name))
+            .unwrap_or_default()
+        {
+            self.mentions.add(service, name.clone());
+        }
+        let entry = RouteEntry {
+            written: object,
+            in_force,
+            refusals: Arc::new([]),
+        };
+        self.routes.insert(name.clone(), Arc::new(entry));
+        touched.judge.insert(name);
+    }
+
+    /// Services that a VirtualService names, as host or as destination.
+    fn mentioned(&self, spec: &VirtualService, name: &NsName) -> Vec<NsName> {
+        let hosts = spec.hosts.iter().map(|host| host.as_str());
+        let destinations = spec.destinations().map(|(_, to)| to.host.as_str());
+        let resolved = hosts
+            .chain(destinations)
+            .map(|host| self.hosts().resolve(host, name.namespace()));
+        resolved
+            .filter_map(|host| {
+                if let Host::Service(service) = host {
+                    Some(service)
+                } else {
+                    None
+                }
+            })
+            .collect()
+    }
+
+    /// Moves a VirtualService's place in the index of what is in force.
+    pub(super) fn index_route(
+        &mut self,
+        name: &NsName,
+        before: Option<&Arc<Object>>,
+        after: Option<&Arc<Object>>,
+        touched: &mut Touched,
+    ) {
+        for (object, add) in [(before, false), (after, true)] {
+            let Some(spec) = object.and_then(|object| object.route()) else {
+                continue;
+            };
+            for host in &spec.hosts {
+                match self.hosts().resolve(host, name.namespace()) {
+                    Host::Service(service) if add => self.routes_of.add(service, name.clone()),
+                    Host::Service(service) => self.routes_of.take(&service, name),
+                    Host::Pattern(suffix) => {
+                        let entries = Arc::make_mut(&mut self.wildcard_routes);
+                        entries.retain(|entry| *entry != (suffix.clone(), name.clone()));
+                        if add {
+                            entries.push((suffix, name.clone()));
+                        }
+                    }
+                    Host::Foreign => {}
+                }
+                touched.routes.extend(self.named_by(host, name.namespace()));
+            }
+        }
+    }
+
+    /// The tables that a VirtualService in force is part of.
+    pub(super) fn touch_route_hosts(&self, route: &NsName, touched: &mut Touched) {
+        let in_force = self
+            .routes
+            .get(route)
+            .and_then(|entry| entry.in_force.as_ref());
+        for host in in_force
+            .and_then(|object| object.route())
+            .iter()
+            .flat_map(|spec| &spec.hosts)
+        {
+            touched
+                .routes
+                .extend(self.named_by(host, route.namespace()));
+        }
+    }
+
+    pub(super) fn change_authentication(
+        &mut self,
+        name: NsName,
+        new: Option<Arc<Object>>,
+        touched: &mut Touched,
+    ) {
+        let disables = |model: &Self| {
+            let all = model
+                .authentications
+                .iter()
+                .flat_map(|(_, objects)| objects.iter());
+            all.filter_map(|object| object.authentication())
+                .any(|policy| policy.mtls.is_some_and(|mtls| mtls.mode == Mode::Disable))
+        };
+        let before = disables(self);
+        replace(&mut self.authentications, &name, new);
+        self.touch_scope(&name, touched);
+        // Only DISABLE shows in what clients are told of a pod.
+        if before || disables(self) {
+            let of_mesh = name.namespace() == self.settings.system_namespace;
+            let concerned = |other: &NsName| of_mesh || other.namespace() == name.namespace();
+            touched
+                .endpoints
+                .extend(self.services.iter().map(|(service, _)| service.clone()));
+            let pods = self
+                .pods
+                .iter()
+                .filter(|(pod, _)| concerned(pod))
+                .filter_map(|(_, object)| object.pod());
+            touched
+                .dirty
+                .addresses
+                .extend(pods.flat_map(|pod| pod.addresses.iter()));
+        }
+    }
+
+    pub(super) fn change_telemetry(
+        &mut self,
+        name: NsName,
+        new: Option<Arc<Object>>,
+        touched: &mut Touched,
+    ) {
+        replace(&mut self.telemetries, &name, new);
+        self.touch_scope(&name, touched);
+    }
+
+    fn touch_scope(&self, name: &NsName, touched: &mut Touched) {
+        if name.namespace() == self.settings.system_namespace {
+            touched.dirty.own.all = true;
+        } else {
+            touched.dirty.own.namespaces.insert(name.namespace().into());
+        }
+    }
+}
+
+/// Replaces one of a namespace's objects, oldest first.
+fn replace(
+    map: &mut crate::model::sharded::ShardedMap<Box<str>, Arc<[Arc<Object>]>>,
+    name: &NsName,
+    new: Option<Arc<Object>>,
+) {
+    let old = map.remove(name.namespace()).unwrap_or_else(|| Arc::new([]));
+    let mut objects: Vec<_> = old
+        .iter()
+        .filter(|object| object.key.name != *name)
+        .cloned()
+        .chain(new)
+        .collect();
+    objects.sort_by(|a, b| a.seniority().cmp(&b.seniority()));
+    if !objects.is_empty() {
+        map.insert(name.namespace().into(), objects.into());
+    }
+}

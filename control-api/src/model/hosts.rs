@@ -1,0 +1,99 @@
+//! What a host in a route means. A name without a dot is short for a service of the resource's own
+//! namespace; `NAME.NS.svc` and `NAME.NS.svc.DOMAIN` name a service; `*` and `*.REST` are patterns
+//! over full names; everything else is outside of the cluster.
+
+use crate::name::NsName;
+
+#[derive(Clone, Copy)]
+pub(super) struct Hosts<'a> {
+    pub(super) cluster_domain: &'a str,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Host {
+    Service(NsName),
+    /// What a full name must end with; empty: every name.
+    Pattern(Box<str>),
+    Foreign,
+}
+
+impl Hosts<'_> {
+    /// `host` as the resource in `namespace` means it.
+    pub(super) fn resolve(self, host: &str, namespace: &str) -> Host {
+        let host = host.to_ascii_lowercase();
+        if let Some(rest) = host.strip_prefix('*') {
+            return Host::Pattern(rest.into());
+        }
+        if !host.contains('.') {
+            return NsName::new(namespace, &host).map_or(Host::Foreign, Host::Service);
+        }
+        let short = host
+            .strip_suffix(self.cluster_domain)
+            .and_then(|short| short.strip_suffix('.'))
+            .unwrap_or(&host);
+        match short
+            .strip_suffix(".svc")
+            .and_then(|short| short.split_once('.'))
+        {
+            Some((name, namespace)) if !namespace.contains('.') => {
+                NsName::new(namespace, name).map_or(Host::Foreign, Host::Service)
+            }
+            _ => Host::Foreign,
+        }
+    }
+
+    /// The full name of a service.
+    pub(super) fn full_name(self, service: &NsName) -> String {
+        format!(
+            "{}.{}.svc.{}",
+            service.name(),
+            service.namespace(),
+            self.cluster_domain
+        )
+    }
+
+    /// Every name of a service, the full one first.
+    pub(super) fn names(self, service: &NsName) -> Vec<String> {
+        let (name, namespace) = (service.name(), service.namespace());
+        vec![
+            self.full_name(service),
+            format!("{name}.{namespace}.svc"),
+            format!("{name}.{namespace}"),
+            name.to_owned(),
+        ]
+    }
+
+    /// Whether a pattern's suffix covers the service.
+    pub(super) fn covers(self, suffix: &str, service: &NsName) -> bool {
+        suffix.is_empty() || self.full_name(service).ends_with(suffix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_mean_what_the_specification_says() {
+        let hosts = Hosts {
+            cluster_domain: "cluster.local",
+        };
+        let service = |name: &str| Host::Service(NsName::parse(name).expect("valid"));
+        for (host, meaning) in [
+            ("reviews", service("shop/reviews")),
+            ("Reviews", service("shop/reviews")),
+            ("reviews.other.svc", service("other/reviews")),
+            ("reviews.other.svc.cluster.local", service("other/reviews")),
+            ("example.com", Host::Foreign),
+            ("a.b.c.svc.cluster.local", Host::Foreign),
+            ("reviews.other.svc.elsewhere", Host::Foreign),
+            ("*", Host::Pattern("".into())),
+            (
+                "*.shop.svc.cluster.local",
+                Host::Pattern(".shop.svc.cluster.local".into()),
+            ),
+        ] {
+            assert_eq!(hosts.resolve(host, "shop"), meaning, "{host}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Whether a VirtualService may be in force: every destination must be a service that exists, with
+//! the port and the subset that are named. One that may not is refused alone; what was in force
+//! before stays, and it is judged again whenever something that it names changes.
+
+use std::sync::Arc;
+
+use super::{Model, hosts::Host};
+use crate::{
+    name::NsName,
+    resources::virtual_service::{Destination, VirtualService},
+    source::{Object, Refusal, decode::Problem, suggest},
+};
+
+impl Model {
+    /// What keeps `object` from being in force. `last_good`: an older version is.
+    pub(super) fn judge(
+        &self,
+        object: &Arc<Object>,
+        spec: &VirtualService,
+        last_good: bool,
+    ) -> Vec<Refusal> {
+        if !spec.is_for_mesh() {
+            return Vec::new();
+        }
+        let namespace = object.key.name.namespace();
+        spec.destinations()
+            .filter_map(|(path, destination)| {
+                self.destination_problem(&path, destination, namespace)
+            })
+            .map(|mut problem| {
+                problem.reason += if last_good {
+                    "; it is refused, its last good version stays in force"
+                } else {
+                    "; it is refused, no version of it is in force"
+                };
+                Refusal::of(&object.key, &object.origin, problem)
+            })
+            .collect()
+    }
+
+    fn destination_problem(
+        &self,
+        path: &str,
+        to: &Destination,
+        namespace: &str,
+    ) -> Option<Problem> {
+        let host = to.host.as_str();
+        let Host::Service(name) = self.hosts().resolve(host, namespace) else {
+            return Some(Problem {
+                at: to.host.at,
+                reason: format!("{path}.host: `{host}` is not a service of the mesh"),
+                suggestion: self.full_name_of(host).unwrap_or_default(),
+            });
+        };
+        let Some(service) = self.service(&name) else {
+            return Some(Problem {
+                at: to.host.at,
+                reason: format!("{path}.host: there is no service {name}"),
+                suggestion: self.nearest_service(&name),
+            });
+        };
+        let offered = |number: u16| service.ports.iter().any(|port| port.number == number);
+        if let Some(port) = to
+            .port
+            .as_ref()
+            .map(|port| port.number)
+            .filter(|port| !offered(port.value))
+        {
+            let ports: Vec<String> = service
+                .ports
+                .iter()
+                .map(|port| port.number.to_string())
+                .collect();
+            return Some(Problem {
+                at: port.at,
+                reason: format!(
+                    "{path}.port.number: service {name} has no port {}",
+                    port.value
+                ),
+                suggestion: format!("its ports: {}", ports.join(", ")),
+            });
+        }
+        let subset = to.subset.as_ref()?;
+        let mut known: Vec<&str> = self
+            .subsets(&name, namespace)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        known.extend(
+            self.subsets(&name, name.namespace())
+                .into_iter()
+                .map(|(name, _)| name),
+        );
+        known.sort_unstable();
+        known.dedup();
+        if known.contains(&subset.as_str()) {
+            return None;
+        }
+        let suggestion = match known.as_slice() {
+            [] => format!("add a DestinationRule with host {host} that defines it"),
+            known => suggest::sentence(subset, known),
+        };
+        Some(Problem {
+            at: subset.at,
+            reason: format!(
+                "{path}.subset: no DestinationRule defines the subset `{}` of {name}",
+                subset.as_str()
+            ),
+            suggestion,
+        })
+    }
+
+    /// `reviews.shop` is not short for anything in Istio, though people expect it to be.
+    fn full_name_of(&self, host: &str) -> Option<String> {
+        let (name, namespace) = host.split_once('.')?;
+        let name = NsName::new(namespace, name)?;
+        self.service(&name)
+            .map(|_| format!("did you mean `{}`?", self.hosts().full_name(&name)))
+    }
+
+    pub(super) fn nearest_service(&self, name: &NsName) -> String {
+        let here = self
+            .services
+            .iter()
+            .map(|(known, _)| known)
+            .filter(|known| known.namespace() == name.namespace());
+        if let Some(near) = suggest::nearest(name.name(), here.map(NsName::name)) {
+            return format!("did you mean `{near}`?");
+        }
+        let elsewhere = self
+            .services
+            .iter()
+            .map(|(known, _)| known)
+            .find(|known| known.name() == name.name());
+        elsewhere
+            .map(|known| format!("did you mean `{}`?", self.hosts().full_name(known)))
+            .unwrap_or_default()
+    }
+}

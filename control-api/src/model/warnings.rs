@@ -1,0 +1,157 @@
+//! What is in force and still likely to be a mistake. Computed when someone asks, since it depends
+//! on everything: a host that no service has, a subset without pods, a VirtualService that another
+//! one hides, one that no sidecar uses.
+
+use std::sync::Arc;
+
+use super::{Model, hosts::Host};
+use crate::{
+    name::NsName,
+    resources::{at::At, labels::Labels, virtual_service::VirtualService},
+    source::{Object, Refusal, decode::Problem},
+};
+
+impl Model {
+    /// Likely mistakes, by no order.
+    pub fn warnings(&self) -> Vec<Refusal> {
+        let mut found = Vec::new();
+        for (_, entry) in self.routes.iter() {
+            if let Some(spec) = entry.written.route() {
+                self.of_route(&entry.written, spec, &mut found);
+            }
+        }
+        for (_, object) in self.rules.iter() {
+            self.of_rule(object, &mut found);
+        }
+        found
+    }
+
+    fn of_route(&self, object: &Arc<Object>, spec: &VirtualService, found: &mut Vec<Refusal>) {
+        if !spec.is_for_mesh() {
+            let at = spec
+                .gateways
+                .iter()
+                .flatten()
+                .next()
+                .map(|gateway| gateway.at)
+                .unwrap_or_default();
+            let reason =
+                "spec.gateways: gateways are not supported yet; no sidecar uses these routes"
+                    .to_owned();
+            found.push(warning(
+                object,
+                at,
+                reason,
+                "add `mesh` to use them in sidecars",
+            ));
+            return;
+        }
+        for (i, host) in spec.hosts.iter().enumerate() {
+            let Host::Service(name) = self.hosts().resolve(host, object.key.name.namespace())
+            else {
+                continue;
+            };
+            if self.service(&name).is_none() {
+                let reason = format!(
+                    "spec.hosts[{i}]: there is no service {name}, so these routes apply to nothing"
+                );
+                found.push(warning(
+                    object,
+                    host.at,
+                    reason,
+                    &self.nearest_service(&name),
+                ));
+            } else if let Some(winner) = self
+                .route_for(&name)
+                .filter(|winner| winner.key != object.key)
+            {
+                self.hidden(object, host, i, winner, found);
+            }
+        }
+    }
+
+    fn hidden(
+        &self,
+        object: &Arc<Object>,
+        host: &At<String>,
+        i: usize,
+        winner: &Arc<Object>,
+        found: &mut Vec<Refusal>,
+    ) {
+        let in_force = self
+            .routes
+            .get(&object.key.name)
+            .is_some_and(|entry| entry.in_force.is_some());
+        if in_force {
+            let place = format!("{}:{}", winner.origin.file_text(), winner.origin.at.line);
+            let reason = format!(
+                "spec.hosts[{i}]: {} ({place}) routes this host already and is older or first by name; these routes \
+                 apply to nothing",
+                winner.key
+            );
+            found.push(warning(object, host.at, reason, "merge the two"));
+        }
+    }
+
+    fn of_rule(&self, object: &Arc<Object>, found: &mut Vec<Refusal>) {
+        let Some(rule) = object.rule() else { return };
+        let Host::Service(name) = self
+            .hosts()
+            .resolve(&rule.host, object.key.name.namespace())
+        else {
+            return;
+        };
+        if self.service(&name).is_none() {
+            let reason =
+                format!("spec.host: there is no service {name}, so this rule applies to nothing");
+            found.push(warning(
+                object,
+                rule.host.at,
+                reason,
+                &self.nearest_service(&name),
+            ));
+            return;
+        }
+        for (i, subset) in rule.subsets.iter().enumerate() {
+            if self.subset_size(&name, &Labels::from(&subset.labels)) == 0 {
+                found.push(self.empty_subset(object, i, &subset.name, &name));
+            }
+        }
+    }
+
+    fn empty_subset(
+        &self,
+        object: &Arc<Object>,
+        i: usize,
+        subset: &At<String>,
+        service: &NsName,
+    ) -> Refusal {
+        let reason = format!(
+            "spec.subsets[{i}]: the subset `{}` selects no pod of {service}; requests that are routed to it fail",
+            subset.as_str()
+        );
+        warning(
+            object,
+            subset.at,
+            reason,
+            "compare its labels with those of the pods",
+        )
+    }
+}
+
+fn warning(
+    object: &Object,
+    at: crate::source::node::Position,
+    reason: String,
+    suggestion: &str,
+) -> Refusal {
+    let problem = Problem {
+        at,
+        reason,
+        suggestion: suggestion.to_owned(),
+    };
+    Refusal {
+        warning: true,
+        ..Refusal::of(&object.key, &object.origin, problem)
+    }
+}

@@ -1,0 +1,139 @@
+//! Names of objects. `NsName` ("NAMESPACE/NAME", one shared allocation) is what resources are
+//! called on the wire and what every index is keyed by; `ObjectKey` adds the kind.
+//! Invariant: both halves are non-empty and neither holds a `/`.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+/// "NAMESPACE/NAME".
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NsName(Arc<str>);
+
+impl NsName {
+    /// None when a half is empty or holds a `/`.
+    pub fn new(namespace: &str, name: &str) -> Option<Self> {
+        let fits = |part: &str| !part.is_empty() && !part.contains('/');
+        (fits(namespace) && fits(name)).then(|| Self(format!("{namespace}/{name}").into()))
+    }
+
+    /// Reads the wire form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (namespace, name) = text.split_once('/')?;
+        Self::new(namespace, name)
+    }
+
+    /// The wire form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The wire form, shared.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
+    /// The half before the `/`.
+    pub fn namespace(&self) -> &str {
+        self.0
+            .split_once('/')
+            .map_or("", |(namespace, _)| namespace)
+    }
+
+    /// The half after the `/`.
+    pub fn name(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, name)| name)
+    }
+}
+
+impl Borrow<str> for NsName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for NsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The kinds that the control plane reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A namespace.
+    Namespace,
+    /// A service account.
+    ServiceAccount,
+    /// A Service.
+    Service,
+    /// A pod.
+    Pod,
+    /// A part of a service's endpoints.
+    EndpointSlice,
+    /// Istio's subsets of a host.
+    DestinationRule,
+    /// Istio's routes of a host.
+    VirtualService,
+    /// Istio's mutual-TLS mode of workloads.
+    PeerAuthentication,
+    /// Istio's telemetry settings.
+    Telemetry,
+}
+
+impl Kind {
+    /// As `kind:` spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Service => "Service",
+            Self::Pod => "Pod",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::DestinationRule => "DestinationRule",
+            Self::VirtualService => "VirtualService",
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::Telemetry => "Telemetry",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Kind, namespace and name: what makes two documents the same object. Objects of kinds
+/// without namespaces carry the namespace `default`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey {
+    /// What it is.
+    pub kind: Kind,
+    /// What it is called.
+    pub name: NsName,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_come_back_and_slashes_are_refused() {
+        let name = NsName::parse("shop/reviews").expect("valid");
+        assert_eq!((name.namespace(), name.name()), ("shop", "reviews"));
+        for bad in ["", "a", "/a", "a/", "a/b/c"] {
+            assert!(NsName::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! One stream's state machine: what the proxy subscribes to, what that brings with it, what it was
+//! sent and has accepted. No sockets and no clock: requests and mail go in, responses come out.
+//!
+//! Invariants: one response per type awaits its answer; of the four types that depend on
+//! each other nothing is sent before what it needs (Endpoints, Service, RouteTable, Address) and
+//! nothing is removed before what needs it; what was refused is not sent again before it changes;
+//! everything kept is bounded by the subscriptions, and those by `Bounds`.
+
+mod closure;
+mod held;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use self::{closure::Closure, held::TypeState};
+use super::hub::{Mail, Registration};
+use crate::{
+    model::{Client, Encoded, Model},
+    name::NsName,
+};
+
+/// Types of resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Endpoints of a service.
+    Endpoints,
+    /// A service.
+    Service,
+    /// Routes of a service.
+    Routes,
+    /// What an IP stands for.
+    Address,
+    /// The proxy's own pod.
+    Workload,
+    /// The trust bundle.
+    Trust,
+    /// Telemetry settings.
+    Telemetry,
+}
+
+impl Kind {
+    /// All; the first four in the order in which they may be sent.
+    pub const ALL: [Self; 7] = [
+        Self::Endpoints,
+        Self::Service,
+        Self::Routes,
+        Self::Address,
+        Self::Workload,
+        Self::Trust,
+        Self::Telemetry,
+    ];
+    const IMPLIED: [Self; 3] = [Self::Endpoints, Self::Service, Self::Routes];
+    const ORDERED: [Self; 4] = [Self::Endpoints, Self::Service, Self::Routes, Self::Address];
+    const OWN: [Self; 3] = [Self::Trust, Self::Workload, Self::Telemetry];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn is_implied(self) -> bool {
+        Self::IMPLIED.contains(&self)
+    }
+}
+
+/// What a proxy sends.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Of which type.
+    pub kind: Kind,
+    /// Names to begin with.
+    pub subscribe: Vec<String>,
+    /// Names to end.
+    pub unsubscribe: Vec<String>,
+    /// What it holds from before: name and version.
+    pub initial: Vec<(String, String)>,
+    /// Of the response that it answers; empty: none.
+    pub nonce: String,
+    /// It refuses.
+    pub nack: Option<Nack>,
+}
+
+/// A refusal.
+#[derive(Clone, Debug)]
+pub struct Nack {
+    /// In general.
+    pub message: String,
+    /// Name and reason; empty: all of the response.
+    pub resources: Vec<(String, String)>,
+}
+
+/// What it is sent.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// Of which type.
+    pub kind: Kind,
+    /// To be answered with it.
+    pub nonce: String,
+    /// New and changed.
+    pub resources: Vec<(Arc<str>, Arc<Encoded>)>,
+    /// Gone, or never there.
+    pub removed: Vec<Arc<str>>,
+}
+
+/// What a proxy may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Subscriptions of each type; what is beyond is answered as not existing.
+    pub subscriptions: usize,
+    /// Bytes of resources in one response, roughly; more follow in the next.
+    pub response_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            subscriptions: 10_000,
+            response_bytes: 1024 * 1024,
+        }
+    }
+}
+
+/// The stream is of no use any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// It goes on asking for what it may not have.
+    #[error("more than {0} names were asked for that this proxy may not have")]
+    Refused(usize),
+}
+
+/// How a stream is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The last model that it has in full.
+    pub model: u64,
+    /// Nothing awaits being sent or answered.
+    pub synced: bool,
+    /// Resources that it refused: type, name, reason.
+    pub nacks: Vec<(Kind, Arc<str>, String)>,
+    /// Resources that it holds.
+    pub resources: usize,
+}
+
+/// One stream.
+pub struct StreamState {
+    node: NsName,
+    trust_domain: String,
+    bounds: Bounds,
+    client: Client,
+    types: [TypeState; 7],
+    /// Addresses by the name under which they were subscribed.
+    addresses: HashMap<Arc<str>, IpAddr>,
+    closure: Closure,
+    nonces: u64,
+    model: u64,
+}
+
+impl StreamState {
+    /// For the proxy of a pod.
+    pub fn new(node: NsName, model: &Model, bounds: Bounds) -> Self {
+        let client = client(&node, model);
+        Self {
+            trust_domain: model.settings().trust_domain.as_str().to_owned(),
+            node,
+            bounds,
+            client,
+            types: Default::default(),
+            addresses: HashMap::new(),
+            closure: Closure::default(),
+            nonces: 0,
+            model: 0,
+        }
+    }
+
+    /// Takes a request.
+    ///
+    /// # Errors
+    /// When the proxy asks for too much that it may not have.
+    pub fn request(
+        &mut self,
+        request: Request,
+        registration: &mut Registration,
+    ) -> Result<(), Violation> {
+        let kind = request.kind;
+        let bounds = self.bounds;
+        let state = &mut self.types[kind.index()];
+        state.opened = true;
+        state.answer(&request.nonce, request.nack.as_ref());
+        if kind.is_implied() {
+            for (name, version) in request.initial.into_iter().take(bounds.subscriptions) {
+                let name: Arc<str> = name.into();
+                let needed = NsName::parse(&name).is_some_and(|name| self.closure.needs(&name));
+                self.types[kind.index()].already_held(name, version, needed);
+            }
+            return Ok(());
+        }
+        for name in request.unsubscribe {
+            self.types[kind.index()].unsubscribe(&name);
+            if let Some((_, ip)) = (kind == Kind::Address)
+                .then(|| self.addresses.remove_entry(&*name))
+                .flatten()
+            {
+                self.closure.remove_address(ip);
+                registration.leave_address(ip);
+            }
+        }
+        let initial: HashMap<String, String> = request
+            .initial
+            .into_iter()
+            .take(bounds.subscriptions)
+            .collect();
+        let by_subscription = initial
+            .keys()
+            .filter(|name| !request.subscribe.contains(name))
+            .cloned();
+        let names: Vec<String> = by_subscription
+            .chain(request.subscribe.iter().cloned())
+            .collect();
+        for name in names {
+            self.subscribe(kind, &name, initial.get(&name), registration)?;
+        }
+        Ok(())
+    }
+
+    fn subscribe(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        held: Option<&String>,
+        registration: &mut Registration,
+    ) -> Result<(), Violation> {
+        let allowed = match kind {
+            Kind::Workload => name == self.node.as_str(),
+            Kind::Telemetry => name == self.node.namespace(),
+            Kind::Trust => name == self.trust_domain,
+            Kind::Address => name.parse::<IpAddr>().is_ok(),
+            Kind::Endpoints | Kind::Service | Kind::Routes => false,
+        };
+        let state = &mut self.types[kind.index()];
+        let full = state.subscribed() >= self.bounds.subscriptions && !state.is_subscribed(name);
+        if !allowed || full {
+            return state.refuse(name);
+        }
+        let name: Arc<str> = name.into();
+        state.subscribe(name.clone(), held.map(String::as_str));
+        if let (Kind::Address, Ok(ip)) = (kind, name.parse::<IpAddr>().map(|ip| ip.to_canonical()))
+            && self.addresses.insert(name, ip).is_none()
+        {
+            registration.follow_address(ip);
+            self.closure.add_address(ip);
+        }
+        Ok(())
+    }
+
+    /// Takes mail.
+    pub fn mail(&mut self, mail: &Mail, model: &Model) {
+        for ip in &mail.addresses {
+            self.closure.address_changed(*ip);
+            let names = self.addresses.iter().filter(|(_, known)| *known == ip);
+            for (name, _) in names {
+                self.types[Kind::Address.index()].look_at(name);
+            }
+        }
+        for service in &mail.services {
+            self.service_changed(service);
+        }
+        if mail.own {
+            for kind in Kind::OWN {
+                self.types[kind.index()].look_at_all();
+            }
+            let client = client(&self.node, model);
+            if client != self.client {
+                self.client = client;
+                let needed: Vec<NsName> = self.closure.needed().cloned().collect();
+                needed
+                    .iter()
+                    .for_each(|service| self.service_changed(service));
+            }
+        }
+    }
+
+    fn service_changed(&mut self, service: &NsName) {
+        self.closure.service_changed(service);
+        if self.closure.needs(service) {
+            let name = service.shared();
+            for kind in Kind::IMPLIED {
+                self.types[kind.index()].look_at(&name);
+            }
+        }
+    }
+
+    /// Whether the proxy holds things from before of which it has not yet told everything.
+    pub fn is_settling(&self) -> bool {
+        let brought = self.types[Kind::Address.index()].brought_some;
+        brought
+            && Kind::IMPLIED
+                .iter()
+                .any(|kind| !self.types[kind.index()].opened)
+    }
+
+    /// What can be sent now.
+    pub fn responses(&mut self, model: &Model, registration: &mut Registration) -> Vec<Response> {
+        self.close(model, registration);
+        let mut responses = Vec::new();
+        for kind in Kind::OWN {
+            self.send(kind, model, &mut responses);
+        }
+        let blocked = Kind::ORDERED
+            .into_iter()
+            .any(|kind| !self.send(kind, model, &mut responses));
+        if !blocked && self.types[Kind::Address.index()].opened {
+            for kind in Kind::ORDERED.into_iter().rev() {
+                let nonces = &mut self.nonces;
+                let state = &mut self.types[kind.index()];
+                if state.has_removals() && state.awaits_answer() {
+                    break;
+                }
+                responses.extend(state.remove(kind, nonces));
+            }
+        }
+        self.model = model.version;
+        responses
+    }
+
+    /// Brings what is needed up to date with the addresses and the routes.
+    fn close(&mut self, model: &Model, registration: &mut Registration) {
+        let client = &self.client;
+        let (new, gone) = self.closure.update(model, client);
+        for service in new {
+            registration.follow_service(&service);
+            for kind in Kind::IMPLIED {
+                self.types[kind.index()].need(service.shared());
+            }
+        }
+        for service in gone {
+            registration.leave_service(&service);
+            for kind in Kind::IMPLIED {
+                self.types[kind.index()].drop_later(&service.shared());
+            }
+        }
+    }
+
+    /// False: something of this type waits.
+    fn send(&mut self, kind: Kind, model: &Model, responses: &mut Vec<Response>) -> bool {
+        let Self {
+            node,
+            types,
+            addresses,
+            client,
+            nonces,
+            bounds,
+            ..
+        } = self;
+        let current = |name: &Arc<str>| match kind {
+            Kind::Endpoints => model.endpoints(&NsName::parse(name)?, client),
+            Kind::Service => model.service_resource(&NsName::parse(name)?),
+            Kind::Routes => Some(
+                model
+                    .route_table(&NsName::parse(name)?, client)?
+                    .encoded
+                    .clone(),
+            ),
+            Kind::Address => addresses.get(name).map(|ip| Arc::new(model.address(*ip))),
+            Kind::Workload => model.workload(node).map(Arc::new),
+            Kind::Trust => model.trust_bundle().map(Arc::new),
+            Kind::Telemetry => Some(Arc::new(model.telemetry(node.namespace()))),
+        };
+        let state = &mut types[kind.index()];
+        let (response, complete) = state.send(kind, current, bounds.response_bytes, nonces);
+        responses.extend(response);
+        complete
+    }
+
+    /// How it is doing.
+    pub fn summary(&self) -> Summary {
+        let mut nacks: Vec<_> = Kind::ALL
+            .into_iter()
+            .flat_map(|kind| {
+                self.types[kind.index()]
+                    .nacks()
+                    .map(move |(name, reason)| (kind, name, reason))
+            })
+            .collect();
+        nacks.sort_by(|a, b| a.1.cmp(&b.1));
+        Summary {
+            model: self.model,
+            synced: self.types.iter().all(TypeState::is_synced) && self.closure.is_settled(),
+            nacks,
+            resources: self.types.iter().map(TypeState::held).sum(),
+        }
+    }
+
+    /// Names of services that it needs now.
+    pub fn needed(&self) -> BTreeSet<NsName> {
+        self.closure.needed().cloned().collect()
+    }
+}
+
+fn client(node: &NsName, model: &Model) -> Client {
+    Client {
+        namespace: node.namespace().into(),
+        labels: model
+            .pod(node)
+            .map(|pod| pod.labels.clone())
+            .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

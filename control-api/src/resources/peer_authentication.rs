@@ -1,0 +1,106 @@
+//! Istio's PeerAuthentication (security.istio.io): which mutual-TLS mode pods accept.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{at::At, labels::Labels};
+use crate::source::{decode::Problem, node::Position};
+
+/// `spec:`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerAuthentication {
+    /// Pods that it is for; absent: the namespace, or the mesh in the system namespace.
+    pub selector: Option<Selector>,
+    /// The mode.
+    pub mtls: Option<Mtls>,
+    /// By port of the pod.
+    #[serde(default)]
+    pub port_level_mtls: BTreeMap<String, At<Mtls>>,
+}
+
+/// `selector:`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Selector {
+    /// All of these.
+    #[serde(default)]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// `mtls:`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Mtls {
+    /// The mode.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// `mode:`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Mode {
+    /// As the wider policy says.
+    #[default]
+    Unset,
+    /// Plain text only.
+    Disable,
+    /// Both.
+    Permissive,
+    /// Mutual TLS only.
+    Strict,
+}
+
+impl PeerAuthentication {
+    /// Pods that it is for; None: all of its scope.
+    pub fn selector(&self) -> Option<Labels> {
+        let labels = &self.selector.as_ref()?.match_labels;
+        (!labels.is_empty()).then(|| Labels::from(labels))
+    }
+
+    /// What is wrong with it, as far as it alone can tell.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        if !self.port_level_mtls.is_empty() && self.selector().is_none() {
+            let at = self
+                .port_level_mtls
+                .values()
+                .next()
+                .map_or(Position::default(), |mtls| mtls.at);
+            found.push(Problem {
+                at,
+                reason: "spec.portLevelMtls: it needs a selector".into(),
+                suggestion: "add `selector.matchLabels` of the pods whose ports these are".into(),
+            });
+        }
+        for (port, mtls) in self
+            .port_level_mtls
+            .iter()
+            .filter(|(_, mtls)| mtls.mode == Mode::Disable)
+        {
+            found.push(Problem {
+                at: mtls.at,
+                reason: format!(
+                    "spec.portLevelMtls[\"{}\"]: DISABLE is not supported yet for one port",
+                    port.escape_debug()
+                ),
+                suggestion: "use PERMISSIVE, or DISABLE for the whole pod".into(),
+            });
+        }
+        for (port, mtls) in &self.port_level_mtls {
+            if port.parse::<u16>().is_ok_and(|port| port > 0) {
+                continue;
+            }
+            found.push(Problem {
+                at: mtls.at,
+                reason: format!(
+                    "spec.portLevelMtls: \"{}\" is no port number",
+                    port.escape_debug()
+                ),
+                suggestion: "use the pod's own port number".into(),
+            });
+        }
+        found
+    }
+}

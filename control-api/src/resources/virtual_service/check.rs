@@ -1,0 +1,266 @@
+//! Mistakes that a VirtualService shows by itself: no destination, weights that total 0, a regex
+//! that does not compile, a header name that cannot exist, unknown retry conditions.
+
+use std::collections::BTreeMap;
+
+use super::{HttpMatch, HttpRoute, Retries, VirtualService, problem};
+use crate::{
+    resources::{at::At, string_match::StringMatch},
+    source::{decode::Problem, node::Position, suggest},
+};
+
+/// Conditions of `retryOn`, Envoy's names.
+const RETRY_ON: [&str; 18] = [
+    "5xx",
+    "gateway-error",
+    "reset",
+    "reset-before-request",
+    "connect-failure",
+    "envoy-ratelimited",
+    "retriable-4xx",
+    "refused-stream",
+    "retriable-status-codes",
+    "retriable-headers",
+    "http3-post-connect-failure",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+    "unknown",
+    "already-exists",
+];
+
+/// More attempts than this are a mistake.
+const MAX_ATTEMPTS: u32 = 100;
+/// Largest weight, so that a total never overflows.
+const MAX_WEIGHT: u32 = 1_000_000;
+
+pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
+    let mut found = Vec::new();
+    if spec.hosts.is_empty() {
+        found.push(problem(
+            Position::default(),
+            "spec.hosts: no host is named".into(),
+            "name the service",
+        ));
+    }
+    for (i, host) in spec.hosts.iter().enumerate() {
+        if let Some(reason) = bad_host(host, true) {
+            found.push(problem(host.at, format!("spec.hosts[{i}]: {reason}"), ""));
+        }
+    }
+    for export in spec
+        .export_to
+        .iter()
+        .flatten()
+        .filter(|to| to.as_str() != "*")
+    {
+        let reason = format!(
+            "spec.exportTo: `{}` is not supported yet, only `*` is",
+            export.as_str()
+        );
+        found.push(problem(export.at, reason, "take the field out"));
+    }
+    for (i, rule) in spec.http.iter().enumerate() {
+        http(&format!("spec.http[{i}]"), rule.at, rule, &mut found);
+    }
+    for (i, rule) in spec.tcp.iter().enumerate() {
+        let path = format!("spec.tcp[{i}]");
+        let routes = rule.route.iter().map(|r| r.weight.as_ref());
+        weights(&path, rule.at, routes, &mut found);
+    }
+    for (path, destination) in spec.destinations() {
+        if let Some(reason) = bad_host(&destination.host, false) {
+            found.push(problem(
+                destination.host.at,
+                format!("{path}.host: {reason}"),
+                "",
+            ));
+        }
+        if let Some(port) = destination.port.as_ref().filter(|port| *port.number == 0) {
+            found.push(problem(
+                port.number.at,
+                format!("{path}.port.number: 0 is no port"),
+                "",
+            ));
+        }
+    }
+    found
+}
+
+pub(crate) fn bad_host(host: &str, wildcard: bool) -> Option<String> {
+    let name = match host.strip_prefix('*') {
+        Some("") if wildcard => return None,
+        Some(rest) if wildcard && rest.starts_with('.') => &rest[1..],
+        _ => host,
+    };
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let good = name.len() <= 253 && name.split('.').all(label);
+    (!good).then(|| format!("\"{}\" is no host name", host.escape_debug()))
+}
+
+fn http(path: &str, at: Position, rule: &HttpRoute, found: &mut Vec<Problem>) {
+    for (i, one) in rule.matches.iter().enumerate() {
+        http_match(&format!("{path}.match[{i}]"), one, found);
+    }
+    weights(
+        path,
+        at,
+        rule.route.iter().map(|r| r.weight.as_ref()),
+        found,
+    );
+    if let Some(retries) = &rule.retries {
+        retry(path, retries, found);
+    }
+}
+
+fn http_match(path: &str, one: &HttpMatch, found: &mut Vec<Problem>) {
+    let scalars = [
+        ("uri", &one.uri),
+        ("method", &one.method),
+        ("authority", &one.authority),
+    ];
+    for (name, matcher) in scalars
+        .into_iter()
+        .filter_map(|(name, m)| Some((name, m.as_ref()?)))
+    {
+        matcher_problem(&format!("{path}.{name}"), matcher, found);
+    }
+    let maps = [
+        ("headers", &one.headers, true),
+        ("withoutHeaders", &one.without_headers, true),
+        ("queryParams", &one.query_params, false),
+    ];
+    for (name, map, are_headers) in maps {
+        named(&format!("{path}.{name}"), map, are_headers, found);
+    }
+    if let Some(port) = one.port.as_ref().filter(|port| port.value == 0) {
+        found.push(problem(port.at, format!("{path}.port: 0 is no port"), ""));
+    }
+}
+
+fn named(
+    path: &str,
+    map: &BTreeMap<String, Option<At<StringMatch>>>,
+    are_headers: bool,
+    found: &mut Vec<Problem>,
+) {
+    for (name, matcher) in map {
+        let path = format!("{path}[\"{}\"]", name.escape_debug());
+        let at = matcher.as_ref().map(|m| m.at).unwrap_or_default();
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        let pseudo = matches!(
+            name.as_str(),
+            ":path" | ":method" | ":authority" | ":scheme"
+        );
+        if are_headers && pseudo {
+            let instead = "use `uri`, `method` or `authority` of the match";
+            found.push(problem(
+                at,
+                format!("{path}: a pseudo-header is not matched here"),
+                instead,
+            ));
+        } else if name.is_empty() || (are_headers && !name.bytes().all(token)) {
+            found.push(problem(at, format!("{path}: this is no header name"), ""));
+        }
+        if let Some(matcher) = matcher {
+            matcher_problem(&path, matcher, found);
+        }
+    }
+}
+
+fn matcher_problem(path: &str, matcher: &At<StringMatch>, found: &mut Vec<Problem>) {
+    if let Some(reason) = matcher.problem() {
+        let at = matcher.regex.as_ref().map_or(matcher.at, |regex| regex.at);
+        found.push(problem(at, format!("{path}: {reason}"), ""));
+    }
+}
+
+fn weights<'a>(
+    path: &str,
+    at: Position,
+    routes: impl Iterator<Item = Option<&'a At<u32>>>,
+    found: &mut Vec<Problem>,
+) {
+    let all: Vec<_> = routes.collect();
+    match all.as_slice() {
+        [] => found.push(problem(
+            at,
+            format!("{path}: it has no `route`"),
+            "add a `route:` with a destination",
+        )),
+        [_] => {}
+        several => {
+            let total: u64 = several
+                .iter()
+                .flatten()
+                .map(|weight| u64::from(weight.value))
+                .sum();
+            if total == 0 {
+                let at = several
+                    .iter()
+                    .flatten()
+                    .next()
+                    .map_or(at, |weight| weight.at);
+                let reason =
+                    format!("{path}.route: the weights total 0, so nothing would get a request");
+                found.push(problem(
+                    at,
+                    reason,
+                    "give at least one destination a weight",
+                ));
+            }
+            for weight in several
+                .iter()
+                .flatten()
+                .filter(|weight| weight.value > MAX_WEIGHT)
+            {
+                let reason = format!(
+                    "{path}.route: the weight {} is above {MAX_WEIGHT}",
+                    weight.value
+                );
+                found.push(problem(
+                    weight.at,
+                    reason,
+                    "weights are relative: use smaller ones",
+                ));
+            }
+        }
+    }
+}
+
+fn retry(path: &str, retries: &Retries, found: &mut Vec<Problem>) {
+    if retries.attempts.value > MAX_ATTEMPTS {
+        let reason = format!(
+            "{path}.retries.attempts: {} is above {MAX_ATTEMPTS}",
+            retries.attempts.value
+        );
+        found.push(problem(retries.attempts.at, reason, ""));
+    }
+    let Some(retry_on) = &retries.retry_on else {
+        return;
+    };
+    for condition in retry_on.split(',').map(str::trim).filter(|c| !c.is_empty()) {
+        let is_status = condition
+            .parse::<u16>()
+            .is_ok_and(|status| (100..600).contains(&status));
+        if !is_status && !RETRY_ON.contains(&condition) {
+            let reason = format!(
+                "{path}.retries.retryOn: unknown condition `{}`",
+                condition.escape_debug()
+            );
+            found.push(problem(
+                retry_on.at,
+                reason,
+                &suggest::sentence(condition, &RETRY_ON),
+            ));
+        }
+    }
+}

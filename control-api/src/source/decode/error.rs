@@ -1,0 +1,150 @@
+//! What is wrong with a document, and where: made by serde's visitors, given its path and
+//! position by the first step of the walk that knows them.
+
+use std::fmt;
+
+use serde::de::{self, Expected, Unexpected};
+
+use crate::source::{node::Position, suggest};
+
+/// One mistake in a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub at: Position,
+    /// What is wrong, with the path of the field.
+    pub reason: String,
+    /// What to write, if that is known.
+    pub suggestion: String,
+}
+
+/// A problem that may not know its place yet.
+#[derive(Debug)]
+pub struct DecodeError {
+    reason: String,
+    suggestion: String,
+    place: Option<(Position, String)>,
+}
+
+impl DecodeError {
+    fn new(reason: String, suggestion: String) -> Self {
+        Self {
+            reason,
+            suggestion,
+            place: None,
+        }
+    }
+
+    pub(super) fn place(mut self, at: Position, path: impl FnOnce() -> String) -> Self {
+        self.place.get_or_insert_with(|| (at, path()));
+        self
+    }
+
+    pub(super) fn into_problem(self, root_at: Position, root: &str) -> Problem {
+        let (at, path) = self.place.unwrap_or((root_at, root.to_owned()));
+        Problem {
+            at,
+            reason: format!("{path}: {}", self.reason),
+            suggestion: self.suggestion,
+        }
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+impl de::Error for DecodeError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::new(message.to_string(), String::new())
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let expected = in_words(&expected.to_string());
+        let scalar = matches!(
+            found,
+            Unexpected::Bool(_)
+                | Unexpected::Unsigned(_)
+                | Unexpected::Signed(_)
+                | Unexpected::Float(_)
+        );
+        let suggestion = match found {
+            _ if scalar && expected == "a string" => "put the value in quotes".to_owned(),
+            Unexpected::Str(text)
+                if expected == "a whole number" && text.parse::<u64>().is_ok() =>
+            {
+                "take the quotes away".to_owned()
+            }
+            _ => String::new(),
+        };
+        Self::new(
+            format!("expected {expected}, found {}", found_in_words(found)),
+            suggestion,
+        )
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let expected = in_words(&expected.to_string());
+        Self::new(
+            format!(
+                "{} is out of range: expected {expected}",
+                found_in_words(found)
+            ),
+            String::new(),
+        )
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Self::new(
+            format!("unknown value `{}`", shorten(variant)),
+            suggest::sentence(variant, expected),
+        )
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::new(
+            format!("the field `{field}` is missing"),
+            format!("add `{field}:`"),
+        )
+    }
+}
+
+fn in_words(expected: &str) -> String {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" => "a whole number".into(),
+        "i32" | "i64" => "a whole number, a sign is allowed".into(),
+        "f32" | "f64" => "a number".into(),
+        "a boolean" => "true or false".into(),
+        "a sequence" => "a list".into(),
+        "a map" => "a mapping".into(),
+        other => other.into(),
+    }
+}
+
+fn found_in_words(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Unit | Unexpected::Option => "nothing".into(),
+        Unexpected::Bool(b) => format!("`{b}`"),
+        Unexpected::Unsigned(n) => format!("the number {n}"),
+        Unexpected::Signed(n) => format!("the number {n}"),
+        Unexpected::Float(n) => format!("the number {n}"),
+        Unexpected::Str(text) => format!("\"{}\"", shorten(text)),
+        Unexpected::Seq => "a list".into(),
+        Unexpected::Map => "a mapping".into(),
+        other => other.to_string(),
+    }
+}
+
+/// Enough of a value to recognise it.
+fn shorten(text: &str) -> String {
+    const ENOUGH: usize = 80;
+    if text.chars().count() <= ENOUGH {
+        return text.escape_debug().to_string();
+    }
+    let head: String = text.chars().take(ENOUGH).collect();
+    format!("{}…", head.escape_debug())
+}

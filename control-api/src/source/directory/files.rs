@@ -1,0 +1,307 @@
+//! What each file holds: its documents, and the objects that it contributes, which for a bad
+//! document is what it held when it was good. A file that vanishes or is emptied is believed only after
+//! a moment, since editors do both on their way to a new version.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::scan::{Look, Stamp};
+use crate::{
+    name::ObjectKey,
+    resources::labels::Interner,
+    source::{
+        Object, Refusal, document,
+        node::Position,
+        read::{Item, read},
+    },
+};
+
+/// Longest file that is read, in bytes.
+const MAX_FILE: u64 = 256 * 1024 * 1024;
+/// How long a file may be gone or empty before that is believed: editors take a few milliseconds.
+const GRACE: Duration = Duration::from_millis(120);
+/// A file that was modified this shortly before it was read may change again under the same stamp.
+const RACY: Duration = Duration::from_millis(50);
+
+/// Key and object, in the order of the file.
+pub(super) type Contents = Vec<(ObjectKey, Arc<Object>)>;
+
+/// What an update found.
+pub(super) enum Seen {
+    Same,
+    Changed { before: Contents, after: Contents },
+}
+
+#[derive(Default)]
+struct FileState {
+    stamp: Stamp,
+    racy: bool,
+    hash: u64,
+    documents: HashMap<(u64, u32), Vec<Arc<Item>>>,
+    contents: Contents,
+    refusals: Vec<Refusal>,
+    outside: Option<PathBuf>,
+}
+
+#[derive(Default)]
+pub(super) struct Files {
+    states: HashMap<(usize, Arc<Path>), FileState>,
+    known: BTreeMap<usize, BTreeSet<Arc<Path>>>,
+    doubtful: HashMap<(usize, Arc<Path>), Instant>,
+    none: BTreeSet<Arc<Path>>,
+}
+
+impl Files {
+    pub(super) fn known(&self, root: usize) -> &BTreeSet<Arc<Path>> {
+        self.known.get(&root).unwrap_or(&self.none)
+    }
+
+    pub(super) fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.states.values().flat_map(|state| &state.refusals)
+    }
+
+    /// When a doubtful file should be looked at again.
+    pub(super) fn look_again_at(&self) -> Option<Instant> {
+        let racy = self
+            .states
+            .values()
+            .any(|state| state.racy)
+            .then(|| Instant::now() + RACY);
+        self.doubtful
+            .values()
+            .min()
+            .copied()
+            .into_iter()
+            .chain(racy)
+            .min()
+    }
+
+    /// Directories outside of every root that links lead to.
+    pub(super) fn outside(&self) -> impl Iterator<Item = &Path> {
+        self.states
+            .values()
+            .filter_map(|state| state.outside.as_deref())
+    }
+
+    pub(super) fn update(
+        &mut self,
+        root: usize,
+        path: &Arc<Path>,
+        look: Look,
+        interner: &mut Interner,
+    ) -> Seen {
+        let key = (root, path.clone());
+        match look {
+            Look::Gone => self.gone(&key),
+            Look::There { stamp, named } => {
+                let state = self.states.get(&key);
+                let same = state.is_some_and(|state| state.stamp == stamp && !state.racy && !named);
+                if same && !self.doubtful.contains_key(&key) {
+                    return Seen::Same;
+                }
+                match load(path, &stamp) {
+                    Ok(text) => self.loaded(key, stamp, &text, interner),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.gone(&key),
+                    Err(error) => self.unreadable(key, stamp, &error.to_string()),
+                }
+            }
+        }
+    }
+
+    fn gone(&mut self, key: &(usize, Arc<Path>)) -> Seen {
+        if !self.states.contains_key(key) || !self.is_believed(key) {
+            return Seen::Same;
+        }
+        self.known.entry(key.0).or_default().remove(&key.1);
+        let before = self
+            .states
+            .remove(key)
+            .map(|state| state.contents)
+            .unwrap_or_default();
+        Seen::Changed {
+            before,
+            after: Contents::new(),
+        }
+    }
+
+    /// Whether the doubt about a file has lasted; begins it otherwise.
+    fn is_believed(&mut self, key: &(usize, Arc<Path>)) -> bool {
+        let until = *self
+            .doubtful
+            .entry(key.clone())
+            .or_insert_with(|| Instant::now() + GRACE);
+        let believed = Instant::now() >= until;
+        if believed {
+            self.doubtful.remove(key);
+        }
+        believed
+    }
+
+    fn unreadable(&mut self, key: (usize, Arc<Path>), stamp: Stamp, reason: &str) -> Seen {
+        let refusal = Refusal {
+            file: key.1.display().to_string(),
+            at: Position::default(),
+            kind: String::new(),
+            namespace: String::new(),
+            name: String::new(),
+            reason: format!("the file cannot be read: {reason}"),
+            suggestion: String::new(),
+            warning: false,
+        };
+        self.known.entry(key.0).or_default().insert(key.1.clone());
+        let state = self.states.entry(key).or_default();
+        state.stamp = stamp;
+        state.refusals = vec![refusal];
+        state.hash = 0;
+        Seen::Changed {
+            before: state.contents.clone(),
+            after: state.contents.clone(),
+        }
+    }
+
+    fn loaded(
+        &mut self,
+        key: (usize, Arc<Path>),
+        stamp: Stamp,
+        text: &str,
+        interner: &mut Interner,
+    ) -> Seen {
+        let hash = hash(text);
+        let racy = is_racy(&key.1);
+        if let Some(state) = self.states.get_mut(&key).filter(|state| state.hash == hash) {
+            (state.stamp, state.racy) = (stamp, racy);
+            self.doubtful.remove(&key);
+            return Seen::Same;
+        }
+        let had_some = self
+            .states
+            .get(&key)
+            .is_some_and(|state| !state.contents.is_empty());
+        if had_some && text.trim().is_empty() && !self.is_believed(&key) {
+            return Seen::Same;
+        }
+        self.doubtful.remove(&key);
+        self.known.entry(key.0).or_default().insert(key.1.clone());
+        let path = key.1.clone();
+        let state = self.states.entry(key).or_default();
+        let before = std::mem::take(&mut state.contents);
+        let mut documents = HashMap::new();
+        let mut items = Vec::new();
+        for document in document::split(text) {
+            let id = (self::hash(document.text), document.line_offset);
+            let known = state.documents.remove(&id);
+            let read = known.unwrap_or_else(|| {
+                read(&document, Some(&path), interner)
+                    .into_iter()
+                    .map(Arc::new)
+                    .collect()
+            });
+            items.extend(read.iter().cloned());
+            documents.insert(id, read);
+        }
+        let (after, refusals) = contributions(&items, &before);
+        *state = FileState {
+            stamp,
+            racy,
+            hash,
+            documents,
+            contents: after.clone(),
+            refusals,
+            outside: leads_to(&path),
+        };
+        Seen::Changed { before, after }
+    }
+}
+
+/// The objects of a file: the good ones, and for the bad ones what was there before. A document of
+/// which not even the name can be told keeps everything that the file held.
+fn contributions(items: &[Arc<Item>], before: &Contents) -> (Contents, Vec<Refusal>) {
+    let mut contents: HashMap<ObjectKey, Arc<Object>> = HashMap::new();
+    let mut order = Vec::new();
+    let mut refusals = Vec::new();
+    let mut keep = BTreeSet::new();
+    let mut keep_all = false;
+    for item in items {
+        match &**item {
+            Item::Good(object) => match contents.get(&object.key) {
+                None => {
+                    contents.insert(object.key.clone(), object.clone());
+                    order.push(object.key.clone());
+                }
+                Some(first) => refusals.push(super::claims::twice(object, first)),
+            },
+            Item::Bad {
+                key,
+                refusals: reasons,
+            } => {
+                refusals.extend(reasons.iter().cloned());
+                match key {
+                    Some(key) => _ = keep.insert(key.clone()),
+                    None => keep_all = true,
+                }
+            }
+        }
+    }
+    for (key, object) in before
+        .iter()
+        .filter(|(key, _)| keep_all || keep.contains(key))
+    {
+        if !contents.contains_key(key) {
+            contents.insert(key.clone(), object.clone());
+            order.push(key.clone());
+        }
+    }
+    let contents = order
+        .into_iter()
+        .filter_map(|key| contents.remove(&key).map(|object| (key, object)));
+    (contents.collect(), refusals)
+}
+
+fn load(path: &Path, stamp: &Stamp) -> std::io::Result<String> {
+    let too_large = || std::io::Error::other(format!("it is larger than {MAX_FILE} bytes"));
+    if stamp.len() > MAX_FILE {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(too_large());
+    }
+    let text = String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8"))?;
+    Ok(text
+        .strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(text))
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn is_racy(path: &Path) -> bool {
+    let modified = fs::metadata(path).and_then(|meta| meta.modified());
+    modified.is_ok_and(|modified| {
+        SystemTime::now()
+            .duration_since(modified)
+            .is_ok_and(|age| age < RACY)
+    })
+}
+
+/// The directory that really holds a file, if a link leads there.
+fn leads_to(path: &Path) -> Option<PathBuf> {
+    let real = fs::canonicalize(path).ok()?;
+    let plain = fs::canonicalize(path.parent()?).ok()?;
+    let directory = real.parent()?;
+    (directory != plain).then(|| directory.to_owned())
+}

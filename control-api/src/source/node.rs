@@ -1,0 +1,433 @@
+//! One YAML (or JSON) document as a tree whose every node knows its line and column. Scalars
+//! stay text until a typed field asks for them, so nothing is guessed. Bounded in depth and in
+//! nodes (aliases count each time they are used); never panics, whatever the text.
+
+use std::collections::HashSet;
+
+use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span};
+
+/// Nesting that a document may have; Kubernetes objects stay below 30.
+pub const MAX_DEPTH: usize = 64;
+/// Nodes that a document may have, aliases expanded (a `List` of a thousand pods has 500,000).
+pub const MAX_NODES: usize = 1_000_000;
+
+/// Line and column, from 1; both 0 when unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// Line of the file.
+    pub line: u32,
+    /// Column, in characters.
+    pub column: u32,
+}
+
+/// A node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where it begins.
+    pub at: Position,
+    /// What it is.
+    pub value: Value,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A scalar without quotes: its meaning depends on who asks.
+    Plain(Box<str>),
+    /// A scalar that can only be a string.
+    Quoted(Box<str>),
+    /// A list.
+    Seq(Vec<Node>),
+    /// A mapping, in the order written, without duplicate keys.
+    Map(Vec<(Key, Node)>),
+}
+
+/// A mapping's key.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its text.
+    pub name: Box<str>,
+    /// Where it begins.
+    pub at: Position,
+}
+
+/// Why a text is no YAML.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct SyntaxError {
+    /// Where.
+    pub at: Position,
+    /// What.
+    pub reason: String,
+}
+
+impl Node {
+    /// Parses one document; `line_offset` lines come before it in its file.
+    pub fn parse(text: &str, line_offset: u32) -> Result<Self, SyntaxError> {
+        Builder::new(line_offset).run(text)
+    }
+
+    /// The value under `name`, if this is a mapping that has it.
+    pub fn get(&self, name: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Map(entries) => entries
+                .iter()
+                .find(|(key, _)| &*key.name == name)
+                .map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
+    /// The text of a scalar that is not null.
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Plain(text) if !is_null(text) => Some(text),
+            Value::Quoted(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether it is null.
+    pub fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Plain(text) if is_null(text))
+    }
+}
+
+pub(super) fn is_null(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
+enum Open {
+    Seq(Vec<Node>),
+    Map {
+        entries: Vec<(Key, Node)>,
+        seen: HashSet<Box<str>>,
+        key: Option<Key>,
+        merges: Vec<Node>,
+    },
+}
+
+struct Frame {
+    at: Position,
+    anchor: usize,
+    open: Open,
+}
+
+struct Builder {
+    line_offset: u32,
+    stack: Vec<Frame>,
+    anchors: Vec<(usize, Node, usize)>,
+    nodes: usize,
+    root: Option<Node>,
+}
+
+impl Builder {
+    fn new(line_offset: u32) -> Self {
+        Self {
+            line_offset,
+            stack: Vec::new(),
+            anchors: Vec::new(),
+            nodes: 0,
+            root: None,
+        }
+    }
+
+    fn run(mut self, text: &str) -> Result<Node, SyntaxError> {
+        let mut options = Options::default();
+        options.emit_comments = false;
+        options.flow_nesting_limit = MAX_DEPTH;
+        options.block_nesting_limit = MAX_DEPTH;
+        for event in Parser::new_from_str_with_options(text, options) {
+            let (event, span) = event.map_err(|error| SyntaxError {
+                at: self.position(error.marker().line(), error.marker().col()),
+                reason: format!("not valid YAML: {}", error.info()),
+            })?;
+            self.event(event, &span)?;
+        }
+        Ok(self.root.unwrap_or(Node {
+            at: Position::default(),
+            value: Value::Plain("".into()),
+        }))
+    }
+
+    fn position(&self, line: usize, column: usize) -> Position {
+        let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Position {
+            line: narrow(line).saturating_add(self.line_offset),
+            column: narrow(column).saturating_add(1),
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), SyntaxError> {
+        let at = self.position(span.start.line(), span.start.col());
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let is_string = tag.is_some_and(|tag| tag.core_suffix() == Some("str"));
+                let value = if style == ScalarStyle::Plain && !is_string {
+                    Value::Plain(text.as_ref().into())
+                } else {
+                    Value::Quoted(text.as_ref().into())
+                };
+                self.count(1, at)?;
+                self.add(Node { at, value }, anchor, 1)
+            }
+            Event::SequenceStart(_, anchor, _) => self.open(at, anchor, Open::Seq(Vec::new())),
+            Event::MappingStart(_, anchor, _) => self.open(
+                at,
+                anchor,
+                Open::Map {
+                    entries: Vec::new(),
+                    seen: HashSet::new(),
+                    key: None,
+                    merges: Vec::new(),
+                },
+            ),
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Alias(id) => {
+                let found = self.anchors.iter().rev().find(|(anchor, ..)| *anchor == id);
+                let Some((_, node, size)) = found else {
+                    return Err(SyntaxError {
+                        at,
+                        reason: "an alias to something that contains it".into(),
+                    });
+                };
+                let (node, size) = (node.clone(), *size);
+                self.count(size, at)?;
+                if self.stack.len() + depth(&node, MAX_DEPTH) > MAX_DEPTH {
+                    return Err(too_deep(at));
+                }
+                self.add(node, 0, size)
+            }
+            Event::DocumentStart(..) if self.root.is_some() => Err(SyntaxError {
+                at,
+                reason: "a second document without a `---` line".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn count(&mut self, nodes: usize, at: Position) -> Result<(), SyntaxError> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > MAX_NODES {
+            return Err(SyntaxError {
+                at,
+                reason: format!("more than {MAX_NODES} values in one document"),
+            });
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, at: Position, anchor: usize, open: Open) -> Result<(), SyntaxError> {
+        if self.stack.len() >= MAX_DEPTH {
+            return Err(too_deep(at));
+        }
+        self.count(1, at)?;
+        self.stack.push(Frame { at, anchor, open });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), SyntaxError> {
+        let Some(frame) = self.stack.pop() else {
+            return Ok(());
+        };
+        let value = match frame.open {
+            Open::Seq(items) => Value::Seq(items),
+            Open::Map {
+                entries, merges, ..
+            } if merges.is_empty() => Value::Map(entries),
+            Open::Map {
+                entries,
+                merges,
+                seen,
+                ..
+            } => Value::Map(merge(entries, seen, merges)?),
+        };
+        let node = Node {
+            at: frame.at,
+            value,
+        };
+        let size = if frame.anchor == 0 { 1 } else { size(&node) };
+        self.add(node, frame.anchor, size)
+    }
+
+    fn add(&mut self, node: Node, anchor: usize, size: usize) -> Result<(), SyntaxError> {
+        if anchor != 0 {
+            self.count(size, node.at)?;
+            self.anchors.push((anchor, node.clone(), size));
+        }
+        match self.stack.last_mut().map(|frame| &mut frame.open) {
+            None => self.root = Some(node),
+            Some(Open::Seq(items)) => items.push(node),
+            Some(Open::Map {
+                entries,
+                seen,
+                key,
+                merges,
+            }) => match key.take() {
+                None => {
+                    let Some(name) = scalar(&node) else {
+                        return Err(SyntaxError {
+                            at: node.at,
+                            reason: "a key must be a plain word".into(),
+                        });
+                    };
+                    if !seen.insert(name.clone()) {
+                        return Err(SyntaxError {
+                            at: node.at,
+                            reason: format!("the key `{name}` appears twice"),
+                        });
+                    }
+                    *key = Some(Key { name, at: node.at });
+                }
+                Some(name) if &*name.name == "<<" => merges.push(node),
+                Some(name) => entries.push((name, node)),
+            },
+        }
+        Ok(())
+    }
+}
+
+fn too_deep(at: Position) -> SyntaxError {
+    SyntaxError {
+        at,
+        reason: format!("nested more than {MAX_DEPTH} deep"),
+    }
+}
+
+fn scalar(node: &Node) -> Option<Box<str>> {
+    match &node.value {
+        Value::Plain(text) | Value::Quoted(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// `<<: *anchor` and `<<: [*a, *b]`: what is written in the mapping itself wins, then the first.
+fn merge(
+    mut entries: Vec<(Key, Node)>,
+    mut seen: HashSet<Box<str>>,
+    merges: Vec<Node>,
+) -> Result<Vec<(Key, Node)>, SyntaxError> {
+    for node in merges {
+        let sources = match node.value {
+            Value::Seq(items) => items,
+            _ => vec![node],
+        };
+        for source in sources {
+            let Value::Map(merged) = source.value else {
+                return Err(SyntaxError {
+                    at: source.at,
+                    reason: "`<<` needs a mapping".into(),
+                });
+            };
+            entries.extend(
+                merged
+                    .into_iter()
+                    .filter(|(key, _)| seen.insert(key.name.clone())),
+            );
+        }
+    }
+    Ok(entries)
+}
+
+fn size(node: &Node) -> usize {
+    1 + match &node.value {
+        Value::Seq(items) => items.iter().map(size).sum(),
+        Value::Map(entries) => entries.iter().map(|(_, node)| 1 + size(node)).sum(),
+        _ => 0,
+    }
+}
+
+/// Depth of the collections in `node`. Only an alias can bring some that the stack did not see.
+fn depth(node: &Node, limit: usize) -> usize {
+    let inner = |node: &Node| depth(node, limit.saturating_sub(1));
+    match &node.value {
+        _ if limit == 0 => 0,
+        Value::Seq(items) => 1 + items.iter().map(inner).max().unwrap_or(0),
+        Value::Map(entries) => {
+            1 + entries
+                .iter()
+                .map(|(_, node)| inner(node))
+                .max()
+                .unwrap_or(0)
+        }
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn positions_are_those_of_the_file() {
+        let root = Node::parse("a:\n  - b: 1\n    c: \"x\"\n", 10).unwrap();
+        let Value::Seq(items) = &root.get("a").unwrap().value else {
+            panic!("a list")
+        };
+        let c = items[0].get("c").unwrap();
+        assert_eq!(
+            (c.at, c.text()),
+            (
+                Position {
+                    line: 13,
+                    column: 8
+                },
+                Some("x")
+            )
+        );
+    }
+
+    #[test]
+    fn broken_text_says_where() {
+        for (text, line) in [
+            ("a: [1\nb: 2\n", 2),
+            ("a: 1\n b: 2\n", 2),
+            ("a: 'x\n", 1),
+            ("a: 1\na: 2\n", 2),
+        ] {
+            let error = Node::parse(text, 0).unwrap_err();
+            assert!(
+                error.at.line >= line && !error.reason.is_empty(),
+                "{text:?}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn aliases_merge_and_are_bounded() {
+        let root = Node::parse("a: &x {p: 1, q: 2}\nb: {<<: *x, q: 3}\n", 0).unwrap();
+        let b = root.get("b").unwrap();
+        assert_eq!(
+            (b.get("p").unwrap().text(), b.get("q").unwrap().text()),
+            (Some("1"), Some("3"))
+        );
+        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for i in 1..9 {
+            let of = format!("*a{}", i - 1);
+            bomb += &format!("a{i}: &a{i} [{}]\n", vec![of; 10].join(", "));
+        }
+        assert!(
+            Node::parse(&bomb, 0)
+                .unwrap_err()
+                .reason
+                .contains("more than")
+        );
+        let deep = "[".repeat(200);
+        assert!(Node::parse(&deep, 0).is_err());
+    }
+
+    #[test]
+    fn json_is_read_too() {
+        let root = Node::parse(
+            "{\n\t\"a\": [1, true, null, \"x\\u00e9/\\/\"],\n\t\"b\": {}\n}",
+            0,
+        )
+        .unwrap();
+        let Value::Seq(items) = &root.get("a").unwrap().value else {
+            panic!("a list")
+        };
+        assert_eq!(items[3].text(), Some("xé//"));
+        assert!(items[2].is_null());
+    }
+}

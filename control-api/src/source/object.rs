@@ -1,0 +1,167 @@
+//! What a source emits: objects that know where they were written, changes, and refusals.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use super::{decode::Problem, node::Position};
+use crate::{
+    name::{Kind, NsName, ObjectKey},
+    resources::{
+        destination_rule::DestinationRule, endpoint_slice::EndpointSlice,
+        peer_authentication::PeerAuthentication, pod::Pod, service::Service, telemetry::Telemetry,
+        virtual_service::VirtualService,
+    },
+};
+
+/// File and position of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file; None: it came from no file.
+    pub file: Option<Arc<Path>>,
+    /// Where the document begins.
+    pub at: Position,
+}
+
+impl Origin {
+    /// The file as text; empty without one.
+    pub fn file_text(&self) -> String {
+        self.file
+            .as_deref()
+            .map(|file| file.display().to_string())
+            .unwrap_or_default()
+    }
+}
+
+/// An object.
+#[derive(Debug)]
+pub struct Object {
+    /// What it is and what it is called.
+    pub key: ObjectKey,
+    /// Where it was written.
+    pub origin: Origin,
+    /// `creationTimestamp`, in seconds since 1970.
+    pub created: Option<i64>,
+    /// Its contents.
+    pub resource: Resource,
+}
+
+/// Contents, by kind.
+#[derive(Debug)]
+pub enum Resource {
+    /// Nothing of it is used yet.
+    Namespace,
+    /// Nothing of it is used yet.
+    ServiceAccount,
+    /// A service.
+    Service(Service),
+    /// A pod.
+    Pod(Pod),
+    /// Endpoints.
+    EndpointSlice(EndpointSlice),
+    /// Subsets.
+    DestinationRule(DestinationRule),
+    /// Routes.
+    VirtualService(VirtualService),
+    /// Mutual TLS.
+    PeerAuthentication(PeerAuthentication),
+    /// Telemetry.
+    Telemetry(Telemetry),
+}
+
+/// One step from the picture before to the picture now.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// New or changed.
+    Upsert(Arc<Object>),
+    /// Really gone.
+    Remove(ObjectKey),
+}
+
+/// What has changed since the last batch. The first batch is the whole.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// In no order.
+    pub changes: Vec<Change>,
+    /// All that stand now.
+    pub refusals: Arc<[Refusal]>,
+}
+
+/// Why a document, or a part of it, is not in force.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    /// The file.
+    pub file: String,
+    /// Where in it.
+    pub at: Position,
+    /// Kind, as far as it could be read.
+    pub kind: String,
+    /// Namespace, as far as it could be read.
+    pub namespace: String,
+    /// Name, as far as it could be read.
+    pub name: String,
+    /// What is wrong and what follows.
+    pub reason: String,
+    /// What to write instead, if known.
+    pub suggestion: String,
+    /// It is in force all the same: only likely to be a mistake.
+    pub warning: bool,
+}
+
+impl Refusal {
+    /// About an object.
+    pub fn of(key: &ObjectKey, origin: &Origin, problem: Problem) -> Self {
+        let at = if problem.at == Position::default() {
+            origin.at
+        } else {
+            problem.at
+        };
+        Self {
+            file: origin.file_text(),
+            at,
+            kind: key.kind.to_string(),
+            namespace: key.name.namespace().to_owned(),
+            name: key.name.name().to_owned(),
+            reason: problem.reason,
+            suggestion: problem.suggestion,
+            warning: false,
+        }
+    }
+
+    /// The key, if enough could be read.
+    pub fn is_about(&self, key: &ObjectKey) -> bool {
+        let name = NsName::new(&self.namespace, &self.name);
+        name.as_ref() == Some(&key.name) && self.kind == key.kind.as_str()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: ", self.file, self.at.line, self.at.column)?;
+        if !self.kind.is_empty() {
+            write!(f, "{} {}/{}: ", self.kind, self.namespace, self.name)?;
+        }
+        f.write_str(&self.reason)?;
+        if !self.suggestion.is_empty() {
+            write!(f, " ({})", self.suggestion)?;
+        }
+        Ok(())
+    }
+}
+
+/// Kinds, groups and versions that are read.
+pub(super) fn kind_of(group: &str, kind: &str) -> Option<(Kind, &'static [&'static str])> {
+    const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+    Some(match (group, kind) {
+        ("", "Namespace") => (Kind::Namespace, &["v1"]),
+        ("", "ServiceAccount") => (Kind::ServiceAccount, &["v1"]),
+        ("", "Service") => (Kind::Service, &["v1"]),
+        ("", "Pod") => (Kind::Pod, &["v1"]),
+        ("discovery.k8s.io", "EndpointSlice") => (Kind::EndpointSlice, &["v1", "v1beta1"]),
+        ("networking.istio.io", "VirtualService") => (Kind::VirtualService, NETWORKING),
+        ("networking.istio.io", "DestinationRule") => (Kind::DestinationRule, NETWORKING),
+        ("security.istio.io", "PeerAuthentication") => {
+            (Kind::PeerAuthentication, &["v1", "v1beta1"])
+        }
+        ("telemetry.istio.io", "Telemetry") => (Kind::Telemetry, &["v1", "v1alpha1"]),
+        _ => return None,
+    })
+}
