@@ -12,7 +12,7 @@ mod mounts;
 pub(crate) mod plan;
 pub(crate) mod spawn;
 pub(crate) mod spec;
-mod user;
+pub(crate) mod user;
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "container-init";

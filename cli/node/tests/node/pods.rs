@@ -286,3 +286,122 @@ async fn a_killed_container_is_started_again_at_once() {
     assert_eq!(after.containers[0].restarts, 0);
     pod.stop(Some(Duration::ZERO)).await;
 }
+
+#[tokio::test]
+async fn a_job_runs_to_its_end_and_takes_its_sidecar_along() {
+    let mut node = TestNode::create();
+    let pod = node.start(
+        "job",
+        json!({
+            "restartPolicy": "OnFailure",
+            "initContainers": [{"name": "proxy", "restartPolicy": "Always", "command": ["sleep", "1000"]}],
+            "containers": [{"name": "work", "command": ["sh", "-c",
+                "test -e /state/once && { echo done; exit 0; }; touch /state/once; exit 9"],
+                "volumeMounts": [{"name": "state", "mountPath": "/state"}]}],
+            "volumes": [{"name": "state", "emptyDir": {}}],
+        }),
+    );
+    let status = until(&pod, "succeeded", |s| {
+        s.phase == Phase::Succeeded && s.containers.iter().all(|c| c.pid.is_none())
+    })
+    .await;
+    assert_eq!((status.containers[1].restarts, status.ready), (1, false));
+    assert_eq!(node.log("job", "work"), "done\n");
+    pod.stop(None).await;
+}
+
+#[tokio::test]
+async fn rights_are_given_up() {
+    let mut node = TestNode::create();
+    let show = json!([
+        "sh",
+        "-c",
+        "grep -E 'Uid|Gid|Groups|Cap(Eff|Prm|Bnd)|NoNewPrivs' /proc/self/status; touch /usr/x 2>&1; touch /vol/$(id -u) && echo wrote; sleep 1000"
+    ]);
+    let root = json!({"runAsUser": 0, "runAsGroup": 0, "readOnlyRootFilesystem": true,
+        "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}});
+    let proxy = json!({"runAsUser": 1337, "runAsGroup": 1337, "runAsNonRoot": true,
+        "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
+    let volume = json!([{"name": "vol", "mountPath": "/vol"}]);
+    let pod = node.start(
+        "rights",
+        json!({"containers": [
+            {"name": "root", "command": show, "securityContext": root, "volumeMounts": volume},
+            {"name": "proxy", "command": show, "securityContext": proxy, "volumeMounts": volume}],
+            "volumes": [{"name": "vol", "emptyDir": {"medium": "Memory"}}]}),
+    );
+    until(&pod, "ready", |status| status.ready).await;
+    let (mut root, mut proxy) = (String::new(), String::new());
+    for _ in 0..200 {
+        (root, proxy) = (node.log("rights", "root"), node.log("rights", "proxy"));
+        if root.contains("wrote") && proxy.contains("wrote") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let value = |log: &str, key: &str| {
+        let line = log
+            .lines()
+            .find(|line| line.starts_with(key))
+            .unwrap_or_default()
+            .to_owned();
+        line.split_whitespace()
+            .skip(1)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    for caps in ["CapEff:", "CapPrm:", "CapBnd:"] {
+        assert_eq!(value(&root, caps), ["0000000000003000"], "{root}");
+        assert_eq!(value(&proxy, caps), ["0000000000000000"], "{proxy}");
+    }
+    assert_eq!(value(&proxy, "Uid:"), ["1337"; 4]);
+    assert_eq!(value(&proxy, "Groups:"), [""; 0]);
+    assert_eq!(value(&proxy, "NoNewPrivs:"), ["1"]);
+    assert!(root.contains("Read-only file system"), "{root}");
+    assert!(
+        root.contains("wrote") && proxy.contains("wrote"),
+        "{root}{proxy}"
+    );
+    assert!(!std::path::Path::new("/usr/x").exists() && !std::path::Path::new("/vol").exists());
+    pod.stop(Some(Duration::ZERO)).await;
+}
+
+#[tokio::test]
+async fn destroy_takes_away_a_mesh_whose_daemon_was_killed() {
+    let mut node = TestNode::create();
+    let stubborn = json!([
+        "sh",
+        "-c",
+        "trap '' TERM; (trap '' TERM; while :; do sleep 0.1; done) & while :; do sleep 0.1; done"
+    ]);
+    let pod = node.start(
+        "left",
+        json!({"containers": [{"name": "a", "command": stubborn,
+            "volumeMounts": [{"name": "m", "mountPath": "/m"}]}],
+            "volumes": [{"name": "m", "emptyDir": {"medium": "Memory"}}]}),
+    );
+    let status = until(&pod, "ready", |status| status.ready).await;
+    let pid = status.containers[0].pid.unwrap();
+    // Nothing is stopped: as after `kill -9` of the daemon.
+    let mesh = node.mesh.layout.mesh.clone();
+    let destroyed = tokio::task::spawn_blocking(move || heddle_node::destroy(&mesh))
+        .await
+        .unwrap();
+    destroyed.unwrap();
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let name = node.mesh.layout.mesh.as_str();
+    assert!(
+        !mounts.contains(&format!("/run/heddle/{name}/")),
+        "{mounts}"
+    );
+    assert!(!node.mesh.layout.state_dir().exists());
+    let alive = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    assert!(alive.is_empty() || alive.contains(") Z "), "{alive}");
+    let left = std::fs::read_dir("/run/netns").unwrap().flatten();
+    assert!(
+        !left
+            .into_iter()
+            .any(|e| e.file_name().to_string_lossy().contains(name))
+    );
+}
