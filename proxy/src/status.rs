@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use heddle_identity::tls::rfc3339;
 use heddle_identity::workload::Workload;
 use heddle_proxy_config::snapshot::{Address, Snapshot};
 use heddle_proxy_config::store::ConfigStore;
@@ -19,17 +20,17 @@ pub(crate) fn status(
     let validity = identity.tls().validity();
     json!({
         "identity": own,
+        "certificate_expiry": validity.map(|v| rfc3339(&v.not_after)),
+        "config_version": config.version,
         "pid": std::process::id(),
         "uptime_seconds": started.elapsed().as_secs(),
         "certificate": {
             "generation": certificate.generation,
-            "not_before_unix": validity.map(|v| v.not_before.as_secs()),
-            "not_after_unix": validity.map(|v| v.not_after.as_secs()),
+            "not_before": validity.map(|v| rfc3339(&v.not_before)),
             "last_error": certificate.last_error.as_deref(),
         },
         "config": {
             "connected": config.connected,
-            "version": config.version,
             "resources": config.resources,
             "nacks": config.nacks.iter().map(|(kind, name, reason)| json!({
                 "type": kind,
