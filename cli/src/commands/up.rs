@@ -5,12 +5,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use super::progress::{explain, follow};
 use super::{client, status};
-use crate::api::{Client, ClientError, Status};
+use crate::api::{Client, ClientError, Query, Status};
 use crate::args::Up;
 use crate::daemon::{self, Options, guard};
 use crate::failure::{Failure, Outcome};
@@ -178,7 +179,14 @@ async fn follow_and_tell(client: &Client, up: &Up) -> Outcome {
             last.state_dir
         )));
     }
-    print!("{}", summary(&last, took, Style::stdout()));
+    let services = client
+        .objects(&Query {
+            kinds: "Service".to_owned(),
+            ..Query::default()
+        })
+        .await
+        .unwrap_or_default();
+    print!("{}", summary(&last, &services, took, Style::stdout()));
     Ok(())
 }
 
@@ -190,7 +198,7 @@ fn flag(mesh: &str) -> String {
     }
 }
 
-fn summary(last: &Status, took: Duration, style: Style) -> String {
+fn summary(last: &Status, services: &[Value], took: Duration, style: Style) -> String {
     let mut out = format!(
         "\n{}  {}  {} pods in {:.1} s\n\n",
         style.bold(&format!("mesh {}", last.mesh)),
@@ -203,26 +211,47 @@ fn summary(last: &Status, took: Duration, style: Style) -> String {
     let mesh = flag(&last.mesh);
     out.push_str(&format!("\n{}\n", style.dim("what to type next")));
     let mut next = vec![format!("heddle status{mesh}")];
-    if let Some(pod) = last.pods.iter().find(|pod| pod.injected && pod.ready) {
-        let name = pod
-            .owner
-            .split(' ')
-            .next()
-            .and_then(|owner| owner.split_once('/'))
-            .map_or(&*pod.name, |(_, name)| name);
-        let namespace = if pod.namespace == "default" {
-            String::new()
-        } else {
-            format!(" -n {}", pod.namespace)
-        };
-        next.push(format!(
-            "heddle exec{mesh}{namespace} {name} -- curl -s http://SERVICE:PORT/"
-        ));
-    }
+    next.extend(
+        example_request(last, services).map(|request| format!("heddle exec{mesh}{request}")),
+    );
     next.push(format!("heddle traces{mesh} --last"));
     next.push(format!("heddle down{mesh}"));
     for line in next {
         out.push_str(&format!("  {line}\n"));
     }
     out
+}
+
+/// `productpage-v1 -- curl -s http://reviews:9080/`: from the first meshed pod to a Service whose pods
+/// are others.
+fn example_request(last: &Status, services: &[Value]) -> Option<String> {
+    let pods = last.pods.iter().filter(|pod| pod.injected && pod.ready);
+    let pairs = pods.flat_map(|pod| services.iter().map(move |service| (pod, service)));
+    let (pod, service) = pairs.into_iter().find(|(pod, service)| {
+        let metadata = &service["metadata"];
+        metadata["namespace"] == pod.namespace.as_str()
+            && service["spec"]["selector"].is_object()
+            && metadata["name"]
+                .as_str()
+                .is_some_and(|name| !pod.name.starts_with(name))
+    })?;
+    let owner = pod
+        .owner
+        .split(' ')
+        .next()
+        .and_then(|owner| owner.split_once('/'));
+    let name = owner.map_or(pod.name.as_str(), |(_, name)| name);
+    let namespace = if pod.namespace == "default" {
+        String::new()
+    } else {
+        format!(" -n {}", pod.namespace)
+    };
+    let port = match service["spec"]["ports"][0]["port"].as_u64()? {
+        80 => String::new(),
+        port => format!(":{port}"),
+    };
+    Some(format!(
+        "{namespace} {name} -- curl -s http://{}{port}/",
+        service["metadata"]["name"].as_str()?
+    ))
 }

@@ -71,6 +71,13 @@ fn expand(
     objects: &mut Vec<Object>,
     problems: &mut Vec<Problem>,
 ) {
+    // Not of Kubernetes at all (a chart's values, a kustomization): none of our business.
+    if ["apiVersion", "kind", "metadata"]
+        .iter()
+        .all(|field| value.get(field).is_none())
+    {
+        return;
+    }
     if value.get("kind").and_then(Value::as_str) == Some("List") {
         let Some(Value::Array(items)) = value.get("items").cloned() else {
             return;

@@ -70,6 +70,8 @@ struct Inner {
 struct Entry {
     spans: Vec<Span>,
     bytes: usize,
+    /// Of its earliest span, nanoseconds since 1970.
+    start: u64,
 }
 
 impl Store {
@@ -102,32 +104,29 @@ impl Store {
     pub(crate) fn list(&self, filter: &Filter) -> Vec<TraceSummary> {
         let inner = self.inner();
         let newest = inner
-            .order
-            .iter()
-            .rev()
+            .newest_first()
+            .into_iter()
             .filter_map(|id| inner.trace(id)?.summary());
-        let mut found: Vec<_> = newest
+        newest
             .filter(|summary| filter.passes(summary))
             .take(filter.limit)
-            .collect();
-        found.sort_by_key(|summary| std::cmp::Reverse(summary.start_unix_nanos));
-        found
+            .collect()
     }
 
     /// The trace whose id starts with `prefix`, where exactly one does; the newest for an empty one.
     pub(crate) fn find(&self, prefix: &str) -> Option<Trace> {
         let inner = self.inner();
         let prefix = prefix.to_ascii_lowercase();
-        let mut matching = inner
-            .order
-            .iter()
-            .rev()
-            .filter(|id| id.starts_with(&prefix));
-        let first = matching.next()?;
-        if !prefix.is_empty() && matching.next().is_some() {
-            return None;
+        if prefix.is_empty() {
+            return inner.trace(inner.newest_first().first()?);
         }
-        inner.trace(first)
+        let mut matching = inner.order.iter().filter(|id| id.starts_with(&prefix));
+        let first = matching.next()?;
+        if matching.next().is_some() {
+            None
+        } else {
+            inner.trace(first)
+        }
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -148,7 +147,10 @@ impl Inner {
         let id = span.trace_id.clone();
         let entry = self.traces.entry(id.clone()).or_insert_with(|| {
             self.order.push_back(id);
-            Entry::default()
+            Entry {
+                start: u64::MAX,
+                ..Entry::default()
+            }
         });
         // An exporter that repeats a batch must not show a span twice.
         if entry.spans.len() >= limits.spans_of_one
@@ -160,6 +162,7 @@ impl Inner {
             self.dropped_spans += 1;
             return;
         }
+        entry.start = entry.start.min(span.start_unix_nanos);
         entry.spans.push(span);
         entry.bytes += bytes;
         self.bytes += bytes;
@@ -176,6 +179,17 @@ impl Inner {
             self.spans -= entry.spans.len();
             self.dropped_traces += 1;
         }
+    }
+
+    /// By when they began: exporters hand in out of order.
+    fn newest_first(&self) -> Vec<&str> {
+        let mut ids: Vec<(u64, &str)> = self
+            .traces
+            .iter()
+            .map(|(id, entry)| (entry.start, id.as_str()))
+            .collect();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.into_iter().map(|(_, id)| id).collect()
     }
 
     fn trace(&self, id: &str) -> Option<Trace> {

@@ -230,11 +230,11 @@ fn rows<'a>(trace: &'a Trace, glyphs: &Glyphs) -> Vec<Row<'a>> {
         glyphs,
     };
     for root in roots {
-        tree.visit(root, "", "");
+        tree.visit(root, None, "", "");
     }
     // Spans whose parents form a cycle hang from no root.
     for span in &trace.spans {
-        tree.visit(span, "", "");
+        tree.visit(span, None, "", "");
     }
     tree.rows
 }
@@ -248,14 +248,14 @@ struct Tree<'a, 'g> {
 
 impl<'a> Tree<'a, '_> {
     /// Depth is bounded by the store's bound on the spans of one trace.
-    fn visit(&mut self, span: &'a Span, prefix: &str, branch: &str) {
+    fn visit(&mut self, span: &'a Span, parent: Option<&Span>, prefix: &str, branch: &str) {
         if !self.seen.insert(&span.span_id) {
             return;
         }
         let label = format!(
             "{prefix}{branch}{}{}",
             if branch.is_empty() { "" } else { " " },
-            self.name(span)
+            self.name(span, parent)
         );
         self.rows.push(Row {
             span,
@@ -278,12 +278,13 @@ impl<'a> Tree<'a, '_> {
             } else {
                 self.glyphs.branch
             };
-            self.visit(child, &below, branch);
+            self.visit(child, Some(span), &below, branch);
         }
     }
 
-    /// `productpage  GET /products` for a server, `→ reviews v2` for a client.
-    fn name(&self, span: &Span) -> String {
+    /// `productpage GET /products` for a server, `→ reviews v2` for a client below its own service's
+    /// span, `productpage → reviews v2` elsewhere.
+    fn name(&self, span: &Span, parent: Option<&Span>) -> String {
         let method = span.attribute(&["http.request.method"]);
         let path = span.attribute(&["url.path"]);
         match (span.kind, method, path) {
@@ -300,7 +301,13 @@ impl<'a> Tree<'a, '_> {
                     .map(|subset| format!(" {subset}"))
                     .unwrap_or_default();
                 let path = path.map(|path| format!(" {path}")).unwrap_or_default();
-                format!("{} {to}{subset}{path}", self.glyphs.out)
+                let below_own = parent.is_some_and(|parent| parent.service == span.service);
+                let from = if below_own {
+                    String::new()
+                } else {
+                    format!("{} ", span.service)
+                };
+                format!("{from}{} {to}{subset}{path}", self.glyphs.out)
             }
             (_, Some(method), Some(path)) => format!("{} {method} {path}", span.service),
             _ if span.name.is_empty() => span.service.clone(),

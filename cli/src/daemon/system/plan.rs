@@ -101,12 +101,14 @@ impl Plan {
 
     /// Makes the files that the parts expect.
     pub(super) fn prepare(&self) -> Result<(), SystemError> {
-        let path = self.layout.state_dir().join("tokens");
-        let made = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path);
-        made.map_err(|source| SystemError::File { path, source })?;
+        for private in ["tokens", "control"] {
+            let path = self.layout.state_dir().join(private);
+            let made = std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path);
+            made.map_err(|source| SystemError::File { path, source })?;
+        }
         let path = self.injector_config();
         let config = format!(
             "controlAddress: \"{}\"\nidentityAddress: \"{}\"\ntrustDomain: {}\ndefaultInject: enabled\n",
