@@ -1,0 +1,135 @@
+//! That a peer does the work which is to be compared: routes by header and by weight, accepts nothing
+//! in the clear and nobody else's certificate, and puts nothing readable on the network. Whoever does
+//! less is not measured.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::heddle::FIRST_ANSWER;
+use crate::http::Connection;
+use crate::netns;
+use crate::peers::{Peer, target};
+use crate::visitor::Visitors;
+use crate::wire::{self, Wire};
+use crate::world::Place;
+
+const PREMIUM: u32 = 100;
+const PLAIN: u32 = 1000;
+/// Of [`PLAIN`] requests, how many may go to v2 when each is drawn for itself: 100 ± 4.2 standard
+/// deviations.
+const TENTH: std::ops::RangeInclusive<u32> = 60..=140;
+/// For a refusal.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a peer was seen to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Work {
+    pub(crate) peer: Peer,
+    pub(crate) round: u32,
+    /// Of 100 requests with the header, how many v2 answered.
+    pub(crate) premium_v2: u32,
+    /// Of 1,000 without, how many v2 answered.
+    pub(crate) plain_v2: u32,
+    pub(crate) wire: Wire,
+}
+
+/// Looks at everything; the first thing that is not as it should be is an error.
+pub(crate) fn same_work(peer: Peer, round: u32, visitors: &Visitors) -> Result<Work> {
+    let ((premium_v2, plain_v2), wire) = wire::watch(|| {
+        let premium = versions(peer, PREMIUM, "user-type: premium\r\n")?;
+        Ok((premium, versions(peer, PLAIN, "")?))
+    })?;
+    let work = Work {
+        peer,
+        round,
+        premium_v2,
+        plain_v2,
+        wire,
+    };
+    let wrong = |what: String| {
+        Err(Error::Check {
+            peer: peer.name(),
+            what,
+        })
+    };
+    if premium_v2 != PREMIUM {
+        return wrong(format!(
+            "of {PREMIUM} requests with `user-type: premium`, {premium_v2} were answered by v2, not all"
+        ));
+    }
+    if !TENTH.contains(&plain_v2) {
+        return wrong(format!(
+            "of {PLAIN} requests without the header, {plain_v2} were answered by v2, not a tenth"
+        ));
+    }
+    let Wire {
+        segments,
+        records,
+        readable,
+        ..
+    } = work.wire;
+    // A request and an answer each need at least one.
+    if readable > 0 || records < u64::from(2 * (PREMIUM + PLAIN)) {
+        return wrong(format!(
+            "on the pods' network were {segments} segments: {records} TLS records, {readable} readable"
+        ));
+    }
+    for pod in [Place::V1, Place::V2] {
+        if let Some(said) = plain_text(pod)? {
+            return wrong(format!("pod {} answers in the clear: {said:?}", pod.name()));
+        }
+        if !visitors.friend_is_answered(pod) {
+            return wrong(format!(
+                "pod {} refuses a certificate of the mesh",
+                pod.name()
+            ));
+        }
+        if visitors.stranger_is_answered(pod) {
+            return wrong(format!(
+                "pod {} accepts another authority's certificate",
+                pod.name()
+            ));
+        }
+    }
+    Ok(work)
+}
+
+/// Of so many requests over one connection, how many v2 answered; v1 must have answered the others.
+fn versions(peer: Peer, requests: u32, headers: &str) -> Result<u32> {
+    let mut connection = Connection::open(Place::Client, target(peer), FIRST_ANSWER)?;
+    let mut v2 = 0;
+    for _ in 0..requests {
+        let answer = connection.get("/reviews/0", "reviews:9080", headers)?;
+        match (answer.status, answer.body.get(..3), answer.body.len()) {
+            (200, Some("v1 "), 1024) => {}
+            (200, Some("v2 "), 1024) => v2 += 1,
+            (status, begins, length) => {
+                return Err(Error::Check {
+                    peer: peer.name(),
+                    what: format!("an answer is wrong: {status}, {length} bytes, {begins:?}"),
+                });
+            }
+        }
+    }
+    Ok(v2)
+}
+
+/// What a server pod says to a client without TLS: nothing is right, closed or not.
+fn plain_text(pod: Place) -> Result<Option<String>> {
+    let to = pod.app();
+    let failed = || Error::io(format!("connect to {to} in the clear"));
+    let mut stream = netns::within(&Place::Node.netns(), || {
+        TcpStream::connect_timeout(&to, PATIENCE).map_err(failed())
+    })?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(failed())?;
+    // Refused so soon that it cannot be sent: as good.
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: reviews:9080\r\nConnection: close\r\n\r\n");
+    let mut said = [0; 64];
+    let length = stream.read(&mut said).unwrap_or(0);
+    let said = String::from_utf8_lossy(&said[..length]).into_owned();
+    Ok(said.contains("HTTP/").then_some(said))
+}

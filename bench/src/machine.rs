@@ -1,0 +1,118 @@
+//! What the figures were measured on, without which they mean nothing.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::process::output;
+use crate::programs::Programs;
+
+/// Machine and versions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Description {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) memory_gib: u64,
+    pub(crate) kernel: String,
+    pub(crate) virtual_machine: bool,
+    pub(crate) heddle: String,
+    pub(crate) envoy: String,
+    pub(crate) wrk: String,
+    pub(crate) nginx: String,
+    pub(crate) date: String,
+}
+
+/// Looks around.
+pub(crate) fn describe(programs: &Programs) -> Description {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let model = field(&cpuinfo, "model name")
+        .unwrap_or("unknown")
+        .to_owned();
+    let memory_kib = field(&meminfo, "MemTotal")
+        .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
+        .unwrap_or(0);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Description {
+        cpu: model,
+        cores: std::thread::available_parallelism().map_or(0, usize::from),
+        memory_gib: (memory_kib + (1 << 19)) >> 20,
+        kernel: kernel.trim().to_owned(),
+        virtual_machine: field(&cpuinfo, "flags")
+            .is_some_and(|f| f.split(' ').any(|f| f == "hypervisor")),
+        heddle: heddle(),
+        // "envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL"
+        envoy: first_line(Command::new(&programs.envoy).arg("--version"))
+            .split('/')
+            .nth_back(3)
+            .unwrap_or("unknown")
+            .to_owned(),
+        // "wrk debian/4.1.0-3 [epoll] Copyright …"; it says so and then fails for want of a URL.
+        wrk: word(&said_by(Command::new(&programs.wrk).arg("-v")), 1),
+        // "nginx version: nginx/1.22.1"
+        nginx: word(&said_by(Command::new(&programs.nginx).arg("-v")), 2),
+        date: output(Command::new("date").args(["-u", "+%F"]))
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
+    }
+}
+
+fn heddle() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let commit =
+        output(
+            Command::new("git")
+                .arg("-C")
+                .arg(root)
+                .args(["rev-parse", "--short", "HEAD"]),
+        );
+    match commit {
+        Ok(commit) => format!("{} ({})", env!("CARGO_PKG_VERSION"), commit.trim()),
+        Err(_) => env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_once(':').map(|(_, value)| value.trim())
+}
+
+/// What a program says on either stream, successful or not.
+fn said_by(command: &mut Command) -> String {
+    let Ok(output) = command.output() else {
+        return String::new();
+    };
+    [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat()
+}
+
+fn word(text: &str, index: usize) -> String {
+    let word = text.split_whitespace().nth(index).unwrap_or("unknown");
+    word.rsplit('/').next().unwrap_or(word).to_owned()
+}
+
+fn first_line(command: &mut Command) -> String {
+    let text = said_by(command);
+    let line = text.lines().find(|line| !line.trim().is_empty());
+    line.unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_programs_say() {
+        assert_eq!(word("wrk debian/4.1.0-3 [epoll] Copyright", 1), "4.1.0-3");
+        assert_eq!(word("nginx version: nginx/1.22.1", 2), "1.22.1");
+        assert_eq!(word("", 2), "unknown");
+        assert_eq!(
+            field("a : b\nmodel name\t: AMD EPYC\n", "model name"),
+            Some("AMD EPYC")
+        );
+    }
+}
