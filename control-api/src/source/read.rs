@@ -499,4 +499,6 @@ fn guess(text: &str) -> Head {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! What each file holds: its documents, and the objects that it contributes, which for a bad
-//! document is what it held when it was good. A file that vanishes or is emptied is believed only after
-//! a moment, since editors do both on their way to a new version.
+//! document is what it held when it was good. A file or a document that vanishes is believed to be gone only
+//! after a moment, since editors truncate, move away and write in pieces on their way to a new version.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::Read,
@@ -25,7 +25,7 @@ use crate::{
 
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
-/// How long a file may be gone or empty before that is believed: editors take a few milliseconds.
+/// How long something may be gone before that is believed: editors take a few milliseconds.
 const GRACE: Duration = Duration::from_millis(120);
 /// A file that was modified this shortly before it was read may change again under the same stamp.
 const RACY: Duration = Duration::from_millis(50);
@@ -180,17 +180,9 @@ impl Files {
             self.doubtful.remove(&key);
             return Seen::Same;
         }
-        let had_some = self
-            .states
-            .get(&key)
-            .is_some_and(|state| !state.contents.is_empty());
-        if had_some && text.trim().is_empty() && !self.is_believed(&key) {
-            return Seen::Same;
-        }
-        self.doubtful.remove(&key);
         self.known.entry(key.0).or_default().insert(key.1.clone());
         let path = key.1.clone();
-        let state = self.states.entry(key).or_default();
+        let state = self.states.entry(key.clone()).or_default();
         let before = std::mem::take(&mut state.contents);
         let mut documents = HashMap::new();
         let mut items = Vec::new();
@@ -206,16 +198,27 @@ impl Files {
             items.extend(read.iter().cloned());
             documents.insert(id, read);
         }
-        let (after, refusals) = contributions(&items, &before);
-        *state = FileState {
+        let (mut after, refusals) = contributions(&items, &before);
+        let there: HashSet<&ObjectKey> = after.iter().map(|(key, _)| key).collect();
+        let missing = before.iter().filter(|(key, _)| !there.contains(key));
+        let missing: Contents = missing.cloned().collect();
+        let doubtful = !missing.is_empty() && !self.is_believed(&key);
+        if doubtful {
+            after.extend(missing);
+        } else {
+            self.doubtful.remove(&key);
+        }
+        let state = FileState {
             stamp,
             racy,
-            hash,
+            // A doubtful file is read again.
+            hash: if doubtful { 0 } else { hash },
             documents,
             contents: after.clone(),
             refusals,
             outside: leads_to(&path),
         };
+        self.states.insert(key, state);
         Seen::Changed { before, after }
     }
 }

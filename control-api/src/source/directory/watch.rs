@@ -10,13 +10,15 @@ use std::{
 
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
-    event::{AccessKind, AccessMode},
+    event::{AccessKind, AccessMode, ModifyKind},
 };
 
 /// Events that follow each other closer than this belong together: an editor's save is several.
-const QUIET: Duration = Duration::from_millis(12);
+const QUIET: Duration = Duration::from_millis(8);
+/// The same while a file is being written that has not been closed yet.
+const QUIET_OPEN: Duration = Duration::from_millis(100);
 /// Events that never pause are acted upon after this long.
-const PATIENCE: Duration = Duration::from_millis(80);
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Paths remembered; beyond it all are looked at.
 const MAX_PATHS: usize = 4096;
 
@@ -34,6 +36,8 @@ pub(super) enum Wake {
 #[derive(Debug, Default)]
 struct Pending {
     paths: HashSet<PathBuf>,
+    /// Written to and not closed.
+    open: HashSet<PathBuf>,
     all: bool,
     stop: bool,
     first: Option<Instant>,
@@ -57,7 +61,14 @@ impl Watch {
             }
             let now = Instant::now();
             let due = match (pending.first, pending.last) {
-                (Some(first), Some(last)) => (last + QUIET).min(first + PATIENCE),
+                (Some(first), Some(last)) => {
+                    let quiet = if pending.open.is_empty() {
+                        QUIET
+                    } else {
+                        QUIET_OPEN
+                    };
+                    (last + quiet).min(first + PATIENCE)
+                }
                 _ => until,
             };
             if now >= due {
@@ -90,10 +101,18 @@ impl Watch {
                 ..
             }) if kind != AccessKind::Close(AccessMode::Write) => return,
             Ok(event) if !event.need_rescan() => {
+                for path in &event.paths {
+                    if matches!(event.kind, EventKind::Modify(ModifyKind::Data(_))) {
+                        pending.open.insert(path.clone());
+                    } else {
+                        pending.open.remove(path);
+                    }
+                }
                 pending.paths.extend(event.paths);
                 if pending.paths.len() > MAX_PATHS {
                     pending.all = true;
                     pending.paths.clear();
+                    pending.open.clear();
                 }
             }
             Ok(_) | Err(_) => pending.all = true,
