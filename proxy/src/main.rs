@@ -1,5 +1,7 @@
 //! `heddle-proxy`: the sidecar, and the init step that redirects a pod's traffic to it.
 
+use std::error::Error;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,11 +40,11 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => {
             log(&args.log_level, args.log_format);
-            heddle_proxy::run::run(*args).map_err(|e| e.to_string())
+            heddle_proxy::run::run(*args).map_err(|e| chain(&e))
         }
         Command::Redirect(args) => {
             log("info", LogFormat::Text);
-            heddle_proxy_redirect::run(args).map_err(|e| e.to_string())
+            heddle_proxy_redirect::run(args).map_err(|e| chain(&e))
         }
         Command::Wait { timeout_seconds } => {
             heddle_proxy::run::wait(Duration::from_secs(timeout_seconds))
@@ -57,6 +59,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// An error and its causes in one line. A source that only repeats what was said is left out.
+fn chain(error: &dyn Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+        cause = error.source();
+    }
+    said
+}
+
 fn log(level: &str, format: LogFormat) {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|error| {
         eprintln!("heddle-proxy: log level {level:?} is not understood ({error}); using info");
@@ -64,6 +80,7 @@ fn log(level: &str, format: LogFormat) {
     });
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.init(),

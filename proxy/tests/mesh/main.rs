@@ -1,0 +1,6 @@
+//! Two real sidecars, real redirects, real sockets in network namespaces: each test is a mesh of
+//! its own, and a sentence about what traffic through it does. Needs root.
+#![allow(clippy::unwrap_used)]
+
+mod http1;
+mod support;
