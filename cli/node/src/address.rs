@@ -1,16 +1,17 @@
 //! Which addresses a mesh uses: everything follows from one small index.
 //!
 //! Each index owns two neighbouring /16 (pods, Services) and two IPv6 ULA /64. The ranges are private
-//! ones that few networks use; who picks the index checks that the machine does not. Pools hand out
-//! the addresses in a range and reuse those given back as late as possible.
+//! ones that few networks use; who picks the index checks that the machine does not.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+mod pool;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
+
+pub use self::pool::AddressPool;
+use self::pool::Range;
 
 /// How many indexes there are: 32 pairs in 10.64.0.0/10 and 32 in 100.64.0.0/10.
 pub const INDEXES: u8 = 64;
@@ -188,103 +189,11 @@ fn nth_v6(net: Ipv6Net, offset: u16) -> Ipv6Addr {
     Ipv6Addr::from(u128::from(net.network()) + u128::from(offset))
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Range {
-    Pods,
-    Services,
-}
-
-/// Addresses of one range that are still free.
-#[derive(Debug)]
-pub struct AddressPool {
-    plan: AddressPlan,
-    range: Range,
-    next: u16,
-    taken: BTreeSet<u16>,
-}
-
-impl AddressPool {
-    fn new(plan: AddressPlan, range: Range) -> Self {
-        let mut pool = Self {
-            plan,
-            range,
-            next: 0,
-            taken: BTreeSet::new(),
-        };
-        pool.next = pool.first();
-        pool
-    }
-
-    /// A free address; `None` when all of the range (65,000) are in use.
-    pub fn take(&mut self) -> Option<DualIp> {
-        let first = self.first();
-        for _ in first..LAST_FREE {
-            let offset = self.next;
-            self.next = if offset + 1 >= LAST_FREE {
-                first
-            } else {
-                offset + 1
-            };
-            if self.taken.insert(offset) {
-                return Some(self.address(offset));
-            }
-        }
-        None
-    }
-
-    /// Takes a particular address, as one asked for by name; false when it is taken or not ours.
-    pub fn claim(&mut self, ip: IpAddr) -> bool {
-        self.offset(ip)
-            .is_some_and(|offset| self.taken.insert(offset))
-    }
-
-    /// Gives an address back.
-    pub fn release(&mut self, ip: DualIp) {
-        if let Some(offset) = self.offset(IpAddr::V4(ip.v4)) {
-            self.taken.remove(&offset);
-        }
-    }
-
-    /// The pair that `ip` belongs to, when it is in this range.
-    pub fn pair_of(&self, ip: IpAddr) -> Option<DualIp> {
-        self.offset(ip).map(|offset| self.address(offset))
-    }
-
-    fn first(&self) -> u16 {
-        match self.range {
-            Range::Pods => FIRST_FREE_POD,
-            Range::Services => FIRST_FREE_SERVICE,
-        }
-    }
-
-    fn address(&self, offset: u16) -> DualIp {
-        match self.range {
-            Range::Pods => self.plan.pod(offset),
-            Range::Services => self.plan.service(offset),
-        }
-    }
-
-    fn offset(&self, ip: IpAddr) -> Option<u16> {
-        let (v4, v6) = match self.range {
-            Range::Pods => (self.plan.pods_v4(), self.plan.pods_v6()),
-            Range::Services => (self.plan.services_v4(), self.plan.services_v6()),
-        };
-        let offset = match ip {
-            IpAddr::V4(ip) if v4.contains(&ip) => u32::from(ip) - u32::from(v4.network()),
-            IpAddr::V6(ip) if v6.is_some_and(|n| n.contains(&ip)) => {
-                u32::try_from(u128::from(ip) & u128::from(u64::MAX)).ok()?
-            }
-            _ => return None,
-        };
-        u16::try_from(offset)
-            .ok()
-            .filter(|o| (self.first()..LAST_FREE).contains(o))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
 
     use super::*;
 
@@ -299,25 +208,5 @@ mod tests {
             assert!(seen.insert(plan.services_v6().unwrap().to_string()));
             assert!(plan.services_v4().contains(&plan.dns().v4));
         }
-    }
-
-    #[test]
-    fn a_released_address_is_reused_last_and_a_claimed_one_never_twice() {
-        let mut pool = AddressPlan::new(3, true).pod_pool();
-        let first = pool.take().unwrap();
-        assert_eq!(first.v4.to_string(), "10.70.0.2");
-        assert_eq!(first.v6.unwrap().to_string(), "fd68:6564:646c:6::2");
-        pool.release(first);
-        assert_ne!(pool.take().unwrap(), first);
-        assert!(pool.claim("10.70.9.9".parse().unwrap()));
-        assert!(!pool.claim("10.70.9.9".parse().unwrap()));
-        assert!(
-            !pool.claim("10.71.9.9".parse().unwrap()),
-            "a Service address"
-        );
-        let total = std::iter::from_fn(|| pool.take()).count();
-        assert_eq!(total, usize::from(LAST_FREE - FIRST_FREE_POD) - 2);
-        pool.release(first);
-        assert_eq!(pool.take(), Some(first), "the range wraps");
     }
 }

@@ -4,6 +4,7 @@
 //! builds the container's file system view, gives up its rights and becomes the command. A failure
 //! on the way is told to the daemon in a sentence; nothing of the container then runs.
 
+pub(crate) mod credentials;
 pub(crate) mod enter;
 pub(crate) mod init;
 pub(crate) mod log;

@@ -34,6 +34,8 @@ const POLL: Duration = Duration::from_millis(5);
 /// Removes every process, namespace, link, route and file of a mesh.
 pub fn destroy(mesh: &MeshName) -> Result<(), NodeError> {
     crate::privilege::require()?;
+    // The slow part, before others have to wait for us.
+    end_processes(&own_namespaces(mesh))?;
     let lock = MeshLock::take()?;
     let removed = remove(mesh);
     lock.release_last();
@@ -48,12 +50,18 @@ pub(crate) fn claim_netns(mesh: &MeshName, name: &str) -> Result<(), NodeError> 
     fs::write(&path, "").map_err(NodeError::file("write", path))
 }
 
+/// Whether a namespace has been noted as this mesh's.
+pub(crate) fn is_claimed(mesh: &MeshName, name: &str) -> bool {
+    claims(mesh).join(name).exists()
+}
+
 /// The namespace is gone; so may the note be.
 pub(crate) fn disclaim_netns(mesh: &MeshName, name: &str) {
     // What is left is removed with the mesh.
     let _ = fs::remove_file(claims(mesh).join(name));
 }
 
+/// Removes everything of a mesh, under the lock.
 pub(crate) fn remove(mesh: &MeshName) -> Result<(), NodeError> {
     let names = own_namespaces(mesh);
     end_processes(&names)?;

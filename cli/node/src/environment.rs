@@ -3,88 +3,16 @@
 //! Follows Kubernetes: later variables may refer to earlier ones, an unknown reference stays as it
 //! is written, `$$` is a dollar sign, and an optional source that is missing is silently empty.
 
-use std::{collections::HashMap, net::IpAddr, num::NonZero, thread::available_parallelism};
+mod facts;
+mod quantity;
 
-use k8s_openapi::{
-    api::core::v1::{Container, EnvVar, EnvVarSource, Pod, ResourceFieldSelector},
-    apimachinery::pkg::api::resource::Quantity,
-};
+use std::collections::HashMap;
 
-use crate::{NodeError, Objects, objects::Data};
+use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource};
 
-/// What fields of a pod may refer to.
-#[derive(Debug)]
-pub(crate) struct Facts<'a> {
-    pub(crate) pod: &'a Pod,
-    pub(crate) namespace: &'a str,
-    pub(crate) name: &'a str,
-    pub(crate) uid: &'a str,
-    pub(crate) ips: &'a [IpAddr],
-    pub(crate) host_ip: IpAddr,
-    pub(crate) node_name: &'a str,
-    pub(crate) objects: &'a Objects,
-}
-
-impl Facts<'_> {
-    /// A field by its path, as `valueFrom.fieldRef` and downward volumes name it.
-    pub(crate) fn field(&self, path: &str) -> Result<String, NodeError> {
-        let meta = &self.pod.metadata;
-        let join = |ips: &[IpAddr]| {
-            ips.iter()
-                .map(IpAddr::to_string)
-                .collect::<Vec<_>>()
-                .join(",")
-        };
-        Ok(match path {
-            "metadata.name" => self.name.to_owned(),
-            "metadata.namespace" => self.namespace.to_owned(),
-            "metadata.uid" => self.uid.to_owned(),
-            "metadata.labels" => lines(meta.labels.as_ref()),
-            "metadata.annotations" => lines(meta.annotations.as_ref()),
-            "spec.serviceAccountName" => self.service_account().to_owned(),
-            "spec.nodeName" => self.node_name.to_owned(),
-            "status.podIP" => self.ips.first().map_or_else(String::new, IpAddr::to_string),
-            "status.podIPs" => join(self.ips),
-            "status.hostIP" | "status.hostIPs" => self.host_ip.to_string(),
-            other => {
-                let value = |prefix: &str, map: Option<&std::collections::BTreeMap<_, _>>| {
-                    let key = other.strip_prefix(prefix)?.strip_suffix("']")?;
-                    Some(
-                        map.and_then(|map| map.get(key))
-                            .cloned()
-                            .unwrap_or_default(),
-                    )
-                };
-                value("metadata.labels['", meta.labels.as_ref())
-                    .or_else(|| value("metadata.annotations['", meta.annotations.as_ref()))
-                    .ok_or_else(|| unknown_field(other))?
-            }
-        })
-    }
-
-    pub(crate) fn service_account(&self) -> &str {
-        let spec = self.pod.spec.as_ref();
-        let name = spec.and_then(|spec| spec.service_account_name.as_deref());
-        name.filter(|name| !name.is_empty()).unwrap_or("default")
-    }
-}
-
-fn unknown_field(path: &str) -> NodeError {
-    NodeError::spec(
-        format!("fieldPath `{path}`"),
-        "allowed are metadata.{name,namespace,uid,labels,annotations,labels['KEY'],annotations['KEY']}, \
-         spec.{nodeName,serviceAccountName} and status.{podIP,podIPs,hostIP,hostIPs}",
-    )
-}
-
-/// As the kubelet writes maps: one `key="value"` a line.
-fn lines(map: Option<&std::collections::BTreeMap<String, String>>) -> String {
-    let pairs = map.into_iter().flatten();
-    pairs
-        .map(|(key, value)| format!("{key}={value:?}"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
+use self::quantity::resource_value;
+pub(crate) use self::{facts::Facts, quantity::amount};
+use crate::{NodeError, objects::Data};
 
 /// A container's variables in order, each name once.
 #[derive(Debug, Default)]
@@ -249,70 +177,14 @@ pub(crate) fn present<'d>(
     }
 }
 
-/// Limits are told as written; a container without them may use the whole machine.
-fn resource_value(
-    selector: &ResourceFieldSelector,
-    container: &Container,
-) -> Result<String, NodeError> {
-    let resources = container.resources.as_ref();
-    let (kind, name) = selector
-        .resource
-        .split_once('.')
-        .unwrap_or((&selector.resource, ""));
-    let set = match kind {
-        "limits" => resources.and_then(|r| r.limits.as_ref().or(r.requests.as_ref())),
-        "requests" => resources.and_then(|r| r.requests.as_ref()),
-        _ => None,
-    };
-    let divisor = selector
-        .divisor
-        .as_ref()
-        .and_then(amount)
-        .filter(|d| *d > 0.0)
-        .unwrap_or(1.0);
-    let value = match (set.and_then(|set| set.get(name)).and_then(amount), name) {
-        (Some(value), _) => value,
-        (None, "cpu") => available_parallelism().map_or(1, NonZero::get) as f64,
-        (None, "memory") => 0.0,
-        _ => {
-            let reason = "allowed are limits and requests of cpu and memory";
-            return Err(NodeError::spec(
-                format!("resource `{}`", selector.resource),
-                reason,
-            ));
-        }
-    };
-    Ok(format!("{}", (value / divisor).ceil()))
-}
-
-/// A Kubernetes quantity as a number.
-pub(crate) fn amount(quantity: &Quantity) -> Option<f64> {
-    let text = quantity.0.trim();
-    let split = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit {
-        "" => 1.0,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "Ki" => 1024.0,
-        "Mi" => 1024.0 * 1024.0,
-        "Gi" => 1024.0 * 1024.0 * 1024.0,
-        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-        _ => return None,
-    };
-    number.parse::<f64>().ok().map(|number| number * factor)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use k8s_openapi::api::core::v1::Pod;
+
     use super::*;
+    use crate::Objects;
 
     #[test]
     fn references_are_expanded_as_kubernetes_does() {

@@ -14,7 +14,7 @@ use crate::{
     NodeError,
     container::{
         SUBCOMMAND,
-        plan::DEFAULT_UID,
+        credentials::DEFAULT_UID,
         spec::{EnterSpec, User},
     },
     netns,

@@ -6,6 +6,7 @@
 //! nothing of Deployments or routes: its caller hands it finished pods, already injected.
 
 pub mod address;
+mod atomic;
 pub mod container;
 mod destroy;
 pub mod dns;

@@ -4,12 +4,14 @@
 //! starts the app's containers, keeps the volumes fresh, and takes everything away in the order a
 //! kubelet would. Each container has a supervisor of its own; what they all do is on the [`Board`].
 
+mod attend;
 mod backoff;
 mod board;
 mod check;
 mod container;
 mod context;
 mod dial;
+mod fresh;
 mod hook;
 mod insecure;
 mod pod;

@@ -5,10 +5,12 @@
 
 use std::{
     collections::HashSet,
+    fmt,
     fs::{self, File},
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    str::FromStr,
     thread,
 };
 
@@ -115,17 +117,60 @@ pub(crate) fn names() -> Vec<String> {
 
 /// The processes whose network namespace is one of `names`, except this one.
 pub(crate) fn processes(names: &[String]) -> Vec<i32> {
-    let inodes: HashSet<(u64, u64)> = names
+    let inodes = names
         .iter()
-        .filter_map(|name| identity(path(name)))
+        .filter_map(|name| Inode::of(path(name)))
         .collect();
+    processes_in("net", inodes)
+}
+
+/// The processes in the same mount namespace, except this one.
+pub(crate) fn processes_with_mounts(mounts: Inode) -> Vec<i32> {
+    processes_in("mnt", HashSet::from([mounts]))
+}
+
+/// What tells one namespace from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Inode(u64, u64);
+
+impl Inode {
+    /// The mount namespace of a process.
+    pub(crate) fn of_mounts(pid: u32) -> Option<Self> {
+        Self::of(format!("/proc/{pid}/ns/mnt"))
+    }
+
+    fn of(path: impl AsRef<Path>) -> Option<Self> {
+        fs::metadata(path)
+            .ok()
+            .map(|meta| Self(meta.dev(), meta.ino()))
+    }
+}
+
+/// `DEVICE:INODE`, as it is told from process to process.
+impl fmt::Display for Inode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0, self.1)
+    }
+}
+
+impl FromStr for Inode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (device, inode) = text.split_once(':').ok_or(())?;
+        Ok(Self(
+            device.parse().map_err(|_| ())?,
+            inode.parse().map_err(|_| ())?,
+        ))
+    }
+}
+
+fn processes_in(kind: &str, mut inodes: HashSet<Inode>) -> Vec<i32> {
     let own_pid = i32::try_from(std::process::id()).unwrap_or(0);
-    let own = identity("/proc/self/ns/net");
     // An unfinished namespace's file is not a namespace; ours must never be among those emptied.
-    let inodes: HashSet<_> = inodes
-        .into_iter()
-        .filter(|inode| Some(*inode) != own)
-        .collect();
+    if let Some(own) = Inode::of(format!("/proc/self/ns/{kind}")) {
+        inodes.remove(&own);
+    }
     if inodes.is_empty() {
         return Vec::new();
     }
@@ -136,13 +181,10 @@ pub(crate) fn processes(names: &[String]) -> Vec<i32> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| *pid != own_pid)
-        .filter(|pid| identity(format!("/proc/{pid}/ns/net")).is_some_and(|i| inodes.contains(&i)))
+        .filter(|pid| {
+            Inode::of(format!("/proc/{pid}/ns/{kind}")).is_some_and(|i| inodes.contains(&i))
+        })
         .collect()
-}
-
-/// What tells one namespace from another.
-fn identity(path: impl AsRef<Path>) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// Sets a value below /proc/sys for this thread's network namespace.

@@ -24,7 +24,8 @@ const UPLINK: &str = "host";
 
 /// Makes a mesh's state directory, chooses its addresses and makes its node namespace.
 ///
-/// What a mesh of the same name left behind is removed first, unless its daemon still lives.
+/// What a mesh of the same name left behind is removed first: the caller makes sure that its daemon
+/// does not live any more.
 pub fn create(mesh: &MeshName) -> Result<Layout, NodeError> {
     crate::privilege::require()?;
     let lock = MeshLock::take()?;
@@ -46,6 +47,7 @@ pub fn create(mesh: &MeshName) -> Result<Layout, NodeError> {
 fn make(layout: &Layout) -> Result<(), NodeError> {
     let netns = layout.node_netns();
     let plan = &layout.plan;
+    destroy::claim_netns(&layout.mesh, &netns)?;
     netns::create_with_ip(&netns)?;
     let link = format!(
         "link add {} type veth peer name {UPLINK} netns {netns}",

@@ -48,6 +48,7 @@ impl PodSandbox {
             names,
             layout: layout.clone(),
         };
+        sandbox.make_room()?;
         destroy::claim_netns(&layout.mesh, &sandbox.netns)?;
         let made = sandbox.make();
         if made.is_err() {
@@ -73,6 +74,23 @@ impl PodSandbox {
     /// The directory with this pod's resolv.conf, hosts and hostname.
     pub fn etc(&self) -> PathBuf {
         PathBuf::from(netns::ETC_NETNS).join(&self.netns)
+    }
+
+    /// What an earlier pod of the same name left is ours to remove; another mesh's is not.
+    fn make_room(&self) -> Result<(), NodeError> {
+        if !netns::path(&self.netns).exists() {
+            return Ok(());
+        }
+        if destroy::is_claimed(&self.layout.mesh, &self.netns) {
+            return self.remove();
+        }
+        Err(NodeError::Name {
+            kind: "network namespace",
+            name: self.netns.clone(),
+            reason: "is there already and not this mesh's; name the mesh or the pod differently, \
+                     or remove it (`ip netns delete`)"
+                .into(),
+        })
     }
 
     fn make(&self) -> Result<(), NodeError> {

@@ -5,8 +5,8 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,7 +15,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Layout, NodeError};
+use crate::{Layout, NodeError, atomic::write_atomically};
 
 /// The kubelet's: a token is replaced when 80 % of its life is over.
 const REFRESH_PERCENT: u32 = 80;
@@ -95,6 +95,11 @@ impl TokenMinter {
             key,
             key_id,
         })
+    }
+
+    /// The issuer that tokens name; also the audience of those that name none, as in Kubernetes.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// Signs a token. Lives of less than ten minutes are lengthened, as by Kubernetes.
@@ -214,29 +219,6 @@ fn write_private(path: &Path, text: &str) -> Result<(), NodeError> {
     opened
         .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()))
         .map_err(NodeError::file("write", path))
-}
-
-/// Readers see the old content or the new, never a part.
-pub(crate) fn write_atomically(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    group: Option<u32>,
-) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let next: PathBuf = path.with_file_name(format!(".{name}.next"));
-    let _ = fs::remove_file(&next);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&next)?;
-    io::Write::write_all(&mut file, bytes)?;
-    if let Some(group) = group {
-        std::os::unix::fs::fchown(&file, None, Some(group))?;
-    }
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    fs::rename(&next, path)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use super::{
     spec::{InitSpec, ProcessSpec},
     user,
 };
-use crate::NodeError;
+use crate::{NodeError, netns::Inode};
 
 /// As shells answer for a command that could not be run.
 const CANNOT_RUN: u8 = 127;
@@ -42,7 +42,7 @@ pub(crate) fn start() -> ExitCode {
             return ExitCode::from(CANNOT_RUN);
         }
     };
-    let Err(error) = read_spec(&mut daemon).and_then(|spec| become_container(&spec));
+    let Err(error) = read_spec(&mut daemon).and_then(|spec| become_container(&spec, &mut daemon));
     if daemon.write_all(error.chain().as_bytes()).is_err() {
         eprintln!("heddle: {}", error.chain());
     }
@@ -68,7 +68,7 @@ fn read_spec(daemon: &mut File) -> Result<InitSpec, NodeError> {
     })
 }
 
-fn become_container(spec: &InitSpec) -> Result<Infallible, NodeError> {
+fn become_container(spec: &InitSpec, daemon: &mut File) -> Result<Infallible, NodeError> {
     let netns = File::open(&spec.netns)
         .map_err(NodeError::file("open the network namespace", &spec.netns))?;
     setns(&netns, CloneFlags::CLONE_NEWNET).map_err(NodeError::system(
@@ -77,6 +77,7 @@ fn become_container(spec: &InitSpec) -> Result<Infallible, NodeError> {
     if let Some(view) = &spec.view {
         let own = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
         unshare(own).map_err(NodeError::system("cannot make the container's namespaces"))?;
+        tell_mounts(daemon)?;
         sethostname(&view.hostname).map_err(NodeError::system("cannot set the host name"))?;
         mounts::build(view)?;
     }
@@ -84,6 +85,16 @@ fn become_container(spec: &InitSpec) -> Result<Infallible, NodeError> {
     let _ = setsid();
     umask(Mode::from_bits_truncate(0o022));
     run(&spec.process)
+}
+
+/// By its mount namespace the daemon knows the container's processes, whatever they do.
+fn tell_mounts(daemon: &mut File) -> Result<(), NodeError> {
+    let failed = || NodeError::system("cannot tell the daemon of the mount namespace");
+    let own = Inode::of_mounts(std::process::id())
+        .ok_or_else(|| failed()(io::Error::from(io::ErrorKind::NotFound)))?;
+    daemon
+        .write_all(format!("{own}\n").as_bytes())
+        .map_err(failed())
 }
 
 /// Becomes the command; returns only when it cannot.

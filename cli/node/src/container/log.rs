@@ -30,6 +30,12 @@ impl Log {
         Self::open_with(path, LARGEST)
     }
 
+    /// Removes a log and what was moved aside, as far as they are there.
+    pub(crate) fn remove(path: &Path) {
+        let _ = fs::remove_file(path);
+        let _ = fs::remove_file(aside(path));
+    }
+
     fn open_with(path: &Path, largest: u64) -> io::Result<Self> {
         let file = append(path)?;
         let size = file.metadata()?.len();
@@ -44,9 +50,7 @@ impl Log {
     /// Writes a whole chunk, to a new file when this one is full.
     pub(crate) fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
         if self.size > 0 && self.size + chunk.len() as u64 > self.largest {
-            let mut aside = self.path.clone().into_os_string();
-            aside.push(".1");
-            fs::rename(&self.path, aside)?;
+            fs::rename(&self.path, aside(&self.path))?;
             self.file = append(&self.path)?;
             self.size = 0;
         }
@@ -88,6 +92,12 @@ impl Log {
             }
         }
     }
+}
+
+fn aside(path: &Path) -> PathBuf {
+    let mut aside = path.to_owned().into_os_string();
+    aside.push(".1");
+    aside.into()
 }
 
 fn append(path: &Path) -> io::Result<File> {

@@ -28,7 +28,11 @@ use super::{
     log::Log,
     spec::{EnterSpec, InitSpec},
 };
-use crate::{NodeError, status::Exit};
+use crate::{
+    NodeError,
+    netns::{Inode, processes_with_mounts},
+    status::Exit,
+};
 
 /// Mounts and an exec; far more than a loaded machine needs.
 const START: Duration = Duration::from_secs(30);
@@ -43,6 +47,8 @@ pub(crate) struct Running {
     /// Its process id.
     pub(crate) pid: u32,
     child: Child,
+    /// Its mount namespace, which tells its descendants from everybody else.
+    mounts: Option<Inode>,
     log: JoinHandle<()>,
 }
 
@@ -70,25 +76,40 @@ pub(crate) async fn start(
         )));
     };
     let log = tokio::spawn(log_file.copy(out, error));
-    let mut running = Running { pid, child, log };
-    match timeout(START, converse(ours, &text)).await {
-        Ok(Ok(complaint)) if complaint.is_empty() => Ok(running),
-        Ok(Ok(complaint)) => {
-            running.end().await;
-            Err(NodeError::spec("cannot start", complaint))
+    let mut running = Running {
+        pid,
+        child,
+        mounts: None,
+        log,
+    };
+    let error = match timeout(START, converse(ours, &text)).await {
+        Ok(Ok(answer)) => {
+            let (mounts, complaint) = split_answer(&answer);
+            running.mounts = mounts;
+            if complaint.is_empty() {
+                return Ok(running);
+            }
+            NodeError::spec("cannot start", complaint)
         }
-        Ok(Err(error)) => {
-            running.end().await;
-            Err(failed("talk to")(error))
-        }
-        Err(_) => {
-            running.end().await;
-            Err(failed("wait for")(io::Error::from(io::ErrorKind::TimedOut)))
-        }
+        Ok(Err(error)) => failed("talk to")(error),
+        Err(_) => failed("wait for")(io::Error::from(io::ErrorKind::TimedOut)),
+    };
+    running.end().await;
+    Err(error)
+}
+
+/// First its mount namespace, when it came that far; then what went wrong, if anything did.
+fn split_answer(answer: &str) -> (Option<Inode>, &str) {
+    match answer
+        .split_once('\n')
+        .and_then(|(line, rest)| Some((line.parse().ok()?, rest)))
+    {
+        Some((mounts, complaint)) => (Some(mounts), complaint),
+        None => (None, answer),
     }
 }
 
-/// Sends the specification; the answer is empty once the command runs.
+/// Sends the specification; the answer ends when the command runs.
 async fn converse(socket: StdStream, text: &[u8]) -> io::Result<String> {
     socket.set_nonblocking(true)?;
     let mut socket = UnixStream::from_std(socket)?;
@@ -114,8 +135,7 @@ impl Running {
                 reason: Some(format!("cannot wait for it: {error}")),
             },
         };
-        // Whatever it left behind in its session goes with it, as with a container.
-        self.kill();
+        self.kill_descendants();
         if timeout(LAST_LINES, &mut self.log).await.is_err() {
             self.log.abort();
         }
@@ -129,12 +149,18 @@ impl Running {
 
     /// Ends the process and its children.
     pub(crate) fn kill(&self) {
-        let Ok(pid) = i32::try_from(self.pid) else {
-            return;
-        };
-        // Its session's first process group; children that made their own end with the pod.
-        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
         self.signal(Signal::SIGKILL);
+        self.kill_descendants();
+    }
+
+    /// Whatever it left behind goes with it, as with a container's own process ids. A system
+    /// component shares our mount namespace, and nothing is found.
+    fn kill_descendants(&self) {
+        let Some(mounts) = self.mounts else { return };
+        for pid in processes_with_mounts(mounts) {
+            // It may have ended by itself in the meantime.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
     }
 
     fn signal(&self, signal: Signal) {

@@ -10,16 +10,18 @@ use k8s_openapi::api::core::v1::Container;
 use tokio::{
     sync::{Mutex, watch},
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, sleep, sleep_until},
+    time::Instant,
 };
 
 use super::{
     board::Board,
     container::{Step, Supervisor, describe},
     context::PodContext,
+    fresh::keep_fresh,
 };
 use crate::{
     NodeError, PodSandbox,
+    container::log::Log,
     status::{ContainerKind, Exit, Phase},
     volumes::Volumes,
 };
@@ -28,8 +30,6 @@ use crate::{
 const SIDECAR_GRACE: Duration = Duration::from_secs(2);
 /// Between attempts to make what a pod needs.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long after a change the next look at the objects may wait at most.
-const IDLE: Duration = Duration::from_secs(3600);
 
 /// Owns one pod.
 pub(crate) struct Runner {
@@ -256,6 +256,10 @@ impl Runner {
         let context = self.context.clone();
         let clean = move || {
             let removed = sandbox.map_or(Ok(()), |sandbox| sandbox.remove());
+            for (container, _) in context.containers() {
+                // A log may never have been begun; what is left goes with the mesh.
+                Log::remove(&context.log(&container.name));
+            }
             removed.and(Volumes::remove(&context.dir()))
         };
         if let Ok(Err(error)) = spawn_blocking(clean).await {
@@ -303,37 +307,5 @@ async fn live(
     tokio::select! {
         never = fresh => never,
         never = course => never,
-    }
-}
-
-/// Renews tokens in time and follows changed objects.
-async fn keep_fresh(
-    context: Arc<PodContext>,
-    volumes: Arc<Mutex<Volumes>>,
-) -> std::convert::Infallible {
-    let mut objects = context.node.options.objects.clone();
-    let mut open = true;
-    loop {
-        objects.mark_unchanged();
-        let now = context.objects();
-        let refreshed = volumes.lock().await.refresh(&context.source(&now));
-        let next = match refreshed {
-            Ok(at) => at.map_or(IDLE, |at| {
-                at.duration_since(std::time::SystemTime::now())
-                    .unwrap_or_default()
-            }),
-            Err(error) => {
-                tracing::warn!(pod = %context.name, error = %error.chain(),
-                    "a pod's volumes keep their old content");
-                RETRY
-            }
-        };
-        let deadline = Instant::now() + next.max(Duration::from_millis(100));
-        tokio::select! {
-            () = sleep_until(deadline) => {}
-            changed = objects.changed(), if open => open = changed.is_ok(),
-        }
-        // Many changes at once are one.
-        sleep(Duration::from_millis(20)).await;
     }
 }

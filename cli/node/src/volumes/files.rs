@@ -16,9 +16,10 @@ use k8s_openapi::api::core::v1::{
 
 use crate::{
     NodeError,
+    atomic::write_atomically,
     environment::{Facts, present},
     objects::Data,
-    token::{Subject, Token, TokenMinter, write_atomically},
+    token::{Subject, Token, TokenMinter},
 };
 
 /// Kubernetes' default life of a projected token.
@@ -186,7 +187,10 @@ impl<'a> Render<'a> {
                     service_account: facts.service_account().to_owned(),
                     pod: Some((facts.name.to_owned(), facts.uid.to_owned())),
                 };
-                let audience = projection.audience.as_deref().unwrap_or("kubernetes");
+                let audience = projection
+                    .audience
+                    .as_deref()
+                    .unwrap_or(self.source.tokens.issuer());
                 let seconds = projection.expiration_seconds.unwrap_or(TOKEN_LIFE);
                 let life = Duration::from_secs(seconds.unsigned_abs());
                 let token = self.source.tokens.mint(&subject, audience, life)?;

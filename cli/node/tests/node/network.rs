@@ -141,3 +141,38 @@ fn destroy_ends_what_was_left_running_and_leaves_nothing() {
     );
     heddle_node::destroy(&mesh).unwrap();
 }
+
+#[test]
+fn a_name_that_another_mesh_uses_is_left_alone() {
+    let mesh = TestMesh::create();
+    let longer = TestMesh::named(&format!("{}-shop-p", mesh.layout.mesh).parse().unwrap());
+    let names = PodNames {
+        namespace: "shop".into(),
+        name: "p".into(),
+        hostname: "p".into(),
+        subdomain: None,
+        cluster_domain: "cluster.local".into(),
+    };
+    let ip = mesh.layout.plan.pod_pool().take().unwrap();
+    let error = PodSandbox::create(&mesh.layout, names, ip)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("is there already and not this mesh's"),
+        "{error}"
+    );
+    assert!(
+        std::path::Path::new("/run/netns")
+            .join(longer.layout.node_netns())
+            .exists()
+    );
+    drop(mesh);
+    let listener = listener(
+        &longer.layout.node_netns(),
+        longer.layout.plan.dns().v4.into(),
+    );
+    assert!(
+        connects(listener.local_addr().unwrap()),
+        "destroying the one left the other alone"
+    );
+}

@@ -405,3 +405,67 @@ async fn destroy_takes_away_a_mesh_whose_daemon_was_killed() {
             .any(|e| e.file_name().to_string_lossy().contains(name))
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_pods_start_at_once() {
+    let mut node = TestNode::create();
+    let begun = Instant::now();
+    let pods: Vec<_> = (0..20)
+        .map(|n| {
+            let spec = json!({"containers": [{"name": "a", "command": ["sleep", "1000"]}]});
+            node.start(&format!("p{n}"), spec)
+        })
+        .collect();
+    for pod in &pods {
+        until(pod, "ready", |status| status.ready).await;
+    }
+    println!("20 pods ready after {:?}", begun.elapsed());
+    let begun = Instant::now();
+    let single = node.start(
+        "single",
+        json!({"containers": [{"name": "a", "command": ["sleep", "1000"]}]}),
+    );
+    until(&single, "ready", |status| status.ready).await;
+    println!("1 pod ready after {:?}", begun.elapsed());
+    let begun = Instant::now();
+    let stopping = pods
+        .into_iter()
+        .map(|pod| tokio::spawn(pod.stop(Some(Duration::from_secs(5)))));
+    for stopped in stopping.collect::<Vec<_>>() {
+        stopped.await.unwrap();
+    }
+    println!("20 pods gone after {:?}", begun.elapsed());
+    single.stop(None).await;
+}
+
+#[tokio::test]
+async fn what_a_container_leaves_behind_ends_with_it() {
+    let mut node = TestNode::create();
+    let leaves =
+        "setsid sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & echo $! > /state/pid";
+    let pod = node.start(
+        "leaves",
+        json!({"restartPolicy": "Never", "containers": [{
+            "name": "a", "command": ["sh", "-c", leaves],
+            "volumeMounts": [{"name": "state", "mountPath": "/state"}]}],
+            "volumes": [{"name": "state", "emptyDir": {}}]}),
+    );
+    until(&pod, "done", |status| status.phase == Phase::Succeeded).await;
+    let file = node
+        .mesh
+        .layout
+        .pod_dir("shop", "leaves")
+        .join("volumes/state/pid");
+    let left = std::fs::read_to_string(file).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", left.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    pod.stop(None).await;
+    assert_eq!(node.log("leaves", "a"), "", "the log goes with the pod");
+    assert!(
+        !node
+            .mesh
+            .layout
+            .container_log("shop", "leaves", "a")
+            .exists()
+    );
+}
