@@ -81,19 +81,26 @@ fn find<'a>(status: &'a Status, namespace: &str, asked: &str) -> Outcome<&'a Pod
         .map(|kind| Key::new(kind, namespace, name).to_string())
         .collect();
     let mut own: Vec<&Pod> = here().filter(|pod| owners.contains(&pod.owner)).collect();
+    if own.is_empty() && kind.is_none() {
+        own = here().filter(|pod| is_version_of(pod, name)).collect();
+        // `reviews` says nothing where there are reviews-v1 and reviews-v2.
+        if own.iter().any(|pod| pod.owner != own[0].owner) {
+            let owners: std::collections::BTreeSet<_> =
+                own.iter().map(|pod| workload(pod)).collect();
+            let owners = owners.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(Failure::new(format!("`{asked}` may be any of {owners}"))
+                .advise("name one of them"));
+        }
+    }
     own.sort_by_key(|pod| (!pod.ready, pod.phase == "Terminating"));
     own.first().copied().ok_or_else(|| {
         let failure = Failure::new(format!(
             "no pod or workload `{asked}` in namespace `{namespace}`"
         ));
-        let elsewhere = status.pods.iter().find(|pod| {
-            pod.name == name
-                || pod
-                    .owner
-                    .split(' ')
-                    .next()
-                    .is_some_and(|owner| owner.ends_with(&format!("/{name}")))
-        });
+        let elsewhere = status
+            .pods
+            .iter()
+            .find(|pod| pod.name == name || workload(pod) == name);
         match elsewhere {
             Some(pod) => failure.advise(format!(
                 "there is one in namespace `{}`: -n {}",
@@ -102,6 +109,20 @@ fn find<'a>(status: &'a Status, namespace: &str, asked: &str) -> Outcome<&'a Pod
             None => failure.advise("heddle get pods -A  lists them"),
         }
     })
+}
+
+/// The name of what made a pod.
+fn workload(pod: &Pod) -> &str {
+    let owner = pod.owner.split(' ').next().unwrap_or_default();
+    owner.split_once('/').map_or(owner, |(_, name)| name)
+}
+
+/// `productpage-v1` is what a person means by `productpage`, where there is no other.
+fn is_version_of(pod: &Pod, name: &str) -> bool {
+    let rest = workload(pod)
+        .strip_prefix(name)
+        .and_then(|rest| rest.strip_prefix("-v"));
+    rest.is_some_and(|version| !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -141,6 +162,21 @@ mod tests {
         assert_eq!(found("default", "web").unwrap(), "web-1-b");
         assert_eq!(found("default", "deploy/web").unwrap(), "web-1-b");
         assert_eq!(found("shop", "sts/db").unwrap(), "db-0");
+        let mut versions = status.clone();
+        versions.pods = vec![pod(
+            "default",
+            "a-v1-x",
+            Key::new("Deployment", "default", "a-v1"),
+            true,
+        )];
+        assert_eq!(find(&versions, "default", "a").unwrap().name, "a-v1-x");
+        versions.pods.push(pod(
+            "default",
+            "a-v2-x",
+            Key::new("Deployment", "default", "a-v2"),
+            true,
+        ));
+        assert!(find(&versions, "default", "a").is_err());
         let style = crate::terminal::Style::PLAIN;
         assert!(
             found("default", "db")

@@ -226,10 +226,10 @@ impl Mesh {
                 .filter_map(|container| container.pid)
                 .filter(|pid| Some(*pid) != status.proxy_pid)
                 .collect(),
-            certificate_expiry: answer.certificate_expiry(),
+            certificate_expiry: answer.certificate_expiry,
             config_version: proxy
                 .map(|proxy| proxy.config_version.clone())
-                .or_else(|| answer.config_version()),
+                .or(answer.config_version),
             config_synced: proxy.map(|proxy| proxy.synced),
             restarts: status
                 .containers

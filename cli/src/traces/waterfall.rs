@@ -319,7 +319,8 @@ impl<'a> Tree<'a, '_> {
 /// `reviews-route#0`: the last part of where the route was written is what people recognise.
 fn route(span: &Span) -> String {
     let route = span.attribute(&["heddle.route"]).unwrap_or_default();
-    route.rsplit('/').next().unwrap_or_default().to_owned()
+    let named = route.split(" (").next().unwrap_or_default();
+    named.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

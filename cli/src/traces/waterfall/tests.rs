@@ -37,7 +37,7 @@ fn sample() -> Trace {
     use SpanKind::{Client, Server};
     let mut failed = client("ratings.default", "v1", "", 503);
     failed["heddle.flags"] = json!("UF");
-    let route = "VirtualService/default/reviews-route#1";
+    let route = "VirtualService/default/reviews-route#1 (/some/where.yaml:9)";
     Trace {
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
         spans: vec![
