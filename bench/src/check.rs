@@ -1,5 +1,6 @@
-//! That a peer does the work which is to be compared: routes by header and by weight, accepts nothing
-//! in the clear and nobody else's certificate, and puts nothing readable on the network. Whoever does
+//! That a peer does the work which is to be compared: routes by header and by weight, counts what it
+//! routes, accepts nothing in the clear and nobody else's certificate, and puts nothing readable on
+//! the network. Whoever does
 //! less is not measured.
 
 use std::io::{Read as _, Write as _};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::heddle::FIRST_ANSWER;
-use crate::http::Connection;
+use crate::http::{self, Connection};
 use crate::netns;
 use crate::peers::{Peer, target};
 use crate::visitor::Visitors;
@@ -78,6 +79,13 @@ pub(crate) fn same_work(peer: Peer, round: u32, visitors: &Visitors) -> Result<W
             "on the pods' network were {segments} segments: {records} TLS records, {readable} readable"
         ));
     }
+    let counted = counted(peer);
+    if counted != u64::from(PREMIUM + PLAIN) {
+        return wrong(format!(
+            "its metrics count {counted} requests, not the {} that were sent",
+            PREMIUM + PLAIN
+        ));
+    }
     for pod in [Place::V1, Place::V2] {
         if let Some(said) = plain_text(pod)? {
             return wrong(format!("pod {} answers in the clear: {said:?}", pod.name()));
@@ -116,6 +124,24 @@ fn versions(peer: Peer, requests: u32, headers: &str) -> Result<u32> {
         }
     }
     Ok(v2)
+}
+
+/// How many requests the client's sidecar has counted in its metrics: they are on.
+fn counted(peer: Peer) -> u64 {
+    let (port, path, counter) = match peer {
+        Peer::Direct => return 0,
+        Peer::Heddle => (15090, "/stats/prometheus", "istio_requests_total{"),
+        Peer::Envoy => (
+            15000,
+            "/stats/prometheus",
+            "envoy_http_downstream_rq_xx{envoy_response_code_class=\"2\",\
+             envoy_http_conn_manager_prefix=\"outbound_0.0.0.0_9080\"}",
+        ),
+    };
+    let metrics = http::tell(Place::Client, port, path).unwrap_or_default();
+    let series = metrics.lines().filter(|line| line.starts_with(counter));
+    let values = series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    values.map(|value| value as u64).sum()
 }
 
 /// What a server pod says to a client without TLS: nothing is right, closed or not.

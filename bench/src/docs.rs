@@ -84,36 +84,35 @@ fn summary(report: &Report) -> String {
 fn method(report: &Report) -> String {
     let chose = |peer: Peer| {
         let work = report.works.iter().find(|work| work.peer == peer);
-        work.map_or_else(
-            || "was not measured".to_owned(),
-            |work| {
-                format!(
-                    "chose {} and {}",
-                    work.wire.suite_name(),
-                    work.wire.group_name()
-                )
-            },
-        )
+        work.map(|work| format!("{} with {}", work.wire.suite_name(), work.wire.group_name()))
+    };
+    let tls = match (chose(Peer::Heddle), chose(Peer::Envoy)) {
+        (Some(heddle), Some(envoy)) if heddle == envoy => format!("both choose {heddle}"),
+        (heddle, envoy) => format!(
+            "Heddle chooses {}, Envoy {}",
+            heddle.as_deref().unwrap_or("– (not measured)"),
+            envoy.as_deref().unwrap_or("– (not measured)")
+        ),
     };
     format!(
         "**The same for both.** Three pods (client, v1, v2), each a network namespace on one bridge; the \
          same redirect rules, by `heddle-proxy redirect apply`; one certificate authority, P-256 leaves of \
-         24 hours with SPIFFE identities; TLS 1.3 with certificates verified on both sides: the client's \
-         sidecar accepts one exact identity, the server's any of the trust domain (STRICT); the routes of \
-         `examples/bookinfo/reviews.yaml` (a header to v2, everyone else 90/10); one worker thread; \
-         keep-alive everywhere; metrics on, tracing at 0 %, no access log. Rounds alternate: none, Heddle, \
-         Envoy, none, Heddle, Envoy, …, with fresh sidecars each time.\n\n\
+         24 hours with SPIFFE identities; TLS 1.3 with certificates verified on both sides ({tls}): the \
+         client's sidecar accepts one exact identity, the server's any of the trust domain (STRICT); the \
+         routes of `examples/bookinfo/reviews.yaml` (a header to v2, everyone else 90/10); one worker \
+         thread; keep-alive everywhere; metrics on, tracing at 0 %, no access log. Rounds alternate: none, \
+         Heddle, Envoy, none, Heddle, Envoy, …, with fresh sidecars each time.\n\n\
          **Checked before each measurement**, else there is none: 100 requests with the header all go to \
-         v2; of 1,000 without, about a tenth; clear text and a certificate of another authority are \
-         refused by both server pods, one of the mesh is not; nothing readable is on the network, by a \
-         look at every packet. One failed request under load ends the run.\n\n\
-         **Not the same.** Heddle {heddle}; Envoy {envoy}. Envoy's configuration is static, in \
-         `bench/envoy/`; Heddle is told by its control plane, which idles meanwhile and is not counted. \
-         Envoy counts its own statistics (all its defaults); Heddle counts Istio's standard metrics with \
-         their labels; the istio-proxy build of Envoy would have filters for these, which cost more and \
-         are not in this one. Heddle gives each version exactly its share; Envoy draws. Where Istio's \
-         settings and cheaper ones differ, Envoy has the cheaper: no request id, no retry policy, no \
-         stream idle timer, no path normalisation, no TLS inspection.\n\n\
+         v2; of 1,000 without, about a tenth; the client's sidecar has counted all of them in its metrics; \
+         nothing readable was on the network, by a look at every packet; clear text and a certificate of \
+         another authority are refused by both server pods, one of the mesh is not. One failed request \
+         under load ends the run.\n\n\
+         **Not the same.** Envoy's configuration is static, in `bench/envoy/`; Heddle is told by its \
+         control plane, which idles meanwhile and is not counted. Envoy counts its own statistics (all its \
+         defaults); Heddle counts Istio's standard metrics with their labels, for which Istio's build of \
+         Envoy has filters that cost more and are not in this one. Heddle gives each version exactly its \
+         share; Envoy draws. Where Istio's settings and cheaper ones differ, Envoy has the cheaper: no \
+         request id, no retry policy, no stream idle timer, no path normalisation, no TLS inspection.\n\n\
          **How to read them.** Load generator (wrk, one thread), applications (nginx, one process each) and \
          three sidecars share the {cores} cores. So throughput and latency at many connections show what \
          all of them cost together; the CPU of the sidecars for a request (from the kernel's own accounting \
@@ -122,8 +121,6 @@ fn method(report: &Report) -> String {
          its p99 hides what an open loop would show. RSS counts pages of the program file that other \
          processes share; PSS shares them out. One run on one machine is an indication, not a law: run it \
          on yours.\n",
-        heddle = chose(Peer::Heddle),
-        envoy = chose(Peer::Envoy),
         cores = report.machine.cores,
     )
 }

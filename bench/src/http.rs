@@ -12,6 +12,9 @@ use crate::world::Place;
 /// The longest body that is read: the application's has 1 KiB.
 const MAX_BODY: usize = 64 * 1024;
 
+/// All of Envoy's statistics of one listener take 100 KiB.
+const MAX_METRICS: u64 = 8 << 20;
+
 /// An answer.
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -94,6 +97,25 @@ pub(crate) fn ask(place: Place, port: u16, path: &str) -> Option<Answer> {
     connection
         .get(path, "localhost", "Connection: close\r\n")
         .ok()
+}
+
+/// All that a server's own loopback port tells, head and body; nothing when it does not answer.
+pub(crate) fn tell(place: Place, port: u16, path: &str) -> Option<String> {
+    let to = SocketAddr::from((IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    let mut connection = Connection::open(place, to, Duration::from_secs(1)).ok()?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    connection
+        .stream
+        .get_mut()
+        .write_all(request.as_bytes())
+        .ok()?;
+    let mut told = Vec::new();
+    connection
+        .stream
+        .take(MAX_METRICS)
+        .read_to_end(&mut told)
+        .ok()?;
+    Some(String::from_utf8_lossy(&told).into_owned())
 }
 
 /// Whether something listens there.

@@ -68,7 +68,7 @@ pub(crate) fn all(args: &Args, programs: &Programs, world: &World) -> Result<Rep
                 let work = check::same_work(peer, round, &visitors)?;
                 println!(
                     "  same work: {} of 100 with the header and {} of 1000 without to v2; {}, {}; clear \
-                     text and strangers refused",
+                     text and strangers refused, every request counted",
                     work.premium_v2,
                     work.plain_v2,
                     work.wire.suite_name(),

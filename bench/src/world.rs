@@ -212,6 +212,42 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    /// The only test that makes a world: there is one for each process.
+    #[test]
+    fn a_world_connects_its_pods_and_leaves_nothing_behind() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let world = World::make().unwrap();
+        let netns = Place::Client.netns();
+        let listener = crate::netns::within(&Place::V2.netns(), || {
+            Ok(std::net::TcpListener::bind(Place::V2.app()).unwrap())
+        })
+        .unwrap();
+        let patience = std::time::Duration::from_secs(10);
+        crate::http::Connection::open(Place::Client, Place::V2.app(), patience).unwrap();
+        let secret = world.write("secret", "x", SIDECAR_USER).unwrap();
+        assert_eq!(
+            fs::metadata(&secret).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let sleeper = process::Process::start(
+            &world,
+            Place::V1,
+            APP_USER,
+            "sleep",
+            Path::new("/bin/sleep"),
+            ["1000"],
+        )
+        .unwrap();
+        drop((listener, world));
+        assert!(!Path::new(crate::netns::NAMES).join(netns).exists());
+        assert!(!secret.exists());
+        let mut sleeper = sleeper;
+        let ended = sleeper.wait("dead", || false).unwrap_err();
+        assert!(ended.to_string().contains("ended (signal: 9"), "{ended}");
+    }
+
     #[test]
     fn names_tell_which_run_they_belong_to() {
         assert_eq!(owner(&Place::V1.netns()), Some(std::process::id()));

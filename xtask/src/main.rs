@@ -1,6 +1,7 @@
 //! Tasks of this repository, the README's two commands among them. Each says what it installs and
 //! runs before it does.
 
+mod bench;
 mod demo;
 mod install;
 mod run;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo(args) => demo::demo(&args),
         Task::Test => test::test(),
-        Task::Bench { args } => test::bench(&args),
+        Task::Bench { args } => bench::bench(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,9 +14,12 @@ pub(crate) fn root() -> PathBuf {
 
 /// Where a profile's binaries are.
 pub(crate) fn binaries(profile: &str) -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join(profile)
+    target().join(profile)
+}
+
+/// Where everything is that is built.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// The cargo that runs this.

@@ -1,7 +1,7 @@
-//! `cargo xtask test`: what CI runs. `cargo xtask bench`: the comparison.
+//! `cargo xtask test`: what CI runs.
 
 use crate::install::{self, ensure};
-use crate::run::{Result, binaries, cargo, output, quietly, step};
+use crate::run::{Result, cargo, output, step};
 
 /// Crates that must not come in: a second TLS or crypto stack.
 const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls"];
@@ -66,14 +66,4 @@ fn banned() -> Result<()> {
             "{name} has come into the dependencies; `cargo tree --invert {name}` shows by what"
         )),
     }
-}
-
-/// Builds what is compared, then compares.
-pub(crate) fn bench(args: &[String]) -> Result<()> {
-    ensure(install::MESH)?;
-    step(
-        "Building",
-        cargo().args(["build", "--release", "--workspace", "--bins"]),
-    )?;
-    quietly(std::process::Command::new(binaries("release").join("heddle-bench")).args(args))
 }
