@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use crate::api::{Client, ClientError};
 use crate::args::{Cli, Command};
+use crate::daemon::guard;
 use crate::failure::{Failure, Outcome};
 use crate::node::MeshName;
 use crate::node::layout::state_dir;
@@ -48,9 +49,18 @@ fn client(mesh: &MeshName) -> Client {
     Client::new(mesh, &socket(mesh))
 }
 
+/// Whether a daemon left its state without taking the mesh down.
+fn was_killed(mesh: &str) -> bool {
+    let mesh = mesh.parse::<MeshName>();
+    mesh.is_ok_and(|mesh| state_dir(&mesh).exists() && guard::holder(&mesh).is_none())
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let advice = match &error {
+            ClientError::NotRunning { mesh, .. } if was_killed(mesh) => Some(format!(
+                "its daemon was killed: heddle down --mesh {mesh}  removes what it left"
+            )),
             ClientError::NotRunning { mesh, .. } if mesh == "default" => {
                 Some("heddle up PATH...  starts it".to_owned())
             }

@@ -58,25 +58,25 @@ pub(crate) async fn serve<D: Daemon>(
 
 fn router<D: Daemon>(daemon: Arc<D>) -> Router {
     Router::new()
-        .route(
-            "/v1/status",
-            get(async |State(daemon): State<Arc<D>>| Json(daemon.status().await)),
-        )
+        .route("/v1/status", get(status::<D>))
         .route("/v1/apply", post(apply::<D>))
         .route("/v1/delete", post(delete::<D>))
         .route("/v1/objects", post(objects::<D>))
         .route("/v1/system/{component}/{action}", post(system::<D>))
-        .route(
-            "/v1/shutdown",
-            post(async |State(daemon): State<Arc<D>>| {
-                daemon.shutdown();
-                Json(())
-            }),
-        )
+        .route("/v1/shutdown", post(shutdown::<D>))
         .route("/v1/traces", post(traces::<D>))
         .route("/v1/traces/{id}", get(trace::<D>))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(daemon)
+}
+
+async fn status<D: Daemon>(State(daemon): State<Arc<D>>) -> Json<Status> {
+    Json(daemon.status().await)
+}
+
+async fn shutdown<D: Daemon>(State(daemon): State<Arc<D>>) -> Json<()> {
+    daemon.shutdown();
+    Json(())
 }
 
 async fn apply<D: Daemon>(

@@ -90,7 +90,10 @@ pub(crate) fn explain(status: &Status, style: Style) -> String {
         ));
         for container in pod.containers.iter().filter(|container| !container.ready) {
             let why = container.reason.as_deref().unwrap_or(&container.state);
-            out.push_str(&format!("  container {}: {why}\n", container.name));
+            // Mostly the pod's reason is its container's.
+            if !reason.contains(why) {
+                out.push_str(&format!("  container {}: {why}\n", container.name));
+            }
             let lines = tail(&container.log);
             if !lines.is_empty() {
                 out.push_str(&style.dim(&format!("  {}:\n", near(&container.log))));

@@ -179,14 +179,14 @@ async fn follow_and_tell(client: &Client, up: &Up) -> Outcome {
             last.state_dir
         )));
     }
-    let services = client
+    let objects = client
         .objects(&Query {
-            kinds: "Service".to_owned(),
+            kinds: "Service,VirtualService".to_owned(),
             ..Query::default()
         })
         .await
         .unwrap_or_default();
-    print!("{}", summary(&last, &services, took, Style::stdout()));
+    print!("{}", summary(&last, &objects, took, Style::stdout()));
     Ok(())
 }
 
@@ -198,7 +198,7 @@ fn flag(mesh: &str) -> String {
     }
 }
 
-fn summary(last: &Status, services: &[Value], took: Duration, style: Style) -> String {
+fn summary(last: &Status, objects: &[Value], took: Duration, style: Style) -> String {
     let mut out = format!(
         "\n{}  {}  {} pods in {:.1} s\n\n",
         style.bold(&format!("mesh {}", last.mesh)),
@@ -212,7 +212,7 @@ fn summary(last: &Status, services: &[Value], took: Duration, style: Style) -> S
     out.push_str(&format!("\n{}\n", style.dim("what to type next")));
     let mut next = vec![format!("heddle status{mesh}")];
     next.extend(
-        example_request(last, services).map(|request| format!("heddle exec{mesh}{request}")),
+        example_request(last, objects).map(|request| format!("heddle exec{mesh}{request}")),
     );
     next.push(format!("heddle traces{mesh} --last"));
     next.push(format!("heddle down{mesh}"));
@@ -224,16 +224,29 @@ fn summary(last: &Status, services: &[Value], took: Duration, style: Style) -> S
 
 /// `productpage-v1 -- curl -s http://reviews:9080/`: from the first meshed pod to a Service whose pods
 /// are others.
-fn example_request(last: &Status, services: &[Value]) -> Option<String> {
-    let pods = last.pods.iter().filter(|pod| pod.injected && pod.ready);
-    let pairs = pods.flat_map(|pod| services.iter().map(move |service| (pod, service)));
-    let (pod, service) = pairs.into_iter().find(|(pod, service)| {
+fn example_request(last: &Status, objects: &[Value]) -> Option<String> {
+    let of_kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
+    let routed = |service: &Value| {
+        let hosts = of_kind("VirtualService")
+            .filter_map(|route| route["spec"]["hosts"].as_array())
+            .flatten();
+        hosts
+            .filter_map(Value::as_str)
+            .any(|host| host.split('.').next() == service["metadata"]["name"].as_str())
+    };
+    let mut services: Vec<&Value> = of_kind("Service")
+        .filter(|service| service["spec"]["selector"].is_object())
+        .collect();
+    // Those with routes are worth a look first.
+    services.sort_by_key(|service| !routed(service));
+    let pods = || last.pods.iter().filter(|pod| pod.injected && pod.ready);
+    let (pod, service) = services.iter().find_map(|service| {
         let metadata = &service["metadata"];
-        metadata["namespace"] == pod.namespace.as_str()
-            && service["spec"]["selector"].is_object()
-            && metadata["name"]
-                .as_str()
-                .is_some_and(|name| !pod.name.starts_with(name))
+        let name = metadata["name"].as_str()?;
+        let client = pods().find(|pod| {
+            metadata["namespace"] == pod.namespace.as_str() && !pod.name.starts_with(name)
+        })?;
+        Some((client, *service))
     })?;
     let owner = pod
         .owner

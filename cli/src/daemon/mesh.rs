@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream;
 use heddle_proto::admin::{Proxy, StatusResponse};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -30,8 +28,6 @@ use crate::node::status::ContainerKind;
 use crate::node::{Layout, Phase};
 use crate::traces::Store;
 
-/// Sidecars that are asked at once.
-const ASKED_AT_ONCE: usize = 64;
 /// How long the control plane may take to see a change: it watches the files.
 const SEEN_WITHIN: Duration = Duration::from_millis(1500);
 /// How long sidecars may take to accept it.
@@ -59,19 +55,13 @@ impl Daemon for Mesh {
     async fn status(&self) -> Status {
         let view = self.handle.view();
         let control = self.control.status().await;
-        let asked: Vec<Option<String>> = view
-            .pods
-            .iter()
-            .map(|pod| pod.status.proxy_pid.map(|_| pod.status.netns.clone()))
-            .collect();
-        let answers: Vec<_> = stream::iter(asked)
-            .map(async |netns| match netns {
-                Some(netns) => sidecar::ask(&netns).await,
-                None => None,
-            })
-            .buffered(ASKED_AT_ONCE)
-            .collect()
-            .await;
+        let mut answers = sidecar::ask_all(
+            view.pods
+                .iter()
+                .filter(|pod| pod.status.proxy_pid.is_some())
+                .map(|pod| pod.status.netns.clone()),
+        )
+        .await;
         let proxies = control
             .as_ref()
             .map(|status| status.proxies.as_slice())
@@ -79,8 +69,7 @@ impl Daemon for Mesh {
         let pods: Vec<Pod> = view
             .pods
             .iter()
-            .zip(answers)
-            .map(|(pod, answer)| self.pod(pod, answer, proxies))
+            .map(|pod| self.pod(pod, answers.remove(&pod.status.netns), proxies))
             .collect();
         let mut control_plane = self.system.control_plane().await;
         if let (true, Err(reason)) = (control_plane.ready, &control) {

@@ -1,12 +1,14 @@
 //! Asks a sidecar's loopback admin, from inside its pod's network: what certificate it shows and
 //! which configuration it holds. A sidecar that does not answer in time is shown without that.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::node::NodeSockets;
 
@@ -14,6 +16,8 @@ use crate::node::NodeSockets;
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
 /// It answers from memory.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// Sidecars that are asked at once: each takes a thread for a moment.
+const AT_ONCE: usize = 64;
 /// Largest answer that is read, bytes.
 const MAX_ANSWER: u64 = 1 << 20;
 
@@ -28,8 +32,34 @@ pub(crate) struct SidecarStatus {
     pub(crate) config_version: Option<String>,
 }
 
-/// Asks the sidecar in the network namespace `netns`.
-pub(crate) async fn ask(netns: &str) -> Option<SidecarStatus> {
+/// Asks the sidecars in these network namespaces, some at a time; those that answer are in the map.
+pub(crate) async fn ask_all(netns: impl Iterator<Item = String>) -> HashMap<String, SidecarStatus> {
+    let mut asking = JoinSet::new();
+    let mut answers = HashMap::new();
+    let keep = |answers: &mut HashMap<_, _>,
+                answer: Result<(String, Option<SidecarStatus>), JoinError>| {
+        if let Ok((netns, Some(status))) = answer {
+            answers.insert(netns, status);
+        }
+    };
+    for netns in netns {
+        if asking.len() >= AT_ONCE
+            && let Some(answer) = asking.join_next().await
+        {
+            keep(&mut answers, answer);
+        }
+        asking.spawn(async move {
+            let answer = ask(&netns).await;
+            (netns, answer)
+        });
+    }
+    while let Some(answer) = asking.join_next().await {
+        keep(&mut answers, answer);
+    }
+    answers
+}
+
+async fn ask(netns: &str) -> Option<SidecarStatus> {
     let answer = tokio::time::timeout(PATIENCE, exchange(netns))
         .await
         .ok()?
