@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -93,12 +94,33 @@ impl Mesh {
         }
         output(command.args(["-w", "\n", url]))
     }
+
+    /// Waits until the sidecars have sent the spans of a trace: they do so in batches.
+    fn wait_for_trace(&self, id: &str) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let printed = self
+                .command(&["traces", id, "-o", "json"])
+                .output()
+                .map_err(|e| e.to_string())?;
+            let trace: serde_json::Value =
+                serde_json::from_slice(&printed.stdout).unwrap_or_default();
+            let spans = trace["spans"].as_array().map_or(0, Vec::len);
+            // ratings → productpage → details and reviews, each hop with two spans.
+            if spans >= 6 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "the trace {id} has {spans} of at least 6 spans after 10 s"
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 fn show(mesh: &Mesh) -> Result<()> {
-    println!();
-    quietly(&mut mesh.command(&["status"]))?;
-
     println!(
         "\n==> {PLAIN} requests from productpage to reviews, and {PREMIUM} with `user-type: premium`"
     );
@@ -109,8 +131,15 @@ fn show(mesh: &Mesh) -> Result<()> {
     shares("user-type: premium (v2)", &premium);
 
     println!("\n==> One request for the product page, as a trace");
-    mesh.curl("ratings-v1", None, "http://productpage:9080/productpage")?;
-    quietly(&mut mesh.command(&["traces", "--service", "productpage", "--last"]))?;
+    let trace = format!("{:032x}", std::process::id());
+    let context = format!("traceparent: 00-{trace}-{:016x}-01", 1);
+    mesh.curl(
+        "ratings-v1",
+        Some(&context),
+        "http://productpage:9080/productpage",
+    )?;
+    mesh.wait_for_trace(&trace)?;
+    quietly(&mut mesh.command(&["traces", &trace]))?;
 
     let heddle = mesh.heddle.display();
     println!("\n==> What to try next");
