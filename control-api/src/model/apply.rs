@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use tracing::{info, warn};
+
 use super::{Dirty, Model, RouteEntry, ServiceEntry, encoded::Cell, hosts::Host};
 use crate::{
     name::{Kind, NsName, ObjectKey},
@@ -73,6 +75,15 @@ impl Model {
                 continue;
             };
             let refusals = self.judge(&written, spec, before.is_some());
+            for refusal in refusals
+                .iter()
+                .filter(|refusal| !entry.refusals.contains(refusal))
+            {
+                warn!("refused: {refusal}");
+            }
+            if refusals.is_empty() && !entry.refusals.is_empty() {
+                info!("{} is in force as it is written now", written.key);
+            }
             let in_force = match (refusals.is_empty(), spec.is_for_mesh()) {
                 (true, true) => Some(written.clone()),
                 (true, false) => None,

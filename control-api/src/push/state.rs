@@ -186,10 +186,12 @@ impl StreamState {
         let kind = request.kind;
         let bounds = self.bounds;
         let state = &mut self.types[kind.index()];
-        state.opened = true;
+        // Only the first request of a type may bring something, or it could grow for ever.
+        let first = !std::mem::replace(&mut state.opened, true);
+        let brought = if first { request.initial } else { Vec::new() };
         state.answer(&request.nonce, request.nack.as_ref());
         if kind.is_implied() {
-            for (name, version) in request.initial.into_iter().take(bounds.subscriptions) {
+            for (name, version) in brought.into_iter().take(bounds.subscriptions) {
                 let name: Arc<str> = name.into();
                 let needed = NsName::parse(&name).is_some_and(|name| self.closure.needs(&name));
                 self.types[kind.index()].already_held(name, version, needed);
@@ -206,11 +208,8 @@ impl StreamState {
                 registration.leave_address(ip);
             }
         }
-        let initial: HashMap<String, String> = request
-            .initial
-            .into_iter()
-            .take(bounds.subscriptions)
-            .collect();
+        let initial: HashMap<String, String> =
+            brought.into_iter().take(bounds.subscriptions).collect();
         let by_subscription = initial
             .keys()
             .filter(|name| !request.subscribe.contains(name))

@@ -77,7 +77,9 @@ impl Model {
         let entry = RouteEntry {
             written: object,
             in_force,
-            refusals: Arc::new([]),
+            refusals: old
+                .map(|entry| entry.refusals.clone())
+                .unwrap_or_else(|| Arc::new([])),
         };
         self.routes.insert(name.clone(), Arc::new(entry));
         touched.judge.insert(name);

@@ -422,3 +422,30 @@ proptest! {
         prop_assert_eq!(versions(&sim), versions(&fresh));
     }
 }
+
+#[test]
+fn only_the_first_request_brings_something() {
+    let mut sim = Sim::new(REVIEWS, Bounds::default());
+    for round in 0..3 {
+        let request = Request {
+            kind: Kind::Endpoints,
+            subscribe: Vec::new(),
+            unsubscribe: Vec::new(),
+            initial: (0..10)
+                .map(|i| (format!("default/s{round}-{i}"), "v".to_owned()))
+                .collect(),
+            nonce: String::new(),
+            nack: None,
+        };
+        sim.state.request(request, &mut sim.registration).unwrap();
+    }
+    assert_eq!(sim.state.summary().resources, 10);
+    assert_eq!(
+        sim.poll(),
+        [],
+        "what it needs is not known before it asks for addresses"
+    );
+    sim.request(Kind::Address, &["10.0.0.3"], &[]);
+    sim.settle();
+    assert_eq!(sim.state.summary().resources, 4);
+}
