@@ -4,15 +4,16 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::netns;
+use crate::{netns, wait};
 
 /// Load that runs until it is stopped.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
     threads: Vec<JoinHandle<Report>>,
 }
 
@@ -105,15 +106,26 @@ impl Load {
         client: impl Fn() -> Client + Send + Sync + 'static,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicU64::new(0));
         let client = Arc::new(client);
         let start = |_| {
             let (stop, client) = (Arc::clone(&stop), Arc::clone(&client));
-            netns::spawn(netns, move || run(&stop, client(), keep_bodies))
+            let answered = Arc::clone(&answered);
+            netns::spawn(netns, move || run(&stop, &answered, client(), keep_bodies))
         };
         Self {
             threads: (0..threads).map(start).collect(),
             stop,
+            answered,
         }
+    }
+
+    /// Waits until this many more requests have been answered with 200.
+    pub fn more(&self, requests: u64) {
+        let wanted = self.answered.load(Ordering::Relaxed) + requests;
+        wait::until("requests are answered", Duration::from_secs(60), || {
+            self.answered.load(Ordering::Relaxed) >= wanted
+        });
     }
 
     /// Stops, and says what came of it.
@@ -134,12 +146,13 @@ impl Load {
     }
 }
 
-fn run(stop: &AtomicBool, mut client: Client, keep_bodies: bool) -> Report {
+fn run(stop: &AtomicBool, answered: &AtomicU64, mut client: Client, keep_bodies: bool) -> Report {
     let mut report = Report::default();
     while !stop.load(Ordering::Relaxed) {
         match client.get() {
             Ok((200, body)) => {
                 report.ok += 1;
+                answered.fetch_add(1, Ordering::Relaxed);
                 if keep_bodies {
                     report.bodies.push((Instant::now(), body));
                 }
