@@ -11,6 +11,9 @@ use crate::terminal::{self, Style, truncate};
 
 /// Between looks: short beside the second or two that a mesh takes.
 const LOOK: Duration = Duration::from_millis(100);
+/// Looks without a change after which nothing more is on its way: the control plane reads a file some
+/// 50 ms after it was written.
+const QUIET_LOOKS: u32 = 2;
 /// Lines of a container's log that are shown when its pod does not come up.
 const LOG_LINES: usize = 8;
 
@@ -23,6 +26,7 @@ pub(crate) async fn follow(
     let mut line = LastLine::new();
     let started = Instant::now();
     let mut told = BTreeSet::new();
+    let mut quiet = Quiet::default();
     loop {
         let status = client.status().await?;
         for pod in status.pods.iter().filter(|pod| pod.ready) {
@@ -32,12 +36,33 @@ pub(crate) async fn follow(
             }
         }
         let hopeless = status.pods.iter().any(|pod| pod.phase == "Failed");
-        if status.ready || hopeless || started.elapsed() >= patience {
+        if quiet.look(&status) || hopeless || started.elapsed() >= patience {
             line.clear();
             return Ok((status, started.elapsed()));
         }
         line.set(&waiting(&status));
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A pod is ready before every other pod's sidecar has heard of it: the mesh is up when the control
+/// plane's model stands still and every sidecar has accepted it.
+#[derive(Default)]
+struct Quiet {
+    version: u64,
+    looks: u32,
+}
+
+impl Quiet {
+    fn look(&mut self, status: &Status) -> bool {
+        let synced = status
+            .pods
+            .iter()
+            .all(|pod| !pod.injected || pod.config_synced != Some(false));
+        let still = status.ready && synced && status.model_version == self.version;
+        self.looks = if still { self.looks + 1 } else { 0 };
+        self.version = status.model_version;
+        self.looks >= QUIET_LOOKS
     }
 }
 
@@ -188,6 +213,21 @@ impl LastLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn up_means_that_everybody_has_heard_of_everybody() {
+        let status = |version, ready| Status {
+            model_version: version,
+            ready,
+            ..Status::default()
+        };
+        let mut quiet = Quiet::default();
+        let looks = [(1, false), (2, true), (3, true), (3, true), (3, true)];
+        let answers: Vec<bool> = looks
+            .map(|(version, ready)| quiet.look(&status(version, ready)))
+            .into();
+        assert_eq!(answers, [false, false, false, false, true]);
+    }
 
     #[test]
     fn logs_lose_their_colour() {
