@@ -174,6 +174,19 @@ fn otlp_endpoint(text: &str) -> Result<String, String> {
 }
 
 impl Config {
+    /// What no single flag can tell of itself.
+    ///
+    /// # Errors
+    /// With what is missing.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.otlp_endpoint.starts_with("spiffe+https://") && self.otlp_identity.is_none() {
+            return Err(
+                "--otlp-endpoint spiffe+https://… needs --otlp-identity: who must answer there",
+            );
+        }
+        Ok(())
+    }
+
     /// What the model needs to know.
     pub fn settings(&self) -> Settings {
         Settings {
@@ -220,5 +233,22 @@ mod tests {
                 .chain(bad);
             assert!(Config::try_parse_from(arguments).is_err(), "{bad:?}");
         }
+    }
+    #[test]
+    fn spans_over_mesh_tls_need_to_know_whom_to_expect() {
+        let parse = |more: &[&str]| {
+            let base = [
+                "heddle-control",
+                "--config-dir",
+                "a",
+                "--otlp-endpoint",
+                "spiffe+https://c:4317",
+            ];
+            Config::try_parse_from(base.iter().chain(more))
+                .unwrap()
+                .check()
+        };
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--otlp-identity", "spiffe://cluster.local/ns/a/sa/b"]).is_ok());
     }
 }

@@ -21,6 +21,10 @@ async fn main() -> ExitCode {
         eprintln!("error: --log-level {:?}: {reason}", config.log_level);
         return ExitCode::FAILURE;
     }
+    if let Err(reason) = config.check() {
+        eprintln!("error: {reason}");
+        return ExitCode::FAILURE;
+    }
     let (stop, stopping) = watch::channel(false);
     let signals = match (
         signal(SignalKind::terminate()),
