@@ -19,6 +19,8 @@ pub(crate) struct Cluster {
     pub(crate) subset: Option<Arc<str>>,
     pub(crate) port: u16,
     members: Vec<Rc<Member>>,
+    /// Where what reached none of them is counted.
+    unplaced: Series,
 }
 
 /// One endpoint of a cluster.
@@ -26,24 +28,19 @@ pub(crate) struct Member {
     pub(crate) upstream: Rc<Upstream>,
     pub(crate) endpoint: Arc<Endpoint>,
     /// Where what goes to this endpoint as part of this cluster is counted.
+    series: Series,
+}
+
+/// Where requests and connections are counted; labels are asked for once.
+#[derive(Default)]
+struct Series {
     http: OnceCell<HttpSeries>,
     grpc: OnceCell<HttpSeries>,
     tcp: OnceCell<TcpSeries>,
 }
 
-impl Member {
-    pub(crate) fn new(upstream: Rc<Upstream>, endpoint: Arc<Endpoint>) -> Self {
-        Self {
-            upstream,
-            endpoint,
-            http: OnceCell::new(),
-            grpc: OnceCell::new(),
-            tcp: OnceCell::new(),
-        }
-    }
-
-    /// Where a request is counted; `labels` is asked once, for the protocol it is given.
-    pub(crate) fn http_series(
+impl Series {
+    fn http(
         &self,
         shard: &Shard,
         grpc: bool,
@@ -57,12 +54,7 @@ impl Member {
         cell.get_or_init(|| shard.http(labels(protocol))).clone()
     }
 
-    /// Where a connection is counted.
-    pub(crate) fn tcp_series(
-        &self,
-        shard: &Shard,
-        labels: impl FnOnce(RequestProtocol) -> Labels,
-    ) -> TcpSeries {
+    fn tcp(&self, shard: &Shard, labels: impl FnOnce(RequestProtocol) -> Labels) -> TcpSeries {
         self.tcp
             .get_or_init(|| shard.tcp(labels(RequestProtocol::Tcp)))
             .clone()
@@ -70,6 +62,33 @@ impl Member {
 }
 
 impl Member {
+    pub(crate) fn new(upstream: Rc<Upstream>, endpoint: Arc<Endpoint>) -> Self {
+        Self {
+            upstream,
+            endpoint,
+            series: Series::default(),
+        }
+    }
+
+    /// Where a request is counted; `labels` is asked once, for the protocol it is given.
+    pub(crate) fn http_series(
+        &self,
+        shard: &Shard,
+        grpc: bool,
+        labels: impl FnOnce(RequestProtocol) -> Labels,
+    ) -> HttpSeries {
+        self.series.http(shard, grpc, labels)
+    }
+
+    /// Where a connection is counted.
+    pub(crate) fn tcp_series(
+        &self,
+        shard: &Shard,
+        labels: impl FnOnce(RequestProtocol) -> Labels,
+    ) -> TcpSeries {
+        self.series.tcp(shard, labels)
+    }
+
     /// For messages: the workload and the address.
     pub(crate) fn name(&self) -> impl fmt::Display {
         format!("{} ({})", self.endpoint.workload, self.upstream.addr)
@@ -103,34 +122,66 @@ impl Cluster {
             subset,
             port,
             members: members.into_iter().map(Rc::new).collect(),
+            unplaced: Series::default(),
         }
+    }
+
+    /// Where a request that no endpoint was asked is counted.
+    pub(crate) fn unplaced_http(
+        &self,
+        shard: &Shard,
+        grpc: bool,
+        labels: impl FnOnce(RequestProtocol) -> Labels,
+    ) -> HttpSeries {
+        self.unplaced.http(shard, grpc, labels)
+    }
+
+    /// Where a connection that no endpoint took is counted.
+    pub(crate) fn unplaced_tcp(
+        &self,
+        shard: &Shard,
+        labels: impl FnOnce(RequestProtocol) -> Labels,
+    ) -> TcpSeries {
+        self.unplaced.tcp(shard, labels)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// Chooses an endpoint; `None` when there is none. `avoid` is the one just tried.
-    pub(crate) fn pick(&self, avoid: Option<&Rc<Upstream>>) -> Option<&Rc<Member>> {
-        match self.members.as_slice() {
-            [] => None,
-            [only] => Some(only),
-            members => {
-                let mut rng = rand::rng();
-                let first = rng.random_range(0..members.len());
-                let second = (first + rng.random_range(1..members.len())) % members.len();
-                let (first, second) = (&members[first], &members[second]);
-                let avoided =
-                    |m: &Rc<Member>| avoid.is_some_and(|other| Rc::ptr_eq(other, &m.upstream));
-                if avoided(first) {
-                    return Some(second);
-                }
-                if avoided(second) || first.upstream.active() <= second.upstream.active() {
-                    return Some(first);
-                }
-                Some(second)
-            }
+    /// Chooses an endpoint; `None` when there is none. `tried` are avoided while another is left.
+    pub(crate) fn pick(&self, tried: &[Rc<Upstream>]) -> Option<&Rc<Member>> {
+        let members = self.members.as_slice();
+        if tried.is_empty() || members.len() < 2 {
+            return less_loaded(members.len(), |i| members.get(i));
         }
+        let avoided = |m: &Rc<Member>| tried.iter().any(|t| Rc::ptr_eq(t, &m.upstream));
+        let left: Vec<_> = members.iter().filter(|m| !avoided(m)).collect();
+        match less_loaded(left.len(), |i| left.get(i).copied()) {
+            Some(picked) => Some(picked),
+            // All were tried: any but the last.
+            None if tried.len() > 1 => self.pick(&tried[tried.len() - 1..]),
+            None => self.pick(&[]),
+        }
+    }
+}
+
+/// The less loaded of two drawn at random.
+fn less_loaded<'a>(
+    count: usize,
+    member: impl Fn(usize) -> Option<&'a Rc<Member>>,
+) -> Option<&'a Rc<Member>> {
+    if count < 2 {
+        return member(0);
+    }
+    let mut rng = rand::rng();
+    let first = rng.random_range(0..count);
+    let second = (first + rng.random_range(1..count)) % count;
+    let (first, second) = (member(first)?, member(second)?);
+    if first.upstream.active() <= second.upstream.active() {
+        Some(first)
+    } else {
+        Some(second)
     }
 }
 
@@ -164,16 +215,16 @@ mod tests {
 
     #[test]
     fn nothing_to_pick_from() {
-        assert!(cluster(0).pick(None).is_none());
+        assert!(cluster(0).pick(&[]).is_none());
     }
 
     #[test]
     fn the_busier_of_two_is_not_picked() {
         let cluster = cluster(2);
-        let busy = cluster.pick(None).map(|m| Rc::clone(&m.upstream));
+        let busy = cluster.pick(&[]).map(|m| Rc::clone(&m.upstream));
         let _active = busy.as_ref().map(Upstream::begin);
         for _ in 0..50 {
-            let picked = cluster.pick(None).map(|m| m.upstream.addr);
+            let picked = cluster.pick(&[]).map(|m| m.upstream.addr);
             assert_ne!(picked, busy.as_ref().map(|u| u.addr));
         }
     }
@@ -181,13 +232,23 @@ mod tests {
     #[test]
     fn what_was_tried_is_avoided_while_another_is_left() {
         let three = cluster(3);
-        let tried = Rc::clone(&three.members[0].upstream);
+        let mut tried = vec![Rc::clone(&three.members[0].upstream)];
         for _ in 0..100 {
-            let picked = three.pick(Some(&tried)).map(|m| m.upstream.addr);
-            assert_ne!(picked, Some(tried.addr));
+            let picked = three.pick(&tried).map(|m| m.upstream.addr);
+            assert_ne!(picked, Some(tried[0].addr));
+        }
+        tried.push(Rc::clone(&three.members[1].upstream));
+        for _ in 0..100 {
+            let picked = three.pick(&tried).map(|m| m.upstream.addr);
+            assert_eq!(picked, Some(three.members[2].upstream.addr));
+        }
+        tried.push(Rc::clone(&three.members[2].upstream));
+        for _ in 0..100 {
+            let picked = three.pick(&tried).map(|m| m.upstream.addr);
+            assert_ne!(picked, Some(tried[2].addr), "the last one tried");
         }
         let one = cluster(1);
-        let tried = Rc::clone(&one.members[0].upstream);
-        assert!(one.pick(Some(&tried)).is_some());
+        let tried = [Rc::clone(&one.members[0].upstream)];
+        assert!(one.pick(&tried).is_some());
     }
 }

@@ -27,7 +27,8 @@ pub(crate) enum Sniff {
 /// Reads until the protocol of a connection can be told. The first byte may take as long as it
 /// likes (the caller bounds it); the rest of a first line may not.
 pub(crate) async fn ahead(io: &mut Io) -> Sniff {
-    let mut open = matches!(io.read_ahead(LIMIT).await, Ok(true));
+    let begun = !io.ahead().is_empty();
+    let mut open = begun || matches!(io.read_ahead(LIMIT).await, Ok(true));
     let told = async {
         loop {
             match sniff(io.ahead()) {

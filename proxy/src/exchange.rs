@@ -1,5 +1,6 @@
 //! What must happen when a request ends, however it ends: count it, end its span, give its
-//! connection back. Each field is taken exactly once, by [`Exchange::finish`].
+//! connection back. It happens exactly once: when [`Exchange::finish`] says how it went, or when the
+//! exchange is dropped because the client has gone and nobody works on its request any more.
 
 use std::time::Instant;
 
@@ -24,6 +25,13 @@ pub(crate) struct Exchange {
     pub(crate) series: Option<HttpSeries>,
     upstream: Option<(ActiveRequest, Lease)>,
     serving: Option<Serving>,
+    ended: bool,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.end(ResponseFlag::DownstreamClosed);
+    }
 }
 
 impl Exchange {
@@ -39,6 +47,7 @@ impl Exchange {
             series: None,
             upstream: None,
             serving: None,
+            ended: false,
         }
     }
 
@@ -82,6 +91,13 @@ impl Exchange {
 
     /// The end. `flag` counts unless an earlier cause was noted.
     pub(crate) fn finish(mut self, flag: ResponseFlag) {
+        self.end(flag);
+    }
+
+    fn end(&mut self, flag: ResponseFlag) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
         if self.flag.is_none() {
             self.flag = flag;
         }

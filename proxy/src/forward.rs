@@ -17,7 +17,7 @@ use crate::cluster::{Cluster, Member};
 use crate::exchange::Exchange;
 use crate::head;
 use crate::reply::Failure;
-use crate::upstream::{ActiveRequest, Lease, Upstream, Version, since};
+use crate::upstream::{ActiveRequest, Lease, SendError, Upstream, Version, since};
 use crate::worker::Worker;
 
 /// Tries beyond the first when the route does not say (Istio's default).
@@ -36,8 +36,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) retries: Option<&'a RetryPolicy>,
     /// How long endpoints that refuse connections are tried again.
     pub(crate) patience: Duration,
-    /// Labels of what is counted for an endpoint.
-    pub(crate) labels: &'a dyn Fn(&Member, RequestProtocol) -> Labels,
+    /// Labels of what is counted for an endpoint, or for want of one.
+    pub(crate) labels: &'a dyn Fn(Option<&Member>, RequestProtocol) -> Labels,
 }
 
 impl Plan<'_> {
@@ -50,9 +50,18 @@ impl Plan<'_> {
             .is_some_and(|policy| policy.retry_on.iter().any(|on| asks_for(on, status)))
     }
 
-    fn asks_for_any_status(&self) -> bool {
+    /// Whether the route asks to repeat what an upstream broke off (Envoy: both of these cover it).
+    fn asks_for_resets(&self) -> bool {
+        let covers = |on: &str| matches!(on, "reset" | "5xx" | "gateway-error");
         self.retries
-            .is_some_and(|policy| !policy.retry_on.is_empty())
+            .is_some_and(|policy| policy.retry_on.iter().any(|on| covers(on)))
+    }
+
+    /// Whether any answer, or none in time, can lead to another try.
+    fn may_repeat(&self) -> bool {
+        self.retries.is_some_and(|policy| {
+            policy.attempts > 0 && (!policy.retry_on.is_empty() || policy.per_try_timeout.is_some())
+        })
     }
 }
 
@@ -86,7 +95,8 @@ pub(crate) async fn forward(
     let mut tries = Tries {
         worker,
         plan: &plan,
-        avoid: None,
+        tried: Vec::new(),
+        spare: None,
         retries: 0,
         backoff: None,
         refused_since: None,
@@ -117,13 +127,13 @@ pub(crate) async fn forward(
 }
 
 fn timed_out(plan: &Plan<'_>) -> Failure {
+    let after = plan.timeout.unwrap_or_default();
     Failure::new(
         ResponseFlag::UpstreamTimeout,
         StatusCode::GATEWAY_TIMEOUT,
         format!(
-            "{} did not answer within the route's timeout of {:?}",
-            plan.cluster,
-            plan.timeout.unwrap_or_default()
+            "{} did not answer within the route's timeout of {after:?}",
+            plan.cluster
         ),
     )
 }
@@ -132,7 +142,9 @@ fn timed_out(plan: &Plan<'_>) -> Failure {
 struct Tries<'a> {
     worker: &'a Worker,
     plan: &'a Plan<'a>,
-    avoid: Option<Rc<Upstream>>,
+    tried: Vec<Rc<Upstream>>,
+    /// A copy of the request under way, where it may be sent again.
+    spare: Option<Request<RequestBody>>,
     retries: u32,
     backoff: Option<Backoff>,
     refused_since: Option<Instant>,
@@ -143,7 +155,7 @@ enum Attempt {
     Answered(Answer),
     /// Nothing was sent, or sending it again is harmless: at once, on a new connection.
     Again(Request<RequestBody>),
-    /// After a pause, if a retry is left.
+    /// If a retry is left.
     Retry(Request<RequestBody>, Failure),
     Failed(Failure),
 }
@@ -156,46 +168,57 @@ impl Tries<'_> {
     ) -> Result<Answer, Failure> {
         let mut fresh = false;
         loop {
-            let Some(member) = self.plan.cluster.pick(self.avoid.as_ref()) else {
+            let Some(member) = self.plan.cluster.pick(&self.tried) else {
+                let labels = |protocol| (self.plan.labels)(None, protocol);
+                let shard = &self.worker.shard;
+                let series = self
+                    .plan
+                    .cluster
+                    .unplaced_http(shard, self.plan.grpc, labels);
+                exchange.series = Some(series);
                 return Err(no_endpoint(self.plan));
             };
-            let member = Rc::clone(member);
             let per_try = self.plan.retries.and_then(|r| r.per_try_timeout);
-            let attempt = self.attempt(&member, request, fresh, exchange);
+            let attempt = self.attempt(member, request, fresh, exchange);
             let outcome = match per_try {
                 None => attempt.await,
                 Some(bound) => match tokio::time::timeout(bound, attempt).await {
                     Ok(outcome) => outcome,
-                    Err(_) => return Err(timed_out(self.plan)),
+                    Err(_) => self.too_slow(member, bound),
                 },
             };
             request = match outcome {
                 Attempt::Answered(answer) => return Ok(answer),
                 Attempt::Failed(failure) => return Err(failure),
-                Attempt::Again(request) if !fresh => {
+                Attempt::Again(request) => {
                     fresh = true;
                     request
-                }
-                Attempt::Again(_) => {
-                    return Err(unavailable(
-                        ResponseFlag::UpstreamClosed,
-                        format!("{} closed two connections before answering", member.name()),
-                    ));
                 }
                 Attempt::Retry(request, failure) => {
                     if !self.may_retry() {
                         return Err(failure);
                     }
-                    self.avoid = Some(Rc::clone(&member.upstream));
-                    let pause = self
-                        .backoff
-                        .get_or_insert_with(|| Backoff::new(RETRY_BASE, RETRY_MAX))
-                        .next();
-                    tokio::time::sleep(pause).await;
+                    fresh = false;
+                    self.tried.push(Rc::clone(&member.upstream));
+                    self.pause(&failure).await;
                     request
                 }
             };
         }
+    }
+
+    /// Nothing is gained by waiting before an endpoint that has not been asked yet, when another
+    /// took no connection.
+    async fn pause(&mut self, failure: &Failure) {
+        let untried = self.tried.len() < self.plan.cluster.len();
+        if untried && failure.flag == ResponseFlag::UpstreamConnectFailure {
+            return;
+        }
+        let pause = self
+            .backoff
+            .get_or_insert_with(|| Backoff::new(RETRY_BASE, RETRY_MAX))
+            .next();
+        tokio::time::sleep(pause).await;
     }
 
     fn may_retry(&mut self) -> bool {
@@ -212,6 +235,27 @@ impl Tries<'_> {
         patient
     }
 
+    /// An attempt that took longer than the route gives each.
+    fn too_slow(&mut self, member: &Member, bound: Duration) -> Attempt {
+        let failure = Failure::new(
+            ResponseFlag::UpstreamTimeout,
+            StatusCode::GATEWAY_TIMEOUT,
+            format!(
+                "{} did not answer within the route's timeout of {bound:?} for each try",
+                member.name()
+            ),
+        );
+        match self.spare.take() {
+            Some(spare)
+                if is_idempotent(spare.method())
+                    || self.plan.asks_for(StatusCode::GATEWAY_TIMEOUT) =>
+            {
+                Attempt::Retry(spare, failure)
+            }
+            _ => Attempt::Failed(failure),
+        }
+    }
+
     async fn attempt(
         &mut self,
         member: &Rc<Member>,
@@ -220,11 +264,8 @@ impl Tries<'_> {
         exchange: &mut Exchange,
     ) -> Attempt {
         let plan = self.plan;
-        exchange.series = Some(
-            member.http_series(&self.worker.shard, plan.grpc, |protocol| {
-                (plan.labels)(member, protocol)
-            }),
-        );
+        let labels = |protocol| (plan.labels)(Some(member), protocol);
+        exchange.series = Some(member.http_series(&self.worker.shard, plan.grpc, labels));
         let active = member.upstream.begin();
         let asked = exchange.span.as_mut().map(|span| {
             span.attempt();
@@ -244,6 +285,7 @@ impl Tries<'_> {
                     self.refused_since = None;
                 }
                 let text = format!("cannot connect to {}: {error}", member.name());
+                tracing::debug!("{text}");
                 let failure = unavailable(ResponseFlag::UpstreamConnectFailure, text);
                 return Attempt::Retry(request, failure);
             }
@@ -257,35 +299,52 @@ impl Tries<'_> {
             span.mark_connect(connected);
         }
         let harmless = checkout.reused && is_idempotent(request.method());
-        let spare = (request.body().is_empty() && (harmless || plan.asks_for_any_status()))
-            .then(|| head::copy(&request, RequestBody::Empty));
+        let keep = harmless || plan.version == Version::Http2 || plan.may_repeat();
+        self.spare =
+            (keep && request.body().is_empty()).then(|| head::copy(&request, RequestBody::Empty));
         let mut lease = checkout.lease;
         match lease.send(request).await {
-            Ok(response) => match spare {
-                Some(spare)
-                    if plan.asks_for(response.status()) && self.retries < plan.attempts() =>
-                {
-                    let text = format!("{} answered {}", member.name(), response.status());
-                    Attempt::Retry(spare, unavailable(ResponseFlag::RetryLimit, text))
+            Ok(response) => {
+                let wanted = plan.asks_for(response.status()) && self.retries < plan.attempts();
+                match self.spare.take().filter(|_| wanted) {
+                    Some(spare) => {
+                        let text = format!("{} answered {}", member.name(), response.status());
+                        Attempt::Retry(spare, unavailable(ResponseFlag::RetryLimit, text))
+                    }
+                    None => Attempt::Answered(Answer {
+                        response,
+                        active,
+                        lease,
+                    }),
                 }
-                _ => Attempt::Answered(Answer {
-                    response,
-                    active,
-                    lease,
-                }),
-            },
-            Err(error) => match (error.unsent, spare) {
-                (Some(unsent), _) => Attempt::Again(*unsent),
-                (None, Some(spare)) if harmless => Attempt::Again(spare),
-                _ => Attempt::Failed(unavailable(
-                    ResponseFlag::UpstreamClosed,
-                    format!(
-                        "{} closed the connection before answering: {}",
-                        member.name(),
-                        error.source
-                    ),
-                )),
-            },
+            }
+            Err(error) => self.broken_off(member, error, fresh, harmless),
+        }
+    }
+
+    /// The connection ended, or the stream was reset, before a response head came.
+    fn broken_off(
+        &mut self,
+        member: &Member,
+        error: SendError,
+        fresh: bool,
+        harmless: bool,
+    ) -> Attempt {
+        let text = format!(
+            "{} closed the connection before answering: {}",
+            member.name(),
+            error.source
+        );
+        let failure = unavailable(ResponseFlag::UpstreamClosed, text);
+        let untouched = error.is_refused_stream();
+        match (error.unsent, self.spare.take()) {
+            (Some(unsent), _) if !fresh => Attempt::Again(*unsent),
+            (Some(unsent), _) => Attempt::Retry(*unsent, failure),
+            (None, Some(spare)) if !fresh && (harmless || untouched) => Attempt::Again(spare),
+            (None, Some(spare)) if untouched || self.plan.asks_for_resets() => {
+                Attempt::Retry(spare, failure)
+            }
+            _ => Attempt::Failed(failure),
         }
     }
 }

@@ -2,6 +2,8 @@
 //! (RFC 9110 §7.6.1), one name for the host wins everywhere, and headers that only the mesh may
 //! set are taken off what a peer sent.
 
+use std::net::SocketAddr;
+
 use http::header::{
     CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
@@ -29,17 +31,14 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 
 /// Takes off what belongs to the connection it came in on.
 pub(crate) fn strip_hop(headers: &mut HeaderMap, keep_upgrade: bool) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
+    if let Some(connection) = headers.get(CONNECTION) {
+        // Nearly always one header that names nothing.
+        let plain = [&b"keep-alive"[..], b"close"];
+        let plain = plain
             .iter()
-            .flat_map(tokens)
-            .filter_map(|t| HeaderName::from_bytes(t).ok())
-            // Naming the host would remove what routes the request.
-            .filter(|name| *name != HOST && !(keep_upgrade && *name == UPGRADE))
-            .collect();
-        for name in named {
-            headers.remove(name);
+            .any(|p| p.eq_ignore_ascii_case(connection.as_bytes()));
+        if !plain || headers.get_all(CONNECTION).iter().nth(1).is_some() {
+            remove_named(headers, keep_upgrade);
         }
         headers.remove(CONNECTION);
     }
@@ -55,6 +54,21 @@ pub(crate) fn strip_hop(headers: &mut HeaderMap, keep_upgrade: bool) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     } else {
         headers.remove(UPGRADE);
+    }
+}
+
+/// Takes off what the Connection headers name.
+fn remove_named(headers: &mut HeaderMap, keep_upgrade: bool) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .filter_map(|t| HeaderName::from_bytes(t).ok())
+        // Naming the host would remove what routes the request.
+        .filter(|name| *name != HOST && !(keep_upgrade && *name == UPGRADE))
+        .collect();
+    for name in named {
+        headers.remove(name);
     }
 }
 
@@ -93,7 +107,13 @@ pub(crate) enum HeadError {
 /// Makes the head what the upstream version wants: origin-form with Host for HTTP/1.1, scheme and
 /// authority for HTTP/2. Where target and Host disagree, the target wins, here and at every later
 /// hop (RFC 9112 §3.2.2).
-pub(crate) fn prepare<B>(request: &mut Request<B>, version: Version) -> Result<(), HeadError> {
+///
+/// HTTP/1.0 has clients that name no host: they mean the address that they called.
+pub(crate) fn prepare<B>(
+    request: &mut Request<B>,
+    version: Version,
+    called: SocketAddr,
+) -> Result<(), HeadError> {
     if request.method() == Method::CONNECT {
         return Err(HeadError::Connect);
     }
@@ -108,6 +128,13 @@ pub(crate) fn prepare<B>(request: &mut Request<B>, version: Version) -> Result<(
                 let path = request.uri().path_and_query().cloned();
                 request.headers_mut().insert(HOST, host);
                 *request.uri_mut() = path.unwrap_or(PathAndQuery::from_static("/")).into();
+            } else if !request.headers().contains_key(HOST) {
+                if request.version() > HttpVersion::HTTP_10 {
+                    return Err(HeadError::NoHost);
+                }
+                let host = HeaderValue::try_from(called.to_string())
+                    .map_err(|_| HeadError::BadHost(called.to_string()))?;
+                request.headers_mut().insert(HOST, host);
             }
             *request.version_mut() = HttpVersion::HTTP_11;
         }
@@ -152,6 +179,21 @@ pub(crate) fn clean_response<B>(response: &mut Response<B>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    const CALLED: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80);
+
+    #[test]
+    fn only_http_1_0_may_leave_the_host_out() {
+        let mut request = Request::get("/").body(()).unwrap();
+        assert_eq!(
+            prepare(&mut request, Version::Http1, CALLED),
+            Err(HeadError::NoHost)
+        );
+        *request.version_mut() = HttpVersion::HTTP_10;
+        prepare(&mut request, Version::Http1, CALLED).unwrap();
+        assert_eq!(request.headers()["host"], "127.0.0.1:80");
+    }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs
@@ -206,7 +248,7 @@ mod tests {
             .body(())
             .unwrap();
         assert_eq!(authority(&request), "target");
-        prepare(&mut request, Version::Http1).unwrap();
+        prepare(&mut request, Version::Http1, CALLED).unwrap();
         assert_eq!(request.uri(), "/x?y");
         assert_eq!(request.headers()["host"], "target");
     }
@@ -217,7 +259,7 @@ mod tests {
             .header("host", "reviews:9080")
             .body(())
             .unwrap();
-        prepare(&mut request, Version::Http2).unwrap();
+        prepare(&mut request, Version::Http2, CALLED).unwrap();
         assert_eq!(request.uri(), "http://reviews:9080/x");
         assert!(request.headers().get("host").is_none());
     }
@@ -230,7 +272,7 @@ mod tests {
             .body(())
             .unwrap();
         assert_eq!(
-            prepare(&mut request, Version::Http1),
+            prepare(&mut request, Version::Http1, CALLED),
             Err(HeadError::TwoHosts)
         );
     }

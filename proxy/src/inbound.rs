@@ -2,6 +2,7 @@
 //! the peer's ALPN or the port declares, then the application on the pod's own address. A
 //! connection that the policy refuses is closed with the reason logged and counted.
 
+mod first;
 mod http;
 mod tls;
 
@@ -13,18 +14,20 @@ use std::sync::Arc;
 
 use heddle_identity::SpiffeId;
 use heddle_proxy_config::snapshot::{Endpoint, InboundPort, MtlsMode, Name, Protocol};
+use heddle_proxy_redirect::{INBOUND_PORT, OUTBOUND_PORT};
 use heddle_proxy_telemetry::{
     Labels, Peer, Reporter, RequestProtocol, ResponseFlag, Security, Service,
 };
 use tokio::net::TcpStream;
 
-use self::tls::Admitted;
+use self::first::First;
+use self::tls::{Admitted, Refusal};
 use crate::cluster::{Cluster, Member};
 use crate::detect::{self, Sniff};
 use crate::io::Io;
-use crate::limits;
 use crate::listener::original_destination;
 use crate::relay::relay;
+use crate::upgrade::Upgraded;
 use crate::upstream::Version;
 use crate::upstream::connect::{Alpn, Link};
 use crate::worker::Worker;
@@ -48,6 +51,7 @@ pub(crate) struct Inbound {
     identity: Option<SpiffeId>,
     port: InboundPort,
     cluster: Rc<Cluster>,
+    upgraded: Upgraded,
 }
 
 /// Serves one connection until it ends.
@@ -61,9 +65,18 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: Sock
         }
         Err(error) => return tracing::debug!(%peer, %error, "connection ended before it began"),
     };
+    if matches!(destination.port(), OUTBOUND_PORT | INBOUND_PORT) {
+        // It would come back here for ever.
+        worker.count_refused("loop");
+        tracing::warn!(%peer, %destination, "refused: a connection to the sidecar's own port");
+        return;
+    }
     let port = policy(&worker, destination.port());
-    let admitted = match tls::admit(&worker, stream, port.mtls).await {
+    let admitted = match tls::admit(&worker, stream, destination, &port).await {
         Ok(admitted) => admitted,
+        Err(Refusal::Ended(error)) => {
+            return tracing::debug!(%peer, %destination, %error, "connection ended before it began");
+        }
         Err(refusal) => {
             worker.count_refused(refusal.label());
             tracing::warn!(%peer, %destination, mode = ?port.mtls, "refused: {refusal}");
@@ -74,6 +87,7 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: Sock
         io,
         identity,
         protocol,
+        app,
     } = admitted;
     let protocol = protocol.unwrap_or(port.protocol);
     let cluster = worker
@@ -86,8 +100,12 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: Sock
         identity,
         port,
         cluster,
+        upgraded: Upgraded::default(),
     });
-    inbound.serve(io, protocol).await;
+    match app {
+        Some(app) => inbound.relay(io, Some(app)).await,
+        None => inbound.serve(io, protocol).await,
+    }
 }
 
 /// What applies to a port of this pod. Until the first configuration nothing is let in without a
@@ -148,38 +166,45 @@ impl Inbound {
         let version = match protocol {
             Protocol::Http1 => Version::Http1,
             Protocol::Http2 | Protocol::Grpc => Version::Http2,
-            Protocol::Tcp | Protocol::Tls => return self.relay(io).await,
+            Protocol::Tcp | Protocol::Tls => return self.relay(io, None).await,
             Protocol::Detect => {
-                let told = detect::ahead(&mut io);
-                match tokio::time::timeout(limits::DETECT_SILENCE, told).await {
-                    Ok(Sniff::Http1) => Version::Http1,
-                    Ok(Sniff::Http2) => Version::Http2,
-                    Ok(_) | Err(_) => return self.relay(io).await,
+                let first = first::words(&self.worker, &mut io, self.destination, detect::LIMIT);
+                if let Ok(First::Server(app)) = first.await {
+                    return self.relay(io, Some(app)).await;
+                }
+                match detect::ahead(&mut io).await {
+                    Sniff::Http1 => Version::Http1,
+                    Sniff::Http2 => Version::Http2,
+                    _ => return self.relay(io, None).await,
                 }
             }
         };
         http::serve(self, io, version).await;
     }
 
-    async fn relay(&self, io: Io) {
+    /// Carries bytes between the caller and the application, which may be connected already.
+    async fn relay(&self, io: Io, app: Option<Io>) {
         let _serving = self.worker.tracer.serve_opaque();
         let (peer, destination) = (self.peer, self.destination);
-        let Some(member) = self.cluster.pick(None) else {
+        let Some(member) = self.cluster.pick(&[]) else {
             return;
         };
         let series = member.tcp_series(&self.worker.shard, |protocol| self.labels(protocol));
-        let dialed = self
-            .worker
-            .dialer
-            .dial(destination, &Link::App, Alpn::Tcp)
-            .await;
-        match dialed {
-            Ok(upstream) => {
-                if let Err(error) = relay(io, upstream, &series).await {
-                    tracing::debug!(%peer, %destination, %error, "opaque connection ended");
+        let connected = match app {
+            Some(app) => Ok(app),
+            None => {
+                let dialer = &self.worker.dialer;
+                dialer.dial(destination, &Link::App, Alpn::Tcp).await
+            }
+        };
+        match connected {
+            Ok(app) => {
+                if let Err(error) = relay(io, app, Some(&series)).await {
+                    tracing::debug!(%peer, %destination, %error, "opaque connection broke off");
                 }
             }
             Err(error) => {
+                io.reset_on_close();
                 series.opened();
                 series.closed(ResponseFlag::UpstreamConnectFailure);
                 tracing::warn!(%peer, %destination, %error, "cannot connect to the application");

@@ -2,14 +2,19 @@
 //! that were already read while its protocol was being told. A single concrete type keeps every
 //! HTTP stack compiled once.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use bytes::{Buf, Bytes};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
+
+use crate::scratch;
 
 /// A stream whose first bytes were read ahead.
 pub(crate) struct Prefixed<T> {
@@ -64,21 +69,50 @@ impl From<client::TlsStream<TcpStream>> for Io {
 
 impl Io {
     /// Reads once more into the bytes read ahead, at most `limit` of them in all. `Ok(false)`: the
-    /// peer has closed, or the limit is reached.
+    /// peer has closed, or the limit is reached. Nothing is lost when the wait is given up.
     pub(crate) async fn read_ahead(&mut self, limit: usize) -> io::Result<bool> {
-        let have = self.prefix.len();
-        if have >= limit {
-            return Ok(false);
+        poll_fn(|cx| self.poll_ahead(cx, limit)).await
+    }
+
+    fn poll_ahead(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<bool>> {
+        let room = limit.saturating_sub(self.prefix.len());
+        if room == 0 {
+            return Poll::Ready(Ok(false));
         }
-        let mut buffer = BytesMut::with_capacity(limit);
-        buffer.extend_from_slice(&self.prefix);
-        let room = limit - have;
-        let read = {
-            let mut limited = (&mut self.kind).take(room as u64);
-            limited.read_buf(&mut buffer).await?
+        scratch::with(|scratch| {
+            let room = room.min(scratch.len());
+            let mut buf = ReadBuf::new(&mut scratch[..room]);
+            ready!(Pin::new(&mut self.kind).poll_read(cx, &mut buf))?;
+            let read = buf.filled();
+            if read.is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+            self.prefix = if self.prefix.is_empty() {
+                Bytes::copy_from_slice(read)
+            } else {
+                [&self.prefix, read].concat().into()
+            };
+            Poll::Ready(Ok(true))
+        })
+    }
+
+    /// A connection that was taken out of HTTP, with what HTTP had read too much.
+    pub(crate) fn after_upgrade(mut self, read: Bytes) -> Self {
+        if !read.is_empty() {
+            self.prefix = [&read[..], &self.prefix].concat().into();
+        }
+        self
+    }
+
+    /// When it is dropped, the peer is told that it broke and did not end.
+    pub(crate) fn reset_on_close(&self) {
+        let tcp = match &self.kind {
+            Kind::Plain(tcp) => tcp,
+            Kind::Accepted(tls) => &tls.get_ref().0.inner,
+            Kind::Connected(tls) => tls.get_ref().0,
         };
-        self.prefix = buffer.freeze();
-        Ok(read > 0)
+        // An error: it has been reset already.
+        let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
     }
 
     /// The bytes read ahead and not yet consumed.
@@ -168,16 +202,9 @@ impl AsyncRead for Kind {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = ready!(delegate!(&mut *self, s => Pin::new(s).poll_read(cx, buf)));
-        // Peers that leave without a TLS close are common; what they sent was whole as far as
-        // HTTP framing can tell, and a truncated body is detected by its own length.
-        match read {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof && buf.filled().len() == before => {
-                Poll::Ready(Ok(()))
-            }
-            other => Poll::Ready(other),
-        }
+        // A peer that leaves without closing its TLS is an error (UnexpectedEof), so that what was
+        // cut short is never taken for whole.
+        delegate!(&mut *self, s => Pin::new(s).poll_read(cx, buf))
     }
 }
 

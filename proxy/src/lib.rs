@@ -17,6 +17,7 @@ mod outbound;
 mod relay;
 mod reply;
 pub mod run;
+mod scratch;
 mod serve;
 mod settings;
 mod status;

@@ -54,15 +54,19 @@ pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// first.
 pub(crate) const DETECT_SILENCE: Duration = Duration::from_millis(5);
 
-/// How long the rest of a first line may take once it has begun.
-pub(crate) const DETECT_REST: Duration = Duration::from_secs(10);
+/// How long the rest of a first line may take once it has begun. After it the connection is opaque,
+/// which costs a route and no bytes; a client that waits for its server must not wait long.
+pub(crate) const DETECT_REST: Duration = Duration::from_millis(200);
+
+/// How long a connection without a request may still begin one while the sidecar drains.
+pub(crate) const DRAIN_FIRST: Duration = Duration::from_secs(1);
 
 /// How long endpoints that refuse connections are tried again when none other is ready: a sidecar
 /// that restarts is back within this.
 pub(crate) const REFUSED_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Bytes buffered per direction of an opaque connection.
-pub(crate) const RELAY_BUFFER: usize = 32 * 1024;
+/// Bytes that a server which speaks first may say before its client's protocol is known.
+pub(crate) const SERVER_FIRST: usize = 16 * 1024;
 
 /// Connections that one worker serves at a time; beyond it, it stops accepting and the kernel's
 /// backlog holds the rest.

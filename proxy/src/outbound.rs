@@ -16,6 +16,7 @@ use crate::detect::{self, Sniff};
 use crate::io::Io;
 use crate::limits;
 use crate::listener::original_destination;
+use crate::upgrade::Upgraded;
 use crate::upstream::Version;
 use crate::worker::Worker;
 
@@ -32,6 +33,7 @@ pub(crate) struct Outbound {
     worker: Rc<Worker>,
     target: Target,
     destination: SocketAddr,
+    upgraded: Upgraded,
 }
 
 /// Serves one connection until it ends.
@@ -69,6 +71,7 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: Sock
         worker,
         target,
         destination,
+        upgraded: Upgraded::default(),
     });
     outbound.serve(stream.into(), protocol).await;
 }
@@ -115,11 +118,14 @@ impl Outbound {
             sniffed = detect::ahead(&mut io) => Some(sniffed),
             _ = ahead.wait() => None,
         };
-        match client_first {
-            Some(Sniff::Http1) => http::serve(self, io, Version::Http1).await,
-            Some(Sniff::Http2) => http::serve(self, io, Version::Http2).await,
-            Some(_) | None => tcp::serve(&self, io, Some(ahead)).await,
-        }
+        let version = match client_first {
+            Some(Sniff::Http1) => Version::Http1,
+            Some(Sniff::Http2) => Version::Http2,
+            Some(_) | None => return tcp::serve(&self, io, Some(ahead)).await,
+        };
+        // Each request has its own connection, chosen by the routes.
+        drop(ahead);
+        http::serve(self, io, version).await;
     }
 }
 

@@ -1,37 +1,194 @@
-//! Opaque connections: bytes both ways, half-closes carried through, in a bounded buffer.
+//! Opaque connections: bytes both ways, half-closes carried through, a broken connection carried as
+//! a reset. A connection holds bytes only while its receiver is slower than its sender, and then
+//! reads no more: at most one scratch buffer for each direction.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, BytesMut};
 use heddle_proxy_telemetry::{ResponseFlag, TcpSeries};
-use tokio::io::copy_bidirectional_with_sizes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::io::Io;
-use crate::limits;
+use crate::scratch;
 
-/// Relays until both directions have ended.
+/// Relays until both directions have ended, and counts it when told where.
 pub(crate) async fn relay(
     mut downstream: Io,
     mut upstream: Io,
-    series: &TcpSeries,
+    series: Option<&TcpSeries>,
 ) -> io::Result<()> {
-    series.opened();
-    let copied = copy_bidirectional_with_sizes(
-        &mut downstream,
-        &mut upstream,
-        limits::RELAY_BUFFER,
-        limits::RELAY_BUFFER,
-    )
-    .await;
-    match copied {
-        Ok((received, sent)) => {
-            series.received(received);
-            series.sent(sent);
-            series.closed(ResponseFlag::None);
-            Ok(())
+    let mut counted = Counted::new(series);
+    let mut request = Flow::from(Side::Downstream);
+    let mut response = Flow::from(Side::Upstream);
+    let copied = poll_fn(|cx| {
+        let there = request.poll(cx, &mut downstream, &mut upstream, &counted)?;
+        let back = response.poll(cx, &mut upstream, &mut downstream, &counted)?;
+        match (there, back) {
+            (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
         }
-        Err(error) => {
-            series.closed(ResponseFlag::UpstreamClosed);
-            Err(error)
+    })
+    .await;
+    counted.flag = match &copied {
+        Ok(()) => ResponseFlag::None,
+        Err(Broken(Side::Upstream, _)) => ResponseFlag::UpstreamClosed,
+        Err(Broken(Side::Downstream, _)) => ResponseFlag::DownstreamClosed,
+    };
+    copied.map_err(|Broken(_, error)| {
+        downstream.reset_on_close();
+        upstream.reset_on_close();
+        error
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Downstream,
+    Upstream,
+}
+
+impl Side {
+    fn other(self) -> Self {
+        match self {
+            Side::Downstream => Side::Upstream,
+            Side::Upstream => Side::Downstream,
+        }
+    }
+}
+
+/// Whose connection broke, and how.
+struct Broken(Side, io::Error);
+
+/// One direction.
+struct Flow {
+    sender: Side,
+    /// What the receiver has not taken yet.
+    pending: BytesMut,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Open,
+    /// The sender has ended; the receiver has not been told yet.
+    Ended,
+    Done,
+}
+
+impl From<Side> for Flow {
+    fn from(sender: Side) -> Self {
+        Self {
+            sender,
+            pending: BytesMut::new(),
+            state: State::Open,
+        }
+    }
+}
+
+impl Flow {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Io,
+        to: &mut Io,
+        counted: &Counted<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        let receiver = self.sender.other();
+        let unwritten = |error| Broken(receiver, error);
+        loop {
+            while !self.pending.is_empty() {
+                let n = ready!(write(cx, to, &self.pending)).map_err(unwritten)?;
+                self.pending.advance(n);
+            }
+            match self.state {
+                State::Done => return Poll::Ready(Ok(())),
+                State::Ended => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(unwritten)?;
+                    self.state = State::Done;
+                }
+                State::Open => match scratch::with(|scratch| self.pass(cx, from, to, scratch))? {
+                    Poll::Ready(0) => self.state = State::Ended,
+                    Poll::Ready(n) => counted.moved(self.sender, n),
+                    Poll::Pending => {
+                        // TLS may hold what was written last.
+                        ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(unwritten)?;
+                        return Poll::Pending;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Reads once and passes it on; how many bytes.
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Io,
+        to: &mut Io,
+        scratch: &mut [u8],
+    ) -> Result<Poll<u64>, Broken> {
+        let mut buf = ReadBuf::new(scratch);
+        match Pin::new(from).poll_read(cx, &mut buf) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Err(Broken(self.sender, error)),
+            Poll::Pending => return Ok(Poll::Pending),
+        }
+        let mut rest = buf.filled();
+        let read = rest.len() as u64;
+        while !rest.is_empty() {
+            match write(cx, to, rest) {
+                Poll::Ready(Ok(n)) => rest = &rest[n..],
+                Poll::Ready(Err(error)) => return Err(Broken(self.sender.other(), error)),
+                Poll::Pending => {
+                    self.pending.extend_from_slice(rest);
+                    break;
+                }
+            }
+        }
+        Ok(Poll::Ready(read))
+    }
+}
+
+fn write(cx: &mut Context<'_>, to: &mut Io, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    match ready!(Pin::new(to).poll_write(cx, bytes)) {
+        Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+        other => Poll::Ready(other),
+    }
+}
+
+/// Counts one connection, also when the relay is given up.
+struct Counted<'a> {
+    series: Option<&'a TcpSeries>,
+    flag: ResponseFlag,
+}
+
+impl<'a> Counted<'a> {
+    fn new(series: Option<&'a TcpSeries>) -> Self {
+        if let Some(series) = series {
+            series.opened();
+        }
+        // Until it is known better: the sidecar ends before the connection.
+        let flag = ResponseFlag::LocalReset;
+        Self { series, flag }
+    }
+
+    fn moved(&self, sender: Side, bytes: u64) {
+        if let Some(series) = self.series {
+            match sender {
+                Side::Downstream => series.received(bytes),
+                Side::Upstream => series.sent(bytes),
+            }
+        }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if let Some(series) = self.series {
+            series.closed(self.flag);
         }
     }
 }

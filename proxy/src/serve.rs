@@ -1,6 +1,7 @@
 //! Serves HTTP on an accepted connection with one handler for both versions, and ends it politely
 //! when the sidecar drains: `Connection: close` with the response under way, or GOAWAY.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
 
@@ -28,20 +29,27 @@ where
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<ReplyBody>> + 'static,
 {
+    let asked = Cell::new(false);
     let service = service_fn(|request| {
+        asked.set(true);
         let answer = handler(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let draining = async move {
+    let late = *phase.borrow() != Phase::Serving;
+    let draining = async {
         // An error: the process is ending.
         let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+        if !asked.get() {
+            // Who has just connected is about to ask, and would have to ask again elsewhere.
+            tokio::time::sleep(limits::DRAIN_FIRST).await;
+        }
     };
     match version {
         Version::Http1 => {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits::DOWNSTREAM_IDLE)
-                .half_close(true)
+                .keep_alive(!late)
                 .max_headers(limits::MAX_HEADERS)
                 .max_buf_size(limits::HEAD_BYTES)
                 .auto_date_header(false)

@@ -1,18 +1,26 @@
 //! Protocol upgrades over HTTP/1.1 (WebSocket and others, RFC 9110 §7.8): when the server agrees,
-//! the two connections are joined and everything after the heads is opaque.
+//! the two connections are joined and everything after the heads is opaque. The task that served the
+//! downstream connection goes on with it, so an upgraded connection is bounded and drained like any
+//! other.
+
+use std::cell::Cell;
 
 use http::{Request, Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, on};
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional_with_sizes;
 
 use crate::body::ReplyBody;
 use crate::head;
-use crate::limits;
+use crate::io::Io;
+use crate::relay::relay;
 use crate::upstream::Version;
 
 /// A request to upgrade.
 pub(crate) struct Upgrade(OnUpgrade);
+
+/// Where a connection keeps the upgrade that it was given.
+#[derive(Default)]
+pub(crate) struct Upgraded(Cell<Option<(OnUpgrade, OnUpgrade)>>);
 
 impl Upgrade {
     /// The upgrade that a request asks for, if it does.
@@ -21,31 +29,35 @@ impl Upgrade {
             .then(|| Self(on(request)))
     }
 
-    /// Joins the connections if the server agreed.
-    pub(crate) fn finish(self, mut response: Response<ReplyBody>) -> Response<ReplyBody> {
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return response;
+    /// Notes it for the end of the downstream connection's HTTP, if the server agreed.
+    pub(crate) fn finish(self, response: &mut Response<ReplyBody>, upgraded: &Upgraded) {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            upgraded.0.set(Some((self.0, on(response))));
         }
-        let upstream = on(&mut response);
-        // Ends with either connection.
-        tokio::task::spawn_local(async move {
-            let (downstream, upstream) = match tokio::join!(self.0, upstream) {
-                (Ok(downstream), Ok(upstream)) => (downstream, upstream),
-                (Err(error), _) | (_, Err(error)) => {
-                    return tracing::debug!(%error, "upgrade broke off");
-                }
-            };
-            let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
-            let relayed = copy_bidirectional_with_sizes(
-                &mut downstream,
-                &mut upstream,
-                limits::RELAY_BUFFER,
-                limits::RELAY_BUFFER,
-            );
-            if let Err(error) = relayed.await {
-                tracing::debug!(%error, "upgraded connection ended");
-            }
-        });
-        response
     }
+}
+
+impl Upgraded {
+    /// Joins the connections, if there was an upgrade, until they end.
+    pub(crate) async fn relay(&self) {
+        let Some((downstream, upstream)) = self.0.take() else {
+            return;
+        };
+        let joined = async {
+            let (downstream, upstream) = tokio::join!(downstream, upstream);
+            let (downstream, upstream) = (taken_out(downstream?)?, taken_out(upstream?)?);
+            relay(downstream, upstream, None).await?;
+            Ok::<_, Box<dyn std::error::Error>>(())
+        };
+        if let Err(error) = joined.await {
+            tracing::debug!(error, "upgraded connection broke off");
+        }
+    }
+}
+
+fn taken_out(upgraded: hyper::upgrade::Upgraded) -> Result<Io, &'static str> {
+    let parts = upgraded
+        .downcast::<TokioIo<Io>>()
+        .map_err(|_| "it is not a connection of ours")?;
+    Ok(parts.io.into_inner().after_upgrade(parts.read_buf))
 }

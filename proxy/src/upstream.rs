@@ -93,6 +93,21 @@ pub(crate) struct SendError {
     pub(crate) unsent: Option<Box<Request<RequestBody>>>,
 }
 
+impl SendError {
+    /// The peer says that it has not looked at the request (RFC 9113 §8.7).
+    pub(crate) fn is_refused_stream(&self) -> bool {
+        let mut cause = std::error::Error::source(&self.source);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<h2::Error>() {
+                return error.is_remote()
+                    && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
 impl Upstream {
     pub(crate) fn new(addr: SocketAddr, link: Link) -> Self {
         Self {

@@ -505,7 +505,7 @@ mod tests {
         let pick = |view: &View| {
             let service = view.service(&name()).unwrap();
             let cluster = &service.port(80).unwrap().rules[0].clusters[0];
-            Rc::clone(&cluster.pick(None).unwrap().upstream)
+            Rc::clone(&cluster.pick(&[]).unwrap().upstream)
         };
         let before = pick(&view);
         let mut second = first;
@@ -513,6 +513,6 @@ mod tests {
         let next = View::new(Arc::new(second), Some(&view), &mut upstreams);
         assert!(Rc::ptr_eq(&before, &pick(&next)));
         let gone = &next.service(&name()).unwrap().port(80).unwrap().rules[0].clusters[1];
-        assert!(gone.pick(None).is_none());
+        assert!(gone.pick(&[]).is_none());
     }
 }

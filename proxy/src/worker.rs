@@ -179,6 +179,8 @@ async fn run(listeners: Listeners, shared: Shared) {
         let mut tick = tokio::time::interval(SWEEP);
         loop {
             tick.tick().await;
+            // Also lets go of what the configuration no longer names, when no traffic does.
+            sweep.view();
             sweep.with_upstreams(Upstreams::sweep);
         }
     });

@@ -25,9 +25,11 @@ pub(super) async fn serve(inbound: Rc<Inbound>, io: Io, version: Version) {
     let (peer, destination) = (inbound.peer, inbound.destination);
     let phase = inbound.worker.phase.clone();
     let caller = forwarded_client_cert(&inbound);
-    let handler = move |request| handle(Rc::clone(&inbound), request, version, caller.clone());
-    if let Err(error) = serve::http(io, version, phase, handler).await {
-        tracing::debug!(%peer, %destination, %error, "caller's connection ended");
+    let serving = Rc::clone(&inbound);
+    let handler = move |request| handle(Rc::clone(&serving), request, version, caller.clone());
+    match serve::http(io, version, phase, handler).await {
+        Ok(()) => inbound.upgraded.relay().await,
+        Err(error) => tracing::debug!(%peer, %destination, %error, "caller's connection ended"),
     }
 }
 
@@ -76,13 +78,16 @@ async fn handle(
     }
     let mut exchange = Exchange::new(started, span);
     exchange.serving(serving);
-    if let Err(error) = head::prepare(&mut request, version) {
+    if let Err(error) = head::prepare(&mut request, version, inbound.destination) {
         let text = format!("the request cannot be forwarded: {error}");
         let failure = Failure::new(
             ResponseFlag::DownstreamProtocolError,
             StatusCode::BAD_REQUEST,
             text,
         );
+        exchange.series = inbound.cluster.pick(&[]).map(|member| {
+            member.http_series(&worker.shard, grpc, |protocol| inbound.labels(protocol))
+        });
         return failure.into_response(grpc, exchange);
     }
     let (head, body) = request.into_parts();
@@ -97,9 +102,10 @@ async fn handle(
         patience: Duration::ZERO,
         labels: &|_, protocol| inbound.labels(protocol),
     };
-    let response = forward::forward(worker, plan, Request::from_parts(head, body), exchange).await;
-    match upgrade {
-        Some(upgrade) => upgrade.finish(response),
-        None => response,
+    let request = Request::from_parts(head, body);
+    let mut response = forward::forward(worker, plan, request, exchange).await;
+    if let Some(upgrade) = upgrade {
+        upgrade.finish(&mut response, &inbound.upgraded);
     }
+    response
 }

@@ -3,13 +3,15 @@
 //! ALPN; in DISABLE nothing is touched.
 
 use std::io;
+use std::net::SocketAddr;
 
 use heddle_identity::SpiffeId;
-use heddle_proxy_config::snapshot::{MtlsMode, Protocol};
+use heddle_proxy_config::snapshot::{InboundPort, MtlsMode, Protocol};
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::first::{self, First};
 use crate::detect::{Sniff, sniff};
 use crate::io::{Io, Prefixed};
 use crate::limits;
@@ -25,6 +27,19 @@ pub(super) struct Admitted {
     pub(super) identity: Option<SpiffeId>,
     /// What the peer told in ALPN; `None`: as the port declares.
     pub(super) protocol: Option<Protocol>,
+    /// The connection to the application, when it was the one to speak first.
+    pub(super) app: Option<Io>,
+}
+
+impl Admitted {
+    fn plain(io: Io, app: Option<Io>) -> Self {
+        Self {
+            io,
+            identity: None,
+            protocol: None,
+            app,
+        }
+    }
 }
 
 /// Why a connection may not come in.
@@ -33,11 +48,12 @@ pub(super) enum Refusal {
     #[error("plain text, and this port takes only mutual TLS of the mesh (STRICT)")]
     PlainText,
     #[error("TLS handshake: {0}")]
-    Handshake(io::Error),
+    Handshake(heddle_identity::Refusal),
     #[error("the TLS handshake took longer than {}s", limits::HANDSHAKE.as_secs())]
     Slow,
     #[error("the peer's certificate carries no identity of this trust domain")]
     NoIdentity,
+    /// Nobody's fault: health checks and port scans connect and leave.
     #[error("the connection ended before it said anything: {0}")]
     Ended(io::Error),
 }
@@ -55,35 +71,46 @@ impl Refusal {
     }
 }
 
-/// Admits or refuses a connection, within [`limits::HANDSHAKE`].
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        match heddle_identity::Refusal::of(&error) {
+            Some(heddle_identity::Refusal::NotTls) => Refusal::PlainText,
+            Some(refusal) => Refusal::Handshake(refusal),
+            None => Refusal::Ended(error),
+        }
+    }
+}
+
+/// Admits or refuses a connection; a handshake that began is bounded by [`limits::HANDSHAKE`].
 pub(super) async fn admit(
     worker: &Worker,
     stream: TcpStream,
-    mode: MtlsMode,
+    destination: SocketAddr,
+    port: &InboundPort,
 ) -> Result<Admitted, Refusal> {
-    let plain = |io| Admitted {
-        io,
-        identity: None,
-        protocol: None,
-    };
-    match mode {
-        MtlsMode::Disable => Ok(plain(stream.into())),
+    match port.mtls {
+        MtlsMode::Disable => Ok(Admitted::plain(stream.into(), None)),
         MtlsMode::Strict => {
             let stream = Prefixed::new(Default::default(), stream);
             bounded(handshake(worker, stream)).await
         }
         MtlsMode::Permissive => {
             let mut io = Io::from(stream);
-            // A server that speaks first has silent clients: they are plain.
-            let spoke = tokio::time::timeout(limits::DETECT_SILENCE, io.read_ahead(CLIENT_HELLO));
-            match spoke.await {
-                Err(_) => return Ok(plain(io)),
-                Ok(Err(error)) => return Err(Refusal::Ended(error)),
-                Ok(Ok(_)) => {}
+            match port.protocol {
+                // Here the client is the one to speak first.
+                Protocol::Http1 | Protocol::Http2 | Protocol::Grpc | Protocol::Tls => {
+                    io.read_ahead(CLIENT_HELLO).await?;
+                }
+                Protocol::Tcp | Protocol::Detect => {
+                    let words = first::words(worker, &mut io, destination, CLIENT_HELLO);
+                    if let First::Server(app) = words.await? {
+                        return Ok(Admitted::plain(io, Some(app)));
+                    }
+                }
             }
-            match bounded(async { Ok(first(&mut io).await) }).await? {
+            match bounded(async { Ok(hello(&mut io).await) }).await? {
                 Hello::Mesh => bounded(handshake(worker, base(io)?)).await,
-                Hello::NotMesh | Hello::Partial => Ok(plain(io)),
+                Hello::NotMesh | Hello::Partial => Ok(Admitted::plain(io, None)),
             }
         }
     }
@@ -102,13 +129,7 @@ async fn bounded<T>(step: impl Future<Output = Result<T, Refusal>>) -> Result<T,
 
 async fn handshake(worker: &Worker, stream: Prefixed<TcpStream>) -> Result<Admitted, Refusal> {
     let config = worker.tls.server_config(alpn::INBOUND);
-    let stream = TlsAcceptor::from(config)
-        .accept(stream)
-        .await
-        .map_err(|e| match is_not_tls(&e) {
-            true => Refusal::PlainText,
-            false => Refusal::Handshake(e),
-        })?;
+    let stream = TlsAcceptor::from(config).accept(stream).await?;
     let (_, session) = stream.get_ref();
     let identity = session
         .peer_certificates()
@@ -124,15 +145,8 @@ async fn handshake(worker: &Worker, stream: Prefixed<TcpStream>) -> Result<Admit
         io: stream.into(),
         identity: Some(identity),
         protocol,
+        app: None,
     })
-}
-
-/// The first bytes are no TLS record.
-fn is_not_tls(error: &io::Error) -> bool {
-    let inner = error
-        .get_ref()
-        .and_then(|e| e.downcast_ref::<rustls::Error>());
-    matches!(inner, Some(rustls::Error::InvalidMessage(_)))
 }
 
 /// What a connection opens with.
@@ -145,7 +159,7 @@ enum Hello {
 }
 
 /// Reads until it can be told.
-async fn first(io: &mut Io) -> Hello {
+async fn hello(io: &mut Io) -> Hello {
     loop {
         match classify(io.ahead()) {
             Hello::Partial => match io.read_ahead(CLIENT_HELLO).await {

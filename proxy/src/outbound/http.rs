@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use heddle_proxy_config::snapshot::HttpRule;
 use heddle_proxy_telemetry::{
-    Kind, Labels, Peer, Reporter, RequestProtocol, ResponseFlag, Security, Service,
+    HttpSeries, Kind, Labels, Peer, Reporter, RequestProtocol, ResponseFlag, Security, Service,
 };
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -30,9 +30,11 @@ use crate::view::{LocalService, View};
 pub(super) async fn serve(outbound: Rc<Outbound>, io: Io, version: Version) {
     let destination = outbound.destination;
     let phase = outbound.worker.phase.clone();
-    let handler = move |request| handle(Rc::clone(&outbound), request, version);
-    if let Err(error) = serve::http(io, version, phase, handler).await {
-        tracing::debug!(%destination, %error, "application's connection ended");
+    let serving = Rc::clone(&outbound);
+    let handler = move |request| handle(Rc::clone(&serving), request, version);
+    match serve::http(io, version, phase, handler).await {
+        Ok(()) => outbound.upgraded.relay().await,
+        Err(error) => tracing::debug!(%destination, %error, "application's connection ended"),
     }
 }
 
@@ -70,19 +72,23 @@ async fn handle(
         span.local_identity(Arc::clone(&worker.own_id));
     }
     let mut exchange = Exchange::new(started, span);
-    if let Err(error) = head::prepare(&mut request, version) {
+    let view = worker.view();
+    if let Err(error) = head::prepare(&mut request, version, outbound.destination) {
         let text = format!("the request cannot be forwarded: {error}");
         let failure = Failure::new(
             ResponseFlag::DownstreamProtocolError,
             StatusCode::BAD_REQUEST,
             text,
         );
+        exchange.series = unplaced(&outbound, &view, grpc);
         return failure.into_response(grpc, exchange);
     }
-    let view = worker.view();
     let choice = match choose(&outbound, &view, &request) {
         Ok(choice) => choice,
-        Err(failure) => return failure.into_response(grpc, exchange),
+        Err(failure) => {
+            exchange.series = unplaced(&outbound, &view, grpc);
+            return failure.into_response(grpc, exchange);
+        }
     };
     let rule = choice.rule();
     if let Some(span) = &mut exchange.span {
@@ -106,15 +112,30 @@ async fn handle(
         timeout: rule.and_then(|r| r.timeout),
         retries: rule.and_then(|r| r.retries.as_ref()),
         patience: limits::REFUSED_PATIENCE,
-        labels: &|member: &Member, protocol| {
-            labels(&outbound, &view, &choice.cluster, member, protocol)
-        },
+        labels: &|member, protocol| labels(&outbound, &view, &choice.cluster, member, protocol),
     };
-    let response = forward::forward(worker, plan, Request::from_parts(head, body), exchange).await;
-    match upgrade {
-        Some(upgrade) => upgrade.finish(response),
-        None => response,
+    let request = Request::from_parts(head, body);
+    let mut response = forward::forward(worker, plan, request, exchange).await;
+    if let Some(upgrade) = upgrade {
+        upgrade.finish(&mut response, &outbound.upgraded);
     }
+    response
+}
+
+/// Where a request is counted for which no cluster was chosen: by its service alone.
+fn unplaced(outbound: &Outbound, view: &View, grpc: bool) -> Option<HttpSeries> {
+    let worker = &outbound.worker;
+    let port = outbound.destination.port();
+    let cluster = match &outbound.target {
+        Target::Service(name) => Rc::clone(&view.service(name)?.port(port)?.fallback),
+        Target::Workload(ip) => {
+            let workload = view.workload(*ip)?;
+            worker.with_upstreams(|upstreams| workload.cluster(port, upstreams))
+        }
+        Target::Unknown => return None,
+    };
+    let labels = |protocol| labels(outbound, view, &cluster, None, protocol);
+    Some(cluster.unplaced_http(&worker.shard, grpc, labels))
 }
 
 fn choose(
@@ -179,26 +200,25 @@ fn choose(
     })
 }
 
-/// Labels of what goes from this pod to an endpoint.
+/// Labels of what goes from this pod to an endpoint, or was meant for one.
 pub(super) fn labels(
     outbound: &Outbound,
     view: &View,
     cluster: &Cluster,
-    member: &Member,
+    member: Option<&Member>,
     protocol: RequestProtocol,
 ) -> Labels {
-    let endpoint = &member.endpoint;
-    let destination = Peer {
-        workload: endpoint.workload.name().to_owned(),
-        namespace: endpoint.workload.namespace().to_owned(),
-        principal: endpoint
-            .identity
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        app: endpoint.app.to_string(),
-        version: endpoint.version.to_string(),
-    };
+    let destination = member.map(|member| {
+        let endpoint = &member.endpoint;
+        let identity = endpoint.identity.as_ref();
+        Peer {
+            workload: endpoint.workload.name().to_owned(),
+            namespace: endpoint.workload.namespace().to_owned(),
+            principal: identity.map(ToString::to_string).unwrap_or_default(),
+            app: endpoint.app.to_string(),
+            version: endpoint.version.to_string(),
+        }
+    });
     let service = cluster.service.as_ref().map(|name| Service {
         host: view
             .service(name)
@@ -210,7 +230,7 @@ pub(super) fn labels(
     Labels {
         reporter: Reporter::Source,
         source: outbound.worker.own_peer(view),
-        destination: Arc::new(destination),
+        destination: Arc::new(destination.unwrap_or_default()),
         service: Arc::new(service.unwrap_or_default()),
         protocol,
         // Istio's value for what the source reports.

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use heddle_proxy_telemetry::{Labels, RequestProtocol, TcpSeries};
+use heddle_proxy_telemetry::{Labels, RequestProtocol, ResponseFlag, TcpSeries};
 
 use super::{Outbound, Target, http};
 use crate::cluster::Cluster;
@@ -24,7 +24,7 @@ impl Upstream {
     /// Returns when the server has spoken, or closed.
     pub(super) async fn wait(&mut self) {
         // An error shows again when the relay reads.
-        let _ = self.io.read_ahead(limits::RELAY_BUFFER).await;
+        let _ = self.io.read_ahead(limits::SERVER_FIRST).await;
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn serve(outbound: &Outbound, io: Io, ahead: Option<Upstream>) 
         },
     };
     let destination = outbound.destination;
-    if let Err(error) = relay(io, upstream.io, &upstream.series).await {
+    if let Err(error) = relay(io, upstream.io, Some(&upstream.series)).await {
         tracing::debug!(%destination, %error, "opaque connection ended");
     }
 }
@@ -50,10 +50,10 @@ pub(super) async fn connect(outbound: &Outbound) -> Option<Upstream> {
     let Some(cluster) = choose(outbound) else {
         return passthrough(outbound).await;
     };
-    let mut avoid = None;
+    let mut tried = Vec::new();
     // One try for each endpoint, and one more.
     for _ in 0..=cluster.len().min(3) {
-        let Some(member) = cluster.pick(avoid.as_ref()) else {
+        let Some(member) = cluster.pick(&tried) else {
             break;
         };
         let active = member.upstream.begin();
@@ -65,7 +65,7 @@ pub(super) async fn connect(outbound: &Outbound) -> Option<Upstream> {
             Ok(io) => {
                 let view = worker.view();
                 let series = member.tcp_series(&worker.shard, |protocol| {
-                    http::labels(outbound, &view, &cluster, member, protocol)
+                    http::labels(outbound, &view, &cluster, Some(member), protocol)
                 });
                 return Some(Upstream {
                     io,
@@ -76,10 +76,20 @@ pub(super) async fn connect(outbound: &Outbound) -> Option<Upstream> {
             Err(error) => {
                 let endpoint = member.name();
                 tracing::warn!(%destination, %endpoint, %error, "cannot connect");
-                avoid = Some(Rc::clone(&member.upstream));
+                tried.push(Rc::clone(&member.upstream));
             }
         }
     }
+    let flag = match tried.is_empty() {
+        true => ResponseFlag::NoHealthyUpstream,
+        false => ResponseFlag::UpstreamConnectFailure,
+    };
+    let view = worker.view();
+    let series = cluster.unplaced_tcp(&worker.shard, |protocol| {
+        http::labels(outbound, &view, &cluster, None, protocol)
+    });
+    series.opened();
+    series.closed(flag);
     worker.count_refused("no-endpoint");
     tracing::warn!(%destination, %cluster, "refused: no endpoint took the connection");
     None
