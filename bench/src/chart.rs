@@ -17,12 +17,15 @@ const PANEL: (f64, f64) = (320.0, 250.0);
 /// Above the panels, for the title and the legend.
 const HEAD: f64 = 70.0;
 /// Left, top, right, bottom of the plot in its panel.
-const MARGIN: (f64, f64, f64, f64) = (58.0, 34.0, 12.0, 44.0);
+const MARGIN: (f64, f64, f64, f64) = (58.0, 34.0, 12.0, 50.0);
 
 /// One small chart.
 struct Panel {
     title: String,
     axis: &'static str,
+    /// Below the groups' names.
+    caption: &'static str,
+    /// Names, of two lines at most.
     groups: Vec<(String, [Option<Spread>; 2])>,
     digits: usize,
 }
@@ -68,12 +71,13 @@ fn panels(report: &Report) -> Vec<Panel> {
                 }
             ),
             axis: metric.unit,
+            caption: "connections",
             groups: report
                 .connections
                 .iter()
                 .map(|&n| {
                     (
-                        plural(n),
+                        n.to_string(),
                         PEERS.map(|(peer, _)| report.spread(metric, peer, n)),
                     )
                 })
@@ -83,11 +87,12 @@ fn panels(report: &Report) -> Vec<Panel> {
     let memory = Panel {
         title: "Memory, RSS (less is better)".to_owned(),
         axis: "MiB",
+        caption: "",
         groups: [
-            "client, idle",
-            "client, after",
-            "server, idle",
-            "server, after",
+            "client's\nidle",
+            "client's\nafter load",
+            "server's\nidle",
+            "server's\nafter load",
         ]
         .into_iter()
         .zip(MEMORY)
@@ -101,13 +106,6 @@ fn panels(report: &Report) -> Vec<Panel> {
         digits: 0,
     };
     loads.chain([memory]).collect()
-}
-
-fn plural(connections: u32) -> String {
-    match connections {
-        1 => "1 connection".to_owned(),
-        n => format!("{n} connections"),
-    }
 }
 
 fn capital(text: &str) -> String {
@@ -164,6 +162,13 @@ fn draw(svg: &mut String, panel: &Panel) {
          fill=\"#616e7c\">{}</text>",
         panel.axis
     );
+    let _ = writeln!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"11\" fill=\"#616e7c\">{}</text>",
+        left + width / 2.0,
+        top + height + 34.0,
+        panel.caption
+    );
     let mut tick = 0.0;
     while tick <= ceiling * 1.001 {
         let at = y(tick);
@@ -182,11 +187,13 @@ fn draw(svg: &mut String, panel: &Panel) {
     let bar = (slot * 0.36).min(44.0);
     for (index, (name, spreads)) in panel.groups.iter().enumerate() {
         let centre = left + slot * (index as f64 + 0.5);
-        let _ = writeln!(
-            svg,
-            "<text x=\"{centre:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"11\">{name}</text>",
-            top + height + 18.0
-        );
+        for (line, text) in name.lines().enumerate() {
+            let _ = writeln!(
+                svg,
+                "<text x=\"{centre:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"11\">{text}</text>",
+                top + height + 17.0 + 14.0 * line as f64
+            );
+        }
         for (side, (spread, (_, colour))) in spreads.iter().zip(&PEERS).enumerate() {
             let Some(spread) = spread else { continue };
             let x = centre + (side as f64 - 1.0) * (bar + 2.0) + 1.0;

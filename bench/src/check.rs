@@ -133,9 +133,8 @@ fn counted(peer: Peer) -> u64 {
         Peer::Heddle => (15090, "/stats/prometheus", "istio_requests_total{"),
         Peer::Envoy => (
             15000,
-            "/stats/prometheus",
-            "envoy_http_downstream_rq_xx{envoy_response_code_class=\"2\",\
-             envoy_http_conn_manager_prefix=\"outbound_0.0.0.0_9080\"}",
+            "/stats?filter=%5Ehttp%5C.outbound_0.0.0.0_9080%5C.downstream_rq_2xx$",
+            "http.outbound_0.0.0.0_9080.downstream_rq_2xx:",
         ),
     };
     let metrics = http::tell(Place::Client, port, path).unwrap_or_default();

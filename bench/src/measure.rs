@@ -37,6 +37,13 @@ pub(crate) struct Sample {
     pub(crate) stolen: f64,
 }
 
+impl Sample {
+    /// What was not ours.
+    pub(crate) fn disturbance(&self) -> f64 {
+        self.others + self.stolen
+    }
+}
+
 /// Memory of a peer's sidecars in one round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct MemorySample {
@@ -78,8 +85,11 @@ pub(crate) fn all(args: &Args, programs: &Programs, world: &World) -> Result<Rep
             }
             for &connections in &args.connections.0 {
                 let at = (peer, round, connections);
-                let sample = sample(tools, at, args.seconds, sidecars.as_ref(), &apps)?;
-                println!("  {}", line(&sample));
+                let sample = quietest(|| {
+                    let sample = sample(tools, at, args.seconds, sidecars.as_ref(), &apps)?;
+                    println!("  {}", line(&sample));
+                    Ok(sample)
+                })?;
                 report.samples.push(sample);
             }
             if let (Some(sidecars), Some((client_idle, server_idle))) = (&mut sidecars, idle) {
@@ -100,6 +110,25 @@ pub(crate) fn all(args: &Args, programs: &Programs, world: &World) -> Result<Rep
     Ok(report)
 }
 
+/// Measures again while others take much of the machine; the quietest measurement counts. What is
+/// measured has no say in it.
+fn quietest(mut measure: impl FnMut() -> Result<Sample>) -> Result<Sample> {
+    /// Of a machine that runs nothing else, ksoftirqd and the like take 1 to 5 %.
+    const QUIET: f64 = 0.1;
+    const ATTEMPTS: usize = 3;
+    let mut best = measure()?;
+    for _ in 1..ATTEMPTS {
+        if best.disturbance() <= QUIET {
+            break;
+        }
+        let again = measure()?;
+        if again.disturbance() < best.disturbance() {
+            best = again;
+        }
+    }
+    Ok(best)
+}
+
 fn line(sample: &Sample) -> String {
     format!(
         "{:>3} connections: {:>7.0} requests/s, p50 {:>6.0} µs, p99 {:>6.0} µs, sidecars {:>6.1} µs CPU a \
@@ -109,7 +138,7 @@ fn line(sample: &Sample) -> String {
         sample.p50_us,
         sample.p99_us,
         sample.client_cpu_us + sample.server_cpu_us,
-        100.0 * (sample.others + sample.stolen),
+        100.0 * sample.disturbance(),
     )
 }
 

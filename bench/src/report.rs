@@ -152,11 +152,7 @@ impl Report {
 
     /// Share of the machine that others and the hypervisor took: median and spread of all samples.
     pub(crate) fn disturbance(&self) -> Option<Spread> {
-        Spread::of(
-            self.samples
-                .iter()
-                .map(|sample| sample.others + sample.stolen),
-        )
+        Spread::of(self.samples.iter().map(Sample::disturbance))
     }
 
     pub(crate) fn write_json(&self, file: &Path) -> Result<()> {

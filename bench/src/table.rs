@@ -79,10 +79,9 @@ pub(crate) fn terminal(report: &Report) -> String {
     let widths: Vec<usize> = (0..6).map(width).collect();
     let mut text = String::new();
     for (number, row) in rows.iter().enumerate() {
-        if number > 0
-            && number <= report.connections.len() * METRICS.len() + 1
-            && (number - 1) % METRICS.len() == 0
-        {
+        // Below the heading, and below each load's metrics.
+        let loads = report.connections.len() * METRICS.len();
+        if (1..=loads + 1).contains(&number) && (number - 1).is_multiple_of(METRICS.len()) {
             text += &"─".repeat(widths.iter().sum::<usize>() + 2 * 5);
             text.push('\n');
         }
@@ -132,7 +131,7 @@ pub(crate) fn disturbance(report: &Report) -> String {
     }
 }
 
-/// `1.23 × ` of a metric's ratio at a load, for prose.
+/// A metric's ratio under a load.
 pub(crate) fn ratio(report: &Report, metric: &Metric, connections: u32) -> Option<f64> {
     let heddle = report.spread(metric, Peer::Heddle, connections)?;
     let envoy = report.spread(metric, Peer::Envoy, connections)?;
