@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use crate::node::NodeError;
 use crate::terminal::Style;
 
 /// A command's failure.
@@ -79,9 +80,16 @@ impl Failure {
     }
 }
 
-impl From<crate::node::NodeError> for Failure {
-    fn from(error: crate::node::NodeError) -> Self {
-        Self::error(&error)
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        match &error {
+            NodeError::Privilege { missing, command } => {
+                Self::new("this process may not make network namespaces, which pods are")
+                    .why(format!("it lacks {missing}"))
+                    .advise(command.clone())
+            }
+            error => Self::error(error),
+        }
     }
 }
 

@@ -73,7 +73,12 @@ fn located(view: &View, refused: &Refused, state: &Path) -> Problem {
             .file_name()
             .is_some_and(|name| name == file_name(key, extension).as_str())
     };
-    if below.starts_with("applied") {
+    if let Some((_, origin)) = view.removed.iter().find(|(key, _)| named(key, "json")) {
+        problem.file = origin.file.display().to_string();
+        (problem.line, problem.column) = (origin.line, 1);
+        problem.reason = "it stands in a watched file and stays in force".to_owned();
+        problem.suggestion = "remove it there".to_owned();
+    } else if below.starts_with("applied") {
         // The copy is the document from its first line on.
         if let Some((_, origin)) = view.origins.iter().find(|(key, _)| named(key, "yaml")) {
             problem.file = origin.file.display().to_string();

@@ -73,6 +73,9 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let failure = Self::error(&error);
         match error {
+            StartError::System(SystemError::Missing { .. }) => {
+                failure.advise("cargo build --workspace --bins  makes them all")
+            }
             StartError::System(error) => error
                 .log()
                 .iter()

@@ -37,6 +37,8 @@ pub(crate) enum SystemError {
         reason: String,
         log: Vec<String>,
     },
+    #[error("{program} is not beside heddle, in {}", dir.display())]
+    Missing { program: &'static str, dir: PathBuf },
     #[error("a file of the mesh's own parts cannot be written: {}", path.display())]
     File {
         path: PathBuf,
@@ -49,7 +51,7 @@ impl SystemError {
     pub(crate) fn log(&self) -> &[String] {
         match self {
             Self::NotReady { log, .. } => log,
-            Self::File { .. } => &[],
+            _ => &[],
         }
     }
 }
@@ -69,7 +71,7 @@ impl System {
     /// Starts the parts in the order in which they need each other, each when the one before is
     /// ready.
     pub(crate) async fn start(node: &Arc<Node>, plan: Plan) -> Result<Self, SystemError> {
-        plan.prepare()?;
+        plan.prepare(node.bin_dir())?;
         let mut tokens = JoinSet::new();
         for (account, path) in plan.tokens() {
             let (node, subject) = (Arc::clone(node), plan::subject(account));

@@ -32,6 +32,8 @@ pub(crate) struct View {
     pub(crate) objects: BTreeMap<Key, Arc<Value>>,
     /// Where each object was written.
     pub(crate) origins: BTreeMap<Key, Origin>,
+    /// Deleted by command, and still in the watched paths.
+    pub(crate) removed: BTreeMap<Key, Origin>,
     pub(crate) refused: Vec<Problem>,
     pub(crate) notes: Vec<String>,
     /// Nothing is left to start or to stop.

@@ -84,3 +84,6 @@ async fn run(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,6 +88,10 @@ impl Publisher {
                 }
             }
         }
+        view.removed = desired
+            .removed()
+            .map(|object| (object.key.clone(), object.origin.clone()))
+            .collect();
         view.pods = pods.views().collect();
         self.add_implied(&mut view);
         view.notes.extend(notes(&view));

@@ -18,6 +18,8 @@ pub(super) const CONTROL: &str = "heddle-control";
 pub(super) const INJECTOR: &str = "heddle-injector";
 /// In the order in which they need each other.
 pub(super) const PARTS: [&str; 3] = [IDENTITY, CONTROL, INJECTOR];
+/// What has to be beside `heddle`.
+const PROGRAMS: [&str; 4] = [IDENTITY, CONTROL, INJECTOR, "heddle-proxy"];
 /// The account of the daemon itself.
 const NODE: &str = "heddle-node";
 /// Whom tokens are for.
@@ -99,8 +101,17 @@ impl Plan {
         self.layout.state_dir().join("tokens").join(account)
     }
 
-    /// Makes the files that the parts expect.
-    pub(super) fn prepare(&self) -> Result<(), SystemError> {
+    /// Sees that the programs are there and makes the files that they expect.
+    pub(super) fn prepare(&self, programs: &Path) -> Result<(), SystemError> {
+        if let Some(program) = PROGRAMS
+            .into_iter()
+            .find(|program| !programs.join(program).is_file())
+        {
+            return Err(SystemError::Missing {
+                program,
+                dir: programs.to_owned(),
+            });
+        }
         for private in ["tokens", "control"] {
             let path = self.layout.state_dir().join(private);
             let made = std::fs::DirBuilder::new()
