@@ -44,9 +44,15 @@ pub(crate) struct Desired {
 }
 
 impl Desired {
-    /// The watched paths were read again.
+    /// The watched paths were read again. An object whose document cannot be read any more keeps its
+    /// last good version; it goes when its document does.
     pub(crate) fn set_watched(&mut self, loaded: Loaded) {
-        let now = loaded.objects;
+        let mut now = loaded.objects;
+        for (key, last_good) in std::mem::take(&mut self.watched) {
+            if !now.contains_key(&key) && is_broken(&last_good, &loaded.problems) {
+                now.insert(key, last_good);
+            }
+        }
         self.applied.retain(|key, applied| match now.get(key) {
             Some(object) => applied.over.as_ref() == Some(&object.value),
             None => true,
@@ -126,6 +132,15 @@ impl Desired {
     }
 }
 
+/// Whether an object is missing only because its document, or one of the same file that says not
+/// whose it is, cannot be read.
+fn is_broken(object: &Object, problems: &[Problem]) -> bool {
+    let file = object.origin.file.display().to_string();
+    problems.iter().any(|problem| {
+        problem.file == file && (problem.name.is_empty() || problem.is_about(&object.key))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -199,6 +214,20 @@ mod tests {
         desired.set_watched(files(&[2]));
         assert_eq!(weight(&desired), Some(2));
         desired.set_watched(files(&[]));
+        assert_eq!(weight(&desired), None);
+    }
+
+    #[test]
+    fn a_document_that_breaks_keeps_its_last_good_version() {
+        let mut desired = Desired::default();
+        desired.set_watched(files(&[1]));
+        let broken = |file: &str| Loaded {
+            problems: vec![Problem::at(Path::new(file), 1, 1, "broken")],
+            ..Loaded::default()
+        };
+        desired.set_watched(broken("r.yaml"));
+        assert_eq!((weight(&desired), desired.problems().len()), (Some(1), 1));
+        desired.set_watched(broken("other.yaml"));
         assert_eq!(weight(&desired), None);
     }
 }

@@ -41,6 +41,14 @@ pub(crate) struct Workload {
 const MAX_REPLICAS: u64 = 500;
 
 impl Workload {
+    /// Whether objects of this kind make pods.
+    pub(crate) fn is_kind(kind: &str) -> bool {
+        matches!(
+            kind,
+            "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "Pod"
+        )
+    }
+
     /// Reads an object; the error is the reason for people.
     pub(crate) fn read(object: &Object) -> Result<Option<Self>, String> {
         let number = |path: &str, default: u64| match object.at(path) {

@@ -13,9 +13,10 @@ use super::progress::{explain, follow};
 use super::{client, status};
 use crate::api::{Client, ClientError, Query, Status};
 use crate::args::Up;
+use crate::cluster::Workload;
 use crate::daemon::{self, Options, guard};
 use crate::failure::{Failure, Outcome};
-use crate::manifests::Source;
+use crate::manifests::{Problem, Source};
 use crate::node::{MeshName, privilege};
 use crate::terminal::Style;
 
@@ -178,6 +179,16 @@ async fn follow_and_tell(client: &Client, up: &Up) -> Outcome {
             "it stays up for a look: heddle status{mesh}; logs are in {}/logs; heddle down{mesh}  takes it down",
             last.state_dir
         )));
+    }
+    let workload =
+        |problem: &&Problem| !problem.name.is_empty() && Workload::is_kind(&problem.kind);
+    if let Some(refused) = last.refused.iter().find(workload) {
+        eprint!("\n{}", status::troubles(&last, style));
+        return Err(Failure::new(format!(
+            "{} was refused: it has no pods of this version",
+            refused.subject()
+        ))
+        .advise("everything else runs; correct the file, it is watched"));
     }
     let objects = client
         .objects(&Query {

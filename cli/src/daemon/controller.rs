@@ -18,7 +18,7 @@ use crate::api::{Change, Manifest, Report};
 use crate::cluster::{Desired, ServiceIps, Workload};
 use crate::manifests::{Key, Problem, Source, load, parse};
 
-pub(crate) use self::pods::PodRunner;
+pub(crate) use self::pods::{PodRunner, RunningPod};
 pub(crate) use self::publishing::Outlets;
 
 /// What a command asks of the controller.
@@ -29,8 +29,7 @@ pub(crate) enum Request {
 }
 
 /// The controller; [`Controller::run`] owns it.
-#[derive(Debug)]
-pub(crate) struct Controller<R> {
+pub(crate) struct Controller<R: PodRunner> {
     sources: Vec<Source>,
     desired: Desired,
     services: ServiceIps,
@@ -188,7 +187,7 @@ impl<R: PodRunner> Controller<R> {
             let refused =
                 self.pods
                     .advance(&workloads, &self.desired, self.publisher.trust_bundle());
-            settled = refused.is_empty() && self.pods.is_settled();
+            settled = self.pods.is_settled();
             for (key, reason) in refused {
                 problems.extend(
                     self.desired
@@ -263,3 +262,6 @@ impl<R: PodRunner> Controller<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use heddle_injector::InjectConfig;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
+use tokio::sync::watch;
 
-use super::controller::PodRunner;
+use super::controller::{PodRunner, RunningPod};
 use crate::node::{AddressPool, Node, PodHandle, PodStatus};
 
 /// The runner; it also allots the pods' addresses.
@@ -28,6 +29,8 @@ impl Runner {
 }
 
 impl PodRunner for Runner {
+    type Pod = PodHandle;
+
     fn start(&mut self, pod: &Value) -> Result<PodHandle, String> {
         let pod: Pod = serde_json::from_value(pod.clone())
             .map_err(|error| format!("the pod cannot be read: {error}"))?;
@@ -50,5 +53,15 @@ impl PodRunner for Runner {
 
     fn injection(&self) -> &InjectConfig {
         &self.injection
+    }
+}
+
+impl RunningPod for PodHandle {
+    fn status(&self) -> watch::Receiver<PodStatus> {
+        PodHandle::status(self)
+    }
+
+    async fn stop(self) {
+        PodHandle::stop(self, None).await;
     }
 }

@@ -13,23 +13,30 @@ use crate::cluster::{Desired, Plan, PodTemplate, Replica, Style, Workload, plan}
 use crate::daemon::injection::{self, Injected};
 use crate::daemon::view::PodView;
 use crate::manifests::Key;
-use crate::node::{Phase, PodHandle, PodStatus};
+use crate::node::{Phase, PodStatus};
 
 /// Most pods that come up at once: each starts several processes and asks for a certificate.
 const STARTING: usize = 32;
 
 /// Runs pods.
-pub(crate) trait PodRunner: Send + Sync + 'static {
-    /// Starts a pod; what goes wrong shows in its status.
-    fn start(&mut self, pod: &Value) -> Result<PodHandle, String>;
+pub(crate) trait PodRunner: Send + 'static {
+    type Pod: RunningPod;
+    /// Starts a pod; what goes wrong later shows in its status.
+    fn start(&mut self, pod: &Value) -> Result<Self::Pod, String>;
     /// The pod is gone: what it held is free.
     fn release(&mut self, status: &PodStatus);
     /// How this mesh injects.
     fn injection(&self) -> &heddle_injector::InjectConfig;
 }
 
-#[derive(Debug)]
-struct Pod {
+/// A pod that was started.
+pub(crate) trait RunningPod: Send + 'static {
+    fn status(&self) -> watch::Receiver<PodStatus>;
+    /// Stops it in order; returns when nothing of it is left.
+    fn stop(self) -> impl Future<Output = ()> + Send;
+}
+
+struct Pod<P> {
     object: Arc<Value>,
     owner: Key,
     revision: String,
@@ -37,7 +44,7 @@ struct Pod {
     skipped: Option<&'static str>,
     status: watch::Receiver<PodStatus>,
     /// Taken when the pod is told to stop.
-    handle: Option<PodHandle>,
+    handle: Option<P>,
     stopping: Option<SystemTime>,
 }
 
@@ -45,10 +52,9 @@ struct Pod {
 type PodKey = (String, String);
 
 /// All pods of the mesh.
-#[derive(Debug)]
-pub(super) struct Pods<R> {
+pub(super) struct Pods<R: PodRunner> {
     runner: R,
-    pods: BTreeMap<PodKey, Pod>,
+    pods: BTreeMap<PodKey, Pod<R::Pod>>,
     stopping: JoinSet<PodKey>,
     watching: JoinSet<()>,
     stirred: Arc<Notify>,
@@ -111,29 +117,45 @@ impl<R: PodRunner> Pods<R> {
         }
         self.warnings.retain(|key, _| owners.contains(key));
         for workload in workloads {
-            let Plan { start, stop } = plan(workload, &self.replicas(&workload.key));
-            self.pending |= !start.is_empty() || !stop.is_empty();
-            for name in stop {
-                self.stop(&(workload.key.namespace.clone(), name));
-            }
-            if !ready {
-                continue;
-            }
-            for name in start {
-                if self.starting() >= STARTING {
-                    break;
-                }
-                if let Err(reason) = self.start(workload, name, desired) {
-                    refused.push((workload.key.clone(), reason));
-                    break;
-                }
+            if let Err(reason) = self.follow(workload, desired, ready) {
+                refused.push((workload.key.clone(), reason));
             }
         }
         refused
     }
 
+    /// Steps of one workload until there is nothing left to do, or something has to happen first.
+    fn follow(
+        &mut self,
+        workload: &Workload,
+        desired: &Desired,
+        ready: bool,
+    ) -> Result<(), String> {
+        loop {
+            let Plan { start, stop } = plan(workload, &self.replicas(&workload.key));
+            if start.is_empty() && stop.is_empty() {
+                return Ok(());
+            }
+            for name in &stop {
+                self.stop(&(workload.key.namespace.clone(), name.clone()));
+            }
+            let mut acted = !stop.is_empty();
+            for name in start {
+                if !ready || self.starting() >= STARTING {
+                    self.pending = true;
+                    return Ok(());
+                }
+                acted |= self.start(workload, name, desired)?;
+            }
+            if !acted {
+                self.pending = true;
+                return Ok(());
+            }
+        }
+    }
+
     fn starting(&self) -> usize {
-        let starting = |pod: &&Pod| {
+        let starting = |pod: &&Pod<R::Pod>| {
             let status = pod.status.borrow();
             !status.ready && status.phase == Phase::Pending
         };
@@ -161,12 +183,13 @@ impl<R: PodRunner> Pods<R> {
         .collect()
     }
 
+    /// False: somebody else has the name for now.
     fn start(
         &mut self,
         workload: &Workload,
         name: Option<String>,
         desired: &Desired,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let namespace = workload.key.namespace.clone();
         let taken = |name: &str| {
             self.pods
@@ -177,7 +200,7 @@ impl<R: PodRunner> Pods<R> {
             // A pod of another owner has the name; when it is gone there is a new look.
             return match workload.style {
                 Style::Single => Err(format!("a pod of the name {name} is there already")),
-                _ => Ok(()),
+                _ => Ok(false),
             };
         }
         let labels = desired
@@ -213,7 +236,7 @@ impl<R: PodRunner> Pods<R> {
             stopping: None,
         };
         self.pods.insert((namespace, name), pod);
-        Ok(())
+        Ok(true)
     }
 
     fn stop(&mut self, key: &PodKey) {
@@ -224,7 +247,7 @@ impl<R: PodRunner> Pods<R> {
             pod.stopping = Some(SystemTime::now());
             let key = key.clone();
             self.stopping.spawn(async move {
-                handle.stop(None).await;
+                handle.stop().await;
                 key
             });
         }
