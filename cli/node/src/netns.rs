@@ -5,12 +5,10 @@
 
 use std::{
     collections::HashSet,
-    fmt,
     fs::{self, File},
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    str::FromStr,
     thread,
 };
 
@@ -124,44 +122,40 @@ pub(crate) fn processes(names: &[String]) -> Vec<i32> {
     processes_in("net", inodes)
 }
 
-/// The processes in the same mount namespace, except this one.
-pub(crate) fn processes_with_mounts(mounts: Inode) -> Vec<i32> {
-    processes_in("mnt", HashSet::from([mounts]))
+/// A mount namespace, kept alive: as long as this is, the kernel gives its number to no other.
+#[derive(Debug)]
+pub(crate) struct Mounts {
+    _open: File,
+    inode: Inode,
 }
 
-/// What tells one namespace from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Inode(u64, u64);
-
-impl Inode {
-    /// The mount namespace of a process.
-    pub(crate) fn of_mounts(pid: u32) -> Option<Self> {
-        Self::of(format!("/proc/{pid}/ns/mnt"))
+impl Mounts {
+    /// That of a process which is alive.
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
+        let open = File::open(format!("/proc/{pid}/ns/mnt"))?;
+        let inode = Inode::of_file(&open)?;
+        Ok(Self { _open: open, inode })
     }
 
+    /// The processes in it, except this one.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        processes_in("mnt", HashSet::from([self.inode]))
+    }
+}
+
+/// What tells one namespace from another, while both exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Inode(u64, u64);
+
+impl Inode {
     fn of(path: impl AsRef<Path>) -> Option<Self> {
         fs::metadata(path)
             .ok()
             .map(|meta| Self(meta.dev(), meta.ino()))
     }
-}
 
-/// `DEVICE:INODE`, as it is told from process to process.
-impl fmt::Display for Inode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.0, self.1)
-    }
-}
-
-impl FromStr for Inode {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (device, inode) = text.split_once(':').ok_or(())?;
-        Ok(Self(
-            device.parse().map_err(|_| ())?,
-            inode.parse().map_err(|_| ())?,
-        ))
+    fn of_file(file: &File) -> io::Result<Self> {
+        file.metadata().map(|meta| Self(meta.dev(), meta.ino()))
     }
 }
 

@@ -1,14 +1,15 @@
 //! Becomes a container: namespaces, file system view, credentials, then the command.
 //!
-//! Standard input is a socket from the daemon: the specification comes in, and a sentence goes out
-//! when something fails. The socket closes by itself when the command is running; that is how the
-//! daemon knows. Single-threaded on purpose: it runs before any runtime is started.
+//! Standard input is a socket from the daemon: the specification comes in as one line, a line goes
+//! out when the namespaces are made and one comes back when the daemon holds them, and a sentence
+//! goes out when something fails. The socket closes by itself when the command is running; that is
+//! how the daemon knows. Single-threaded on purpose: it runs before any runtime is started.
 
 use std::{
     collections::HashMap,
     convert::Infallible,
     fs::{self, File},
-    io::{self, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Write as _},
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::process::CommandExt as _,
@@ -28,7 +29,13 @@ use super::{
     spec::{InitSpec, ProcessSpec},
     user,
 };
-use crate::{NodeError, netns::Inode};
+use crate::NodeError;
+
+/// What this says when its namespaces are made, and then waits for a line.
+pub(super) const NAMESPACES_MADE: &[u8] = b"namespaces made\n";
+
+/// The socket to the daemon.
+type Daemon = BufReader<File>;
 
 /// As shells answer for a command that could not be run.
 const CANNOT_RUN: u8 = 127;
@@ -43,32 +50,33 @@ pub(crate) fn start() -> ExitCode {
         }
     };
     let Err(error) = read_spec(&mut daemon).and_then(|spec| become_container(&spec, &mut daemon));
-    if daemon.write_all(error.chain().as_bytes()).is_err() {
+    if daemon
+        .get_mut()
+        .write_all(error.chain().as_bytes())
+        .is_err()
+    {
         eprintln!("heddle: {}", error.chain());
     }
     ExitCode::from(CANNOT_RUN)
 }
 
 /// The socket moves off standard input, and closes when the command starts.
-fn daemon() -> Result<File, NodeError> {
+fn daemon() -> Result<Daemon, NodeError> {
     let failed = || NodeError::system("cannot talk to the daemon over standard input");
     let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned().map_err(failed())?;
     let null = File::open("/dev/null").map_err(NodeError::file("open", "/dev/null"))?;
     dup2_stdin(&null).map_err(NodeError::system("cannot close standard input"))?;
-    Ok(File::from(socket))
+    Ok(BufReader::new(File::from(socket)))
 }
 
-fn read_spec(daemon: &mut File) -> Result<InitSpec, NodeError> {
+fn read_spec(daemon: &mut Daemon) -> Result<InitSpec, NodeError> {
+    let failed = || NodeError::system("cannot read the container's specification");
     let mut text = Vec::new();
-    daemon.read_to_end(&mut text).map_err(NodeError::system(
-        "cannot read the container's specification",
-    ))?;
-    serde_json::from_slice(&text).map_err(|error| {
-        NodeError::system("cannot read the container's specification")(io::Error::from(error))
-    })
+    daemon.read_until(b'\n', &mut text).map_err(failed())?;
+    serde_json::from_slice(&text).map_err(|error| failed()(io::Error::from(error)))
 }
 
-fn become_container(spec: &InitSpec, daemon: &mut File) -> Result<Infallible, NodeError> {
+fn become_container(spec: &InitSpec, daemon: &mut Daemon) -> Result<Infallible, NodeError> {
     let netns = File::open(&spec.netns)
         .map_err(NodeError::file("open the network namespace", &spec.netns))?;
     setns(&netns, CloneFlags::CLONE_NEWNET).map_err(NodeError::system(
@@ -77,7 +85,7 @@ fn become_container(spec: &InitSpec, daemon: &mut File) -> Result<Infallible, No
     if let Some(view) = &spec.view {
         let own = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
         unshare(own).map_err(NodeError::system("cannot make the container's namespaces"))?;
-        tell_mounts(daemon)?;
+        show_mounts(daemon)?;
         sethostname(&view.hostname).map_err(NodeError::system("cannot set the host name"))?;
         mounts::build(view)?;
     }
@@ -87,14 +95,19 @@ fn become_container(spec: &InitSpec, daemon: &mut File) -> Result<Infallible, No
     run(&spec.process)
 }
 
-/// By its mount namespace the daemon knows the container's processes, whatever they do.
-fn tell_mounts(daemon: &mut File) -> Result<(), NodeError> {
-    let failed = || NodeError::system("cannot tell the daemon of the mount namespace");
-    let own = Inode::of_mounts(std::process::id())
-        .ok_or_else(|| failed()(io::Error::from(io::ErrorKind::NotFound)))?;
+/// By its mount namespace the daemon knows the container's processes, whatever they do. It must hold
+/// it before this process can end.
+fn show_mounts(daemon: &mut Daemon) -> Result<(), NodeError> {
+    let failed = || NodeError::system("cannot show the daemon the container's namespaces");
     daemon
-        .write_all(format!("{own}\n").as_bytes())
-        .map_err(failed())
+        .get_mut()
+        .write_all(NAMESPACES_MADE)
+        .map_err(failed())?;
+    let mut held = Vec::new();
+    match daemon.read_until(b'\n', &mut held).map_err(failed())? {
+        0 => Err(failed()(io::ErrorKind::UnexpectedEof.into())),
+        _ => Ok(()),
+    }
 }
 
 /// Becomes the command; returns only when it cannot.

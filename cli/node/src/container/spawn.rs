@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
     process::{Child, Command},
     task::JoinHandle,
@@ -25,14 +25,11 @@ use tokio::{
 
 use super::{
     SUBCOMMAND,
+    init::NAMESPACES_MADE,
     log::Log,
     spec::{EnterSpec, InitSpec},
 };
-use crate::{
-    NodeError,
-    netns::{Inode, processes_with_mounts},
-    status::Exit,
-};
+use crate::{NodeError, netns::Mounts, status::Exit};
 
 /// Mounts and an exec; far more than a loaded machine needs.
 const START: Duration = Duration::from_secs(30);
@@ -48,7 +45,7 @@ pub(crate) struct Running {
     pub(crate) pid: u32,
     child: Child,
     /// Its mount namespace, which tells its descendants from everybody else.
-    mounts: Option<Inode>,
+    mounts: Option<Mounts>,
     log: JoinHandle<()>,
 }
 
@@ -82,14 +79,13 @@ pub(crate) async fn start(
         mounts: None,
         log,
     };
-    let error = match timeout(START, converse(ours, &text)).await {
-        Ok(Ok(answer)) => {
-            let (mounts, complaint) = split_answer(&answer);
+    let error = match timeout(START, converse(ours, text, pid)).await {
+        Ok(Ok((mounts, complaint))) => {
             running.mounts = mounts;
             if complaint.is_empty() {
                 return Ok(running);
             }
-            NodeError::spec("cannot start", complaint)
+            NodeError::spec("cannot start", &complaint)
         }
         Ok(Err(error)) => failed("talk to")(error),
         Err(_) => failed("wait for")(io::Error::from(io::ErrorKind::TimedOut)),
@@ -98,29 +94,28 @@ pub(crate) async fn start(
     Err(error)
 }
 
-/// First its mount namespace, when it came that far; then what went wrong, if anything did.
-fn split_answer(answer: &str) -> (Option<Inode>, &str) {
-    match answer
-        .split_once('\n')
-        .and_then(|(line, rest)| Some((line.parse().ok()?, rest)))
-    {
-        Some((mounts, complaint)) => (Some(mounts), complaint),
-        None => (None, answer),
-    }
-}
-
-/// Sends the specification; the answer ends when the command runs.
-async fn converse(socket: StdStream, text: &[u8]) -> io::Result<String> {
+/// Sends the specification; holds the mount namespace, if it makes one; then hears what went wrong,
+/// if anything did, before the command runs.
+async fn converse(
+    socket: StdStream,
+    mut text: Vec<u8>,
+    pid: u32,
+) -> io::Result<(Option<Mounts>, String)> {
     socket.set_nonblocking(true)?;
-    let mut socket = UnixStream::from_std(socket)?;
-    socket.write_all(text).await?;
-    socket.shutdown().await?;
-    let mut complaint = String::new();
-    (&mut socket)
-        .take(OUTPUT as u64)
-        .read_to_string(&mut complaint)
-        .await?;
-    Ok(complaint)
+    let mut socket = BufReader::new(UnixStream::from_std(socket)?).take(OUTPUT as u64);
+    text.push(b'\n');
+    socket.get_mut().write_all(&text).await?;
+    let mut answer = Vec::new();
+    socket.read_until(b'\n', &mut answer).await?;
+    let mut mounts = None;
+    if answer == NAMESPACES_MADE {
+        // It waits for the line below, so it is alive.
+        mounts = Some(Mounts::of(pid)?);
+        socket.get_mut().write_all(b"held\n").await?;
+        answer.clear();
+    }
+    socket.read_to_end(&mut answer).await?;
+    Ok((mounts, String::from_utf8_lossy(&answer).into_owned()))
 }
 
 impl Running {
@@ -156,8 +151,8 @@ impl Running {
     /// Whatever it left behind goes with it, as with a container's own process ids. A system
     /// component shares our mount namespace, and nothing is found.
     fn kill_descendants(&self) {
-        let Some(mounts) = self.mounts else { return };
-        for pid in processes_with_mounts(mounts) {
+        let Some(mounts) = &self.mounts else { return };
+        for pid in mounts.processes() {
             // It may have ended by itself in the meantime.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
