@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
@@ -17,6 +17,11 @@ use crate::node::{Phase, PodStatus};
 
 /// Most pods that come up at once: each starts several processes and asks for a certificate.
 const STARTING: usize = 32;
+
+/// From the moment a pod is published as going until it is told to: the control plane sees the file
+/// within some 50 ms and pushes at once, so that nobody calls a pod whose app is ending. (Clusters
+/// leave this race to a `sleep` in preStop.)
+const NOTICE: Duration = Duration::from_millis(250);
 
 /// Runs pods.
 pub(crate) trait PodRunner: Send + 'static {
@@ -113,7 +118,7 @@ impl<R: PodRunner> Pods<R> {
             .map(|(key, _)| key.clone())
             .collect();
         for orphan in orphans {
-            self.stop(&orphan);
+            self.stop(&orphan, NOTICE);
         }
         self.warnings.retain(|key, _| owners.contains(key));
         for workload in workloads {
@@ -137,7 +142,7 @@ impl<R: PodRunner> Pods<R> {
                 return Ok(());
             }
             for name in &stop {
-                self.stop(&(workload.key.namespace.clone(), name.clone()));
+                self.stop(&(workload.key.namespace.clone(), name.clone()), NOTICE);
             }
             let mut acted = !stop.is_empty();
             for name in start {
@@ -239,7 +244,7 @@ impl<R: PodRunner> Pods<R> {
         Ok(true)
     }
 
-    fn stop(&mut self, key: &PodKey) {
+    fn stop(&mut self, key: &PodKey, notice: Duration) {
         let Some(pod) = self.pods.get_mut(key) else {
             return;
         };
@@ -247,6 +252,7 @@ impl<R: PodRunner> Pods<R> {
             pod.stopping = Some(SystemTime::now());
             let key = key.clone();
             self.stopping.spawn(async move {
+                tokio::time::sleep(notice).await;
                 handle.stop().await;
                 key
             });
@@ -257,7 +263,7 @@ impl<R: PodRunner> Pods<R> {
     pub(super) fn stop_all(&mut self) {
         let all: Vec<PodKey> = self.pods.keys().cloned().collect();
         for key in all {
-            self.stop(&key);
+            self.stop(&key, Duration::ZERO);
         }
     }
 
