@@ -17,6 +17,7 @@ use crate::cluster::{Cluster, Member};
 use crate::exchange::Exchange;
 use crate::head;
 use crate::reply::Failure;
+use crate::upstream::connect::Link;
 use crate::upstream::{ActiveRequest, Lease, SendError, Upstream, Version, since};
 use crate::worker::Worker;
 
@@ -273,6 +274,9 @@ impl Tries<'_> {
                 member.upstream.addr,
                 Some(member.endpoint.workload.to_string().into()),
             );
+            if let Link::Mesh(peer) = &member.upstream.link {
+                span.peer_identity(peer.to_string());
+            }
             Instant::now()
         });
         let dialer = &self.worker.dialer;
@@ -284,8 +288,8 @@ impl Tries<'_> {
                 } else {
                     self.refused_since = None;
                 }
+                self.worker.connect_failed(&member.name(), &error);
                 let text = format!("cannot connect to {}: {error}", member.name());
-                tracing::debug!("{text}");
                 let failure = unavailable(ResponseFlag::UpstreamConnectFailure, text);
                 return Attempt::Retry(request, failure);
             }

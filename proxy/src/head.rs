@@ -102,6 +102,20 @@ pub(crate) enum HeadError {
     NoHost,
     #[error("CONNECT is not supported yet")]
     Connect,
+    #[error("its Transfer-Encoding is not just chunked")]
+    TransferEncoding,
+}
+
+/// Refuses codings that the next hop might read differently (RFC 9112 §6.1); asked before the header
+/// is taken off. What else is ambiguous about a length, hyper refuses, or drops before it gets here.
+pub(crate) fn framing(headers: &HeaderMap) -> Result<(), HeadError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |v: &HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if chunked(only) => Ok(()),
+        _ => Err(HeadError::TransferEncoding),
+    }
 }
 
 /// Makes the head what the upstream version wants: origin-form with Host for HTTP/1.1, scheme and

@@ -4,6 +4,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -20,7 +21,7 @@ use crate::inbound;
 use crate::limits;
 use crate::listener::{self, Gate, Listeners};
 use crate::outbound;
-use crate::upstream::connect::Dialer;
+use crate::upstream::connect::{ConnectError, Dialer};
 use crate::view::{Upstreams, View};
 
 /// How often idle upstream connections are looked over.
@@ -136,6 +137,17 @@ impl Worker {
         self.passthrough
             .get_or_init(|| self.shard.tcp(labels(self.own_peer(&self.view()))))
             .clone()
+    }
+
+    /// Notes that an endpoint took no connection. One that is not who it should be is a refusal.
+    pub(crate) fn connect_failed(&self, endpoint: &dyn fmt::Display, error: &ConnectError) {
+        match error {
+            ConnectError::Refused(refusal) => {
+                self.count_refused("upstream-tls");
+                tracing::warn!(%endpoint, "refused: TLS handshake: {refusal}");
+            }
+            other => tracing::debug!(%endpoint, error = %other, "cannot connect"),
+        }
     }
 
     /// Counts a connection that was refused. `reason` is a label: one of a fixed few.

@@ -51,6 +51,7 @@ async fn handle(
     let grpc = is_grpc(request.headers());
     let started = Instant::now();
     let upgrade = Upgrade::of(&mut request, version);
+    let framing = head::framing(request.headers());
     head::strip_hop(request.headers_mut(), upgrade.is_some());
     match caller {
         Some(caller) => {
@@ -78,7 +79,8 @@ async fn handle(
     }
     let mut exchange = Exchange::new(started, span);
     exchange.serving(serving);
-    if let Err(error) = head::prepare(&mut request, version, inbound.destination) {
+    let fit = framing.and_then(|()| head::prepare(&mut request, version, inbound.destination));
+    if let Err(error) = fit {
         let text = format!("the request cannot be forwarded: {error}");
         let failure = Failure::new(
             ResponseFlag::DownstreamProtocolError,

@@ -60,6 +60,7 @@ async fn handle(
     let started = Instant::now();
     let grpc = is_grpc(request.headers());
     let upgrade = Upgrade::of(&mut request, version);
+    let framing = head::framing(request.headers());
     head::strip_hop(request.headers_mut(), upgrade.is_some());
     let mut span = worker
         .tracer
@@ -73,7 +74,8 @@ async fn handle(
     }
     let mut exchange = Exchange::new(started, span);
     let view = worker.view();
-    if let Err(error) = head::prepare(&mut request, version, outbound.destination) {
+    let fit = framing.and_then(|()| head::prepare(&mut request, version, outbound.destination));
+    if let Err(error) = fit {
         let text = format!("the request cannot be forwarded: {error}");
         let failure = Failure::new(
             ResponseFlag::DownstreamProtocolError,

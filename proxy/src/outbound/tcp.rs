@@ -74,8 +74,7 @@ pub(super) async fn connect(outbound: &Outbound) -> Option<Upstream> {
                 });
             }
             Err(error) => {
-                let endpoint = member.name();
-                tracing::warn!(%destination, %endpoint, %error, "cannot connect");
+                worker.connect_failed(&member.name(), &error);
                 tried.push(Rc::clone(&member.upstream));
             }
         }

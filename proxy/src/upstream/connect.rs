@@ -77,12 +77,22 @@ impl Alpn {
 pub(crate) enum ConnectError {
     #[error("{0}")]
     Tcp(io::Error),
-    #[error("TLS: {0}")]
-    Tls(io::Error),
+    /// One side would not have the other.
+    #[error("TLS handshake: {0}")]
+    Refused(heddle_identity::Refusal),
     #[error("no connection within {}s", limits::CONNECT.as_secs())]
     Timeout,
     #[error("HTTP: {0}")]
     Http(hyper::Error),
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        match heddle_identity::Refusal::of(&error) {
+            Some(refusal) => ConnectError::Refused(refusal),
+            None => ConnectError::Tcp(error),
+        }
+    }
 }
 
 impl ConnectError {
@@ -110,17 +120,14 @@ impl Dialer {
         alpn: Alpn,
     ) -> Result<Io, ConnectError> {
         let connecting = async {
-            let stream = tcp(addr, matches!(link, Link::App))
-                .await
-                .map_err(ConnectError::Tcp)?;
+            let stream = tcp(addr, matches!(link, Link::App)).await?;
             match link {
                 Link::Plain | Link::App => Ok(Io::from(stream)),
                 Link::Mesh(peer) => {
                     let config = self.tls.client_config(peer, alpn.names());
                     let stream = TlsConnector::from(config)
                         .connect(ServerName::IpAddress(addr.ip().into()), stream)
-                        .await
-                        .map_err(ConnectError::Tls)?;
+                        .await?;
                     Ok(Io::from(stream))
                 }
             }

@@ -2,5 +2,12 @@
 //! its own, and a sentence about what traffic through it does. Needs root.
 #![allow(clippy::unwrap_used)]
 
+mod change;
+mod faults;
+mod forms;
 mod http1;
+mod http2;
+mod mtls;
 mod support;
+mod tcp;
+mod trace;

@@ -44,11 +44,6 @@ impl Control {
             .send_modify(|all| drop(all.insert(key, content.encode_to_vec())));
     }
 
-    pub(crate) fn remove(&self, kind: Kind, name: &str) {
-        let key = (kind, name.to_owned());
-        self.0.resources.send_modify(|all| drop(all.remove(&key)));
-    }
-
     /// What proxies have refused.
     pub(crate) fn nacks(&self) -> Vec<String> {
         self.0.nacks.lock().unwrap().clone()

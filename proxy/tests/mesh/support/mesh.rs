@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use heddle_identity::tls::ALPN_H2;
 use heddle_identity::{SpiffeId, incoming};
-use heddle_proto::mesh::MtlsMode;
+use heddle_proto::mesh::{MtlsMode, Protocol};
 use heddle_proxy_config::kind::Kind;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
@@ -16,7 +16,7 @@ use tonic::transport::Server;
 use super::control::Control;
 use super::issuer::{IDENTITY_PORT, Issuer};
 use super::netns::Netns;
-use super::resources::workload;
+use super::resources::{ServiceSpec, workload};
 use super::sidecar::{Settings, Sidecar};
 
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
@@ -66,7 +66,7 @@ impl Mesh {
     pub(crate) fn new() -> Self {
         let node = Netns::new();
         node.ip(&format!(
-            "link add br0 type bridge\naddr add {NODE}/16 dev br0\n\
+            "link add br0 address 02:00:0a:4e:00:01 type bridge\naddr add {NODE}/16 dev br0\n\
              addr add {NODE_V6}/64 dev br0 nodad\nlink set br0 up\n"
         ));
         let dir = tempfile::tempdir().unwrap();
@@ -210,5 +210,32 @@ impl Pod {
         F: Future<Output: Send> + Send + 'static,
     {
         self.netns.run(work)
+    }
+}
+
+/// Two pods in STRICT, and a service of one of them.
+pub(crate) struct Pair {
+    pub(crate) client: Pod,
+    pub(crate) server: Pod,
+    pub(crate) web: ServiceSpec,
+    pub(crate) mesh: Mesh,
+}
+
+impl Pair {
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        Self::with(protocol, PodSpec::new("client"), PodSpec::new("server"))
+    }
+
+    pub(crate) fn with(protocol: Protocol, client: PodSpec, server: PodSpec) -> Self {
+        let mesh = Mesh::new();
+        let (client, server) = (mesh.pod(client), mesh.pod(server));
+        let web = ServiceSpec::new("web", 1, protocol);
+        web.set(&mesh.control, &[&server], &[]);
+        Self {
+            client,
+            server,
+            web,
+            mesh,
+        }
     }
 }

@@ -141,6 +141,12 @@ impl Sidecar {
             .sum()
     }
 
+    /// Whether the configuration on its volume names this.
+    pub(crate) fn keeps(&self, name: &str) -> bool {
+        let kept = std::fs::read(self.settings.state.join("config.pb")).unwrap_or_default();
+        kept.windows(name.len()).any(|w| w == name.as_bytes())
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn memory(&self) -> u64 {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).unwrap();
