@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::controller::{PodRunner, RunningPod};
-use crate::node::{AddressPool, Node, PodHandle, PodStatus};
+use crate::node::{AddressPool, Node, PodHandle, PodStatus, names};
 
 /// The runner; it also allots the pods' addresses.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ impl PodRunner for Runner {
     fn start(&mut self, pod: &Value) -> Result<PodHandle, String> {
         let pod: Pod = serde_json::from_value(pod.clone())
             .map_err(|error| format!("the pod cannot be read: {error}"))?;
+        names::check(&pod).map_err(|error| error.to_string())?;
         let ip = self
             .addresses
             .take()

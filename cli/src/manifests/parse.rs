@@ -150,6 +150,19 @@ fn object(
     if field("/apiVersion").is_none() {
         return Err(lacks("apiVersion").map(|p| p.named(&key)));
     }
+    // Kinds and namespaces become names of files.
+    if !key.kind.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        let kind = key.kind.escape_debug();
+        let reason = format!("`{kind}` is not a kind: letters and digits are allowed");
+        return Err(Box::new(Problem::at(file, line, 1, reason)));
+    }
+    if !key.namespace.is_empty() && !is_dns_label(&key.namespace) {
+        let namespace = key.namespace.escape_debug();
+        let reason = format!(
+            "`{namespace}` is not a namespace: lower-case letters, digits and `-` are allowed, at most 63"
+        );
+        return Err(Box::new(Problem::at(file, line, 1, reason)));
+    }
     if !is_dns_name(&key.name) {
         let reason = format!(
             "`{}` is not a name: lower-case letters, digits, `-` and `.` are allowed",
@@ -205,6 +218,10 @@ fn is_dns_name(name: &str) -> bool {
             .is_some_and(u8::is_ascii_alphanumeric)
 }
 
+fn is_dns_label(name: &str) -> bool {
+    name.len() <= 63 && !name.contains('.') && is_dns_name(name)
+}
+
 fn check(key: &Key, document: &Document<'_>, text: &str) -> Result<(), serde_saphyr::Error> {
     fn typed<T: DeserializeOwned>(text: &str) -> Result<(), serde_saphyr::Error> {
         serde_saphyr::from_str::<T>(text).map(drop)
@@ -226,78 +243,4 @@ fn check(key: &Key, document: &Document<'_>, text: &str) -> Result<(), serde_sap
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const MIXED: &str = "\
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  ports: [{port: 80}]
----
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: broken
-  labels: [unclosed
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, namespace: shop}
-spec:
-  replicas: many
----
-kind: Service
-metadata: {name: no-version}
-";
-
-    #[test]
-    fn a_broken_document_leaves_its_neighbours_alone() {
-        let (objects, problems) = parse(Path::new("mixed.yaml"), MIXED);
-        assert_eq!(objects.len(), 1);
-        assert_eq!(objects[0].key, Key::new("Service", "default", "web"));
-        assert_eq!(objects[0].at("/metadata/namespace").unwrap(), "default");
-        assert_eq!(problems.len(), 3, "{problems:#?}");
-        assert!(
-            (8..=12).contains(&problems[0].line),
-            "{}",
-            problems[0].place()
-        );
-        assert_eq!(
-            (
-                problems[1].line,
-                problems[1].name.as_str(),
-                problems[1].namespace.as_str()
-            ),
-            (17, "web", "shop")
-        );
-        assert_eq!(problems[2].reason, "the document has no apiVersion");
-        assert_eq!(problems[2].line, 19);
-    }
-
-    #[test]
-    fn a_list_is_its_items() {
-        let text = "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Namespace, metadata: {name: a}}, \
-                    {apiVersion: v1, kind: ServiceAccount, metadata: {name: b, namespace: a}}]}";
-        let (objects, problems) = parse(Path::new("list.json"), text);
-        assert!(problems.is_empty(), "{problems:?}");
-        assert_eq!(
-            objects
-                .iter()
-                .map(|o| o.key.to_string())
-                .collect::<Vec<_>>(),
-            ["namespace/a", "serviceaccount/b in a"]
-        );
-    }
-
-    #[test]
-    fn bad_names_are_refused() {
-        let (_, problems) = parse(
-            Path::new("x"),
-            "{apiVersion: v1, kind: Service, metadata: {name: ../etc}}",
-        );
-        assert!(problems[0].reason.contains("is not a name"), "{problems:?}");
-    }
-}
+mod tests;

@@ -27,7 +27,7 @@ fn span(
         error: attributes.contains_key("heddle.flags"),
         message: String::new(),
         attributes: attributes.into_iter().collect(),
-        resource: BTreeMap::new(),
+        resource: [].into(),
     }
 }
 

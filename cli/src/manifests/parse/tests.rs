@@ -1,0 +1,73 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+
+const MIXED: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  ports: [{port: 80}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: broken
+  labels: [unclosed
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: many
+---
+kind: Service
+metadata: {name: no-version}
+";
+
+#[test]
+fn a_broken_document_leaves_its_neighbours_alone() {
+    let (objects, problems) = parse(Path::new("mixed.yaml"), MIXED);
+    assert_eq!(objects.len(), 1);
+    assert_eq!(objects[0].key, Key::new("Service", "default", "web"));
+    assert_eq!(objects[0].at("/metadata/namespace").unwrap(), "default");
+    assert_eq!(problems.len(), 3, "{problems:#?}");
+    assert!(
+        (8..=12).contains(&problems[0].line),
+        "{}",
+        problems[0].place()
+    );
+    assert_eq!(
+        (
+            problems[1].line,
+            problems[1].name.as_str(),
+            problems[1].namespace.as_str()
+        ),
+        (17, "web", "shop")
+    );
+    assert_eq!(problems[2].reason, "the document has no apiVersion");
+    assert_eq!(problems[2].line, 19);
+}
+
+#[test]
+fn a_list_is_its_items() {
+    let text = "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Namespace, metadata: {name: a}}, \
+                    {apiVersion: v1, kind: ServiceAccount, metadata: {name: b, namespace: a}}]}";
+    let (objects, problems) = parse(Path::new("list.json"), text);
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(
+        objects
+            .iter()
+            .map(|o| o.key.to_string())
+            .collect::<Vec<_>>(),
+        ["namespace/a", "serviceaccount/b in a"]
+    );
+}
+
+#[test]
+fn bad_names_are_refused() {
+    let (_, problems) = parse(
+        Path::new("x"),
+        "{apiVersion: v1, kind: Service, metadata: {name: ../etc}}",
+    );
+    assert!(problems[0].reason.contains("is not a name"), "{problems:?}");
+}
