@@ -14,6 +14,9 @@ use self::quantity::resource_value;
 pub(crate) use self::{facts::Facts, quantity::amount};
 use crate::{NodeError, objects::Data};
 
+/// The kernel's MAX_ARG_STRLEN: longest argument or variable of a process.
+const LONGEST: usize = 128 * 1024;
+
 /// A container's variables in order, each name once.
 #[derive(Debug, Default)]
 pub(crate) struct Environment {
@@ -82,9 +85,13 @@ impl Environment {
         facts: &Facts<'_>,
     ) -> Result<Option<String>, NodeError> {
         let Some(from) = &variable.value_from else {
-            return Ok(Some(
-                self.expand(variable.value.as_deref().unwrap_or_default()),
-            ));
+            let value = self.expand(variable.value.as_deref().unwrap_or_default());
+            return value.map(Some).map_err(|error| {
+                NodeError::spec(
+                    format!("environment variable {}", variable.name),
+                    error.chain(),
+                )
+            });
         };
         from_source(from, container, facts).map_err(|error| {
             NodeError::spec(
@@ -94,8 +101,9 @@ impl Environment {
         })
     }
 
-    /// Puts variables in the place of `$(NAME)`.
-    pub(crate) fn expand(&self, text: &str) -> String {
+    /// Puts variables in the place of `$(NAME)`. What grows beyond what the system can pass on is
+    /// refused while it grows: references to references multiply.
+    pub(crate) fn expand(&self, text: &str) -> Result<String, NodeError> {
         let mut expanded = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find('$') {
@@ -107,8 +115,17 @@ impl Environment {
                 continue;
             }
             let name = rest.strip_prefix("$(").and_then(|r| r.split_once(')'));
-            match name.and_then(|(name, after)| Some((self.get(name)?, after))) {
-                Some((value, after)) => {
+            match name.and_then(|(name, after)| Some((name, self.get(name)?, after))) {
+                Some((name, value, after)) => {
+                    if expanded.len() + value.len() > LONGEST {
+                        let reason = format!(
+                            "becomes longer than the {LONGEST} bytes a process can be given"
+                        );
+                        return Err(NodeError::spec(
+                            format!("the text with `$({name})`"),
+                            reason,
+                        ));
+                    }
                     expanded.push_str(value);
                     rest = after;
                 }
@@ -119,7 +136,7 @@ impl Environment {
             }
         }
         expanded.push_str(rest);
-        expanded
+        Ok(expanded)
     }
 }
 
@@ -190,8 +207,26 @@ mod tests {
     fn references_are_expanded_as_kubernetes_does() {
         let mut env = Environment::default();
         env.set("A", "1");
-        env.set("B", env.expand("$(A)-$(MISSING)-$$(A)-$A-$"));
+        env.set("B", env.expand("$(A)-$(MISSING)-$$(A)-$A-$").unwrap());
         assert_eq!(env.get("B"), Some("1-$(MISSING)-$(A)-$A-$"));
+    }
+
+    #[test]
+    fn references_cannot_multiply_without_end() {
+        let mut env = Environment::default();
+        env.set("A0", "x".repeat(64));
+        let refused = (1..9).find_map(|n| {
+            let text = format!("$(A{})", n - 1).repeat(16);
+            match env.expand(&text) {
+                Ok(value) => {
+                    assert!(value.len() <= LONGEST);
+                    env.set(format!("A{n}"), value);
+                    None
+                }
+                Err(error) => Some(error.chain()),
+            }
+        });
+        assert!(refused.unwrap().contains("$(A2)"));
     }
 
     #[test]

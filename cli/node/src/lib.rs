@@ -17,6 +17,7 @@ mod ip;
 pub mod layout;
 pub mod lifecycle;
 mod lock;
+pub mod names;
 mod netns;
 mod network;
 pub mod node;

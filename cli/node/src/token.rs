@@ -21,6 +21,8 @@ use crate::{Layout, NodeError, atomic::write_atomically};
 const REFRESH_PERCENT: u32 = 80;
 /// Kubernetes refuses shorter ones.
 const SHORTEST: Duration = Duration::from_secs(600);
+/// Kubernetes refuses longer ones; a time that far is still a time.
+const LONGEST: Duration = Duration::from_secs(1 << 32);
 /// Between attempts to write a token file that could not be written.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -102,14 +104,15 @@ impl TokenMinter {
         &self.issuer
     }
 
-    /// Signs a token. Lives of less than ten minutes are lengthened, as by Kubernetes.
+    /// Signs a token. Lives of less than ten minutes are lengthened, those beyond 2^32 s shortened.
     pub fn mint(
         &self,
         subject: &Subject,
         audience: &str,
         life: Duration,
     ) -> Result<Token, NodeError> {
-        self.mint_at(subject, audience, life.max(SHORTEST), SystemTime::now())
+        let life = life.clamp(SHORTEST, LONGEST);
+        self.mint_at(subject, audience, life, SystemTime::now())
     }
 
     fn mint_at(
@@ -262,5 +265,13 @@ mod tests {
         assert_eq!(claims["kubernetes.io"]["pod"]["uid"], "u-1");
         assert_eq!(claims["kubernetes.io"]["serviceaccount"]["name"], "web");
         assert!(!format!("{token:?}").contains(&token.text));
+        for (asked, given) in [(0, SHORTEST), (u64::MAX, LONGEST)] {
+            let token = minter.mint(&subject, "heddle", Duration::from_secs(asked));
+            let life = token.unwrap().expires_at.duration_since(SystemTime::now());
+            assert_eq!(
+                life.unwrap().as_secs().div_ceil(60),
+                given.as_secs().div_ceil(60)
+            );
+        }
     }
 }

@@ -79,7 +79,7 @@ fn argv(container: &Container, env: &Environment) -> Result<Vec<String>, NodeErr
         ));
     }
     let words = command.iter().chain(container.args.iter().flatten());
-    Ok(words.map(|word| env.expand(word)).collect())
+    words.map(|word| env.expand(word)).collect()
 }
 
 fn mounts(
@@ -103,7 +103,7 @@ fn mounts(
         };
         let below = match (&mount.sub_path, &mount.sub_path_expr) {
             (Some(path), _) if !path.is_empty() => path.clone(),
-            (_, Some(path)) => env.expand(path),
+            (_, Some(path)) => env.expand(path)?,
             _ => String::new(),
         };
         let inside = |path: &Path| {

@@ -192,7 +192,7 @@ impl<'a> Render<'a> {
                     .as_deref()
                     .unwrap_or(self.source.tokens.issuer());
                 let seconds = projection.expiration_seconds.unwrap_or(TOKEN_LIFE);
-                let life = Duration::from_secs(seconds.unsigned_abs());
+                let life = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
                 let token = self.source.tokens.mint(&subject, audience, life)?;
                 let text = token.text.clone();
                 self.tokens.insert(key, token);
