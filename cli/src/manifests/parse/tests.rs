@@ -65,9 +65,21 @@ fn a_list_is_its_items() {
 
 #[test]
 fn bad_names_are_refused() {
-    let (_, problems) = parse(
-        Path::new("x"),
-        "{apiVersion: v1, kind: Service, metadata: {name: ../etc}}",
-    );
-    assert!(problems[0].reason.contains("is not a name"), "{problems:?}");
+    for (document, reason) in [
+        ("kind: Service, metadata: {name: ../etc}", "is not a name"),
+        ("kind: ../../etc, metadata: {name: a}", "is not a kind"),
+        (
+            "kind: Service, metadata: {name: a, namespace: ../etc}",
+            "is not a namespace",
+        ),
+        (
+            "kind: Service, metadata: {name: a, namespace: a.b}",
+            "is not a namespace",
+        ),
+    ] {
+        let text = format!("{{apiVersion: v1, {document}}}");
+        let (objects, problems) = parse(Path::new("x"), &text);
+        assert!(objects.is_empty());
+        assert!(problems[0].reason.contains(reason), "{problems:?}");
+    }
 }
