@@ -84,7 +84,7 @@ pub struct Config {
     )]
     pub trust_bundle_file: PathBuf,
 
-    /// Where the key and the certificate survive a restart
+    /// Where the key, the certificate and the last good version of what is bad survive a restart
     #[arg(long, env = "HEDDLE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 

@@ -19,7 +19,11 @@ mod telemetry;
 mod warnings;
 mod workload;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use heddle_identity::TrustDomain;
 
@@ -30,7 +34,7 @@ pub use self::{
 };
 use self::{hosts::Hosts, sharded::ShardedMap};
 use crate::{
-    name::NsName,
+    name::{Kind, NsName, ObjectKey},
     resources::{
         destination_rule::DestinationRule, endpoint_slice::EndpointSlice, labels::Labels,
         peer_authentication::PeerAuthentication, pod::Pod, service::Service, telemetry::Telemetry,
@@ -94,7 +98,7 @@ pub struct Model {
     /// Services whose slices name a pod, by pod.
     slice_pods: ShardedMap<NsName, Arc<[NsName]>>,
     /// Pods that a service's selector selects, by service.
-    members: ShardedMap<NsName, Arc<std::collections::BTreeSet<NsName>>>,
+    members: ShardedMap<NsName, Arc<BTreeSet<NsName>>>,
     /// Services by one label of their selector: "NAMESPACE/KEY=VALUE".
     selectors: ShardedMap<Box<str>, Arc<[NsName]>>,
     addresses: ShardedMap<IpAddr, Arc<address::Owners>>,
@@ -113,6 +117,10 @@ pub struct Model {
     authentications: ShardedMap<Box<str>, Arc<[Arc<Object>]>>,
     /// Telemetries by namespace, oldest first.
     telemetries: ShardedMap<Box<str>, Arc<[Arc<Object>]>>,
+    /// Objects of which another version is in force than what is written.
+    held_back: Arc<BTreeSet<ObjectKey>>,
+    /// What was in force when the process before this one ended, until the first batch.
+    last_good: Arc<HashMap<ObjectKey, Arc<Object>>>,
 }
 
 /// A service and what has been computed for it.
@@ -155,7 +163,27 @@ impl Model {
             wildcard_rules: Arc::default(),
             authentications: ShardedMap::default(),
             telemetries: ShardedMap::default(),
+            held_back: Arc::default(),
+            last_good: Arc::default(),
         }
+    }
+
+    /// Holds back, in the first batch, what the process before this one did ([`Self::kept`]).
+    pub fn with_last_good(mut self, objects: Vec<Arc<Object>>) -> Self {
+        let by_key = objects
+            .into_iter()
+            .map(|object| (object.key.clone(), object));
+        self.last_good = Arc::new(by_key.collect());
+        self
+    }
+
+    /// Objects that are in force though something else is written.
+    pub fn kept(&self) -> Vec<Arc<Object>> {
+        let in_force = |key: &ObjectKey| match key.kind {
+            Kind::VirtualService => self.routes.get(&key.name)?.in_force.clone(),
+            _ => None,
+        };
+        self.held_back.iter().filter_map(in_force).collect()
     }
 
     /// What is the same for the whole mesh.

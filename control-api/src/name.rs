@@ -86,6 +86,36 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Of these the last good version survives a restart: they are written by people. The others are
+    /// filled in by servers, which write them again.
+    pub fn is_kept(self) -> bool {
+        matches!(
+            self,
+            Self::Service
+                | Self::DestinationRule
+                | Self::VirtualService
+                | Self::PeerAuthentication
+                | Self::Telemetry
+        )
+    }
+
+    /// The kind that is spelt so.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    const ALL: [Self; 9] = [
+        Self::Namespace,
+        Self::ServiceAccount,
+        Self::Service,
+        Self::Pod,
+        Self::EndpointSlice,
+        Self::DestinationRule,
+        Self::VirtualService,
+        Self::PeerAuthentication,
+        Self::Telemetry,
+    ];
+
     /// As `kind:` spells it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -23,6 +23,7 @@ use crate::{
     source::{
         Batch,
         directory::{DirectoryError, DirectorySource},
+        last_good::{self, LastGood},
     },
     status::Admin,
 };
@@ -62,18 +63,30 @@ pub enum RunError {
 /// # Errors
 /// When a part of it cannot start, or fails.
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), RunError> {
-    let hub = Hub::new(Model::new(config.settings()));
+    let last_good = match &config.state_dir {
+        Some(directory) => LastGood::load(directory),
+        None => LastGood::default(),
+    };
+    let hub = Hub::new(Model::new(config.settings()).with_last_good(last_good.model));
     let admin = AdminListener::bind(&config.admin_listen).await?;
     let listener = TcpListener::bind(config.listen).await;
     let listener = listener.map_err(|error| RunError::Listen(config.listen.to_string(), error))?;
     let workload = Workload::start(identity_settings(&config)?);
     let (batches, received) = mpsc::channel(BATCHES);
-    let source = DirectorySource::start(&config.config_dirs, batches)?;
+    let source = DirectorySource::start(&config.config_dirs, last_good.source, batches)?;
 
     let mut tasks: JoinSet<Result<(), RunError>> = JoinSet::new();
+    let (keep, kept) = watch::channel(None);
+    if let Some(directory) = config.state_dir.clone() {
+        tasks.spawn(async {
+            last_good::keep(directory, kept).await;
+            Ok(())
+        });
+    }
     tasks.spawn(follow(
         hub.clone(),
         received,
+        keep,
         workload.tls().clone(),
         workload.status(),
     ));
@@ -142,6 +155,7 @@ async fn ended(tasks: &mut JoinSet<Result<(), RunError>>) -> Result<(), RunError
 async fn follow(
     hub: Arc<Hub>,
     mut batches: mpsc::Receiver<Batch>,
+    keep: watch::Sender<Option<LastGood>>,
     tls: heddle_identity::MeshTls,
     mut status: watch::Receiver<heddle_identity::workload::Status>,
 ) -> Result<(), RunError> {
@@ -152,9 +166,11 @@ async fn follow(
             batch = batches.recv() => {
                 let Some(batch) = batch else { return Ok(()) };
                 let changes = batch.changes.len();
+                let of_source = batch.kept.to_vec();
                 let started = std::time::Instant::now();
                 let dirty = hub.apply(batch);
                 let took = started.elapsed();
+                keep.send_replace(Some(LastGood { source: of_source, model: hub.model().kept() }));
                 info!(changes, services = dirty.services.len(), version = hub.model().version, ?took, "applied");
             }
             changed = status.changed() => {

@@ -5,9 +5,11 @@
 pub mod decode;
 pub mod directory;
 pub mod document;
+mod fail_safe;
+pub mod last_good;
 pub mod node;
 pub mod object;
 pub mod read;
 pub mod suggest;
 
-pub use object::{Batch, Change, Object, Origin, Refusal, Resource};
+pub use object::{Batch, Change, Object, Origin, Refusal, Resource, Written};

@@ -149,6 +149,8 @@ impl Setup {
             .arg(self.path("token"))
             .arg("--trust-bundle-file")
             .arg(self.path("root.pem"))
+            .arg("--state-dir")
+            .arg(self.path("state"))
             .stderr(Stdio::null())
             .spawn();
         Program(program.unwrap())
@@ -382,6 +384,61 @@ async fn it_comes_back_after_being_killed() {
     assert!(
         setup.status().await.is_some(),
         "a socket that was left behind is no obstacle"
+    );
+}
+
+#[tokio::test]
+async fn what_is_bad_when_it_is_killed_stays_as_it_was() {
+    let setup = Setup::new().await;
+    let mut program = setup.start();
+    setup.proxy().await.until_weight(90).await;
+    // A subset that does not exist; then, in a file of its own, a field that does not exist.
+    let policy = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+                  metadata: {name: default}\nspec: {mtls: {mode: STRICT}}\n";
+    fs::write(setup.path("config/policy.yaml"), policy).unwrap();
+    let refused = async |count: usize| {
+        until(async || {
+            let status = setup.status().await?;
+            (status.refused.len() == count).then_some(status)
+        })
+        .await
+    };
+    let bad = BOOKINFO
+        .replace("subset: v1", "subset: v7")
+        .replace("weight: 90", "weight: 91");
+    fs::write(setup.path("config/bookinfo.yaml"), bad).unwrap();
+    refused(1).await;
+    fs::write(
+        setup.path("config/policy.yaml"),
+        policy.replace("mode", "mood"),
+    )
+    .unwrap();
+    let status = refused(2).await;
+    until(async || {
+        let kept = fs::read(setup.path("state/last-good")).ok()?;
+        let text = String::from_utf8_lossy(&kept);
+        (text.contains("weight: 90") && text.contains("STRICT")).then_some(())
+    })
+    .await;
+    for _ in 0..2 {
+        program.signal(Signal::SIGKILL);
+        program.ended().await;
+        program = setup.start();
+        let again = refused(2).await;
+        assert_eq!(again.refused, status.refused);
+        setup.proxy().await.until_weight(90).await;
+    }
+    // A file that makes no sense is no obstacle.
+    program.signal(Signal::SIGKILL);
+    program.ended().await;
+    fs::write(setup.path("state/last-good"), "nonsense").unwrap();
+    let _program = setup.start();
+    let again = refused(2).await;
+    let told = |part: &str| again.refused.iter().any(|r| r.reason.contains(part));
+    assert!(
+        told("no version of it is in force")
+            && told("STRICT for all that is under namespace default"),
+        "{again:?}"
     );
 }
 

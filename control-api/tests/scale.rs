@@ -47,6 +47,8 @@ fn object(kind: Kind, name: NsName, resource: Resource) -> Change {
         origin,
         created: None,
         resource,
+        written: None,
+        stand_in: false,
     }))
 }
 
@@ -105,6 +107,7 @@ fn batch(changes: Vec<Change>) -> Batch {
     Batch {
         changes,
         refusals: Arc::new([]),
+        kept: Arc::new([]),
     }
 }
 

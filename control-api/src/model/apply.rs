@@ -46,6 +46,9 @@ impl Model {
         }
         self.judge_routes(&mut touched);
         self.renew_cells(&touched);
+        if !self.last_good.is_empty() {
+            self.last_good = Arc::default();
+        }
         touched.dirty.services.extend(touched.endpoints);
         touched.dirty.services.extend(touched.routes);
         touched.dirty
@@ -94,6 +97,10 @@ impl Model {
                 (None, None) => true,
                 _ => false,
             };
+            let held_back = in_force
+                .as_ref()
+                .is_some_and(|object| !Arc::ptr_eq(object, &written));
+            self.hold_back(&written.key, held_back);
             let entry = RouteEntry {
                 written: written.clone(),
                 in_force: in_force.clone(),
@@ -102,6 +109,17 @@ impl Model {
             self.routes.insert(name.clone(), Arc::new(entry));
             if !same {
                 self.index_route(&name, before.as_ref(), in_force.as_ref(), touched);
+            }
+        }
+    }
+
+    /// Notes whether another version of an object is in force than what is written.
+    fn hold_back(&mut self, key: &ObjectKey, is_held: bool) {
+        if self.held_back.contains(key) != is_held {
+            let keys = Arc::make_mut(&mut self.held_back);
+            match is_held {
+                true => _ = keys.insert(key.clone()),
+                false => _ = keys.remove(key),
             }
         }
     }

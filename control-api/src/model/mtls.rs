@@ -27,10 +27,11 @@ impl Model {
                 .selector()
                 .is_some_and(|wanted| pod.labels.has_all(&wanted))
         });
-        let of_namespace = here().find(|policy| policy.selector().is_none());
+        let workload = workload.or_else(|| here().find(|policy| policy.any_pod));
+        let of_namespace = here().find(|policy| policy.is_wide());
         let of_mesh = self
             .authentications_in(system)
-            .find(|policy| policy.selector().is_none());
+            .find(|policy| policy.is_wide());
         let default = [workload, of_namespace, of_mesh]
             .into_iter()
             .flatten()

@@ -44,6 +44,7 @@ pub(crate) fn batch(yaml: &str) -> Batch {
     Batch {
         changes: changes.collect(),
         refusals: Arc::new([]),
+        kept: Arc::new([]),
     }
 }
 

@@ -628,3 +628,95 @@ fn destination_rules_of_the_client_come_first_and_patterns_last() {
     model.apply(remove(Kind::DestinationRule, "default/e"));
     assert_eq!(names(&model, "default"), ["pattern"]);
 }
+
+#[test]
+fn what_was_held_back_before_a_restart_is_held_back_after_it() {
+    let bad = REVIEWS
+        .replace("subset: v1", "subset: v7")
+        .replace("weight: 90", "weight: 91");
+    let weights = |model: &Model| {
+        let table = routes(model, "default/reviews", &client("default"));
+        let weight = |rule: &mesh::HttpRule| rule.destinations[0].weight;
+        table.http.last().map(weight)
+    };
+    let mut before = model(REVIEWS);
+    assert!(before.kept().is_empty());
+    before.apply(batch(&bad).changes);
+    let kept = before.kept();
+    assert_eq!((kept.len(), weights(&before)), (1, Some(90)));
+
+    let start = |yaml: &str| {
+        let mut model = Model::new(Settings::default()).with_last_good(before.kept());
+        model.apply(batch(yaml).changes);
+        model
+    };
+    let mut after = start(&bad);
+    assert_eq!(weights(&after), Some(90));
+    assert_eq!(after.refusals(), before.refusals());
+    assert!(
+        after
+            .kept()
+            .iter()
+            .zip(&kept)
+            .all(|(a, b)| Arc::ptr_eq(a, b))
+    );
+    // Good again, in this life or the next; gone, in this life or the next.
+    for model in [
+        start(REVIEWS),
+        start(&REVIEWS.replace("weight: 90", "weight: 80")),
+    ] {
+        assert!(model.refusals().is_empty() && model.kept().is_empty());
+    }
+    let without = REVIEWS.replace(document("VirtualService"), "");
+    assert_eq!(weights(&start(&without)), None);
+    after.apply(remove(Kind::VirtualService, "default/reviews-route"));
+    assert!(after.kept().is_empty() && weights(&after).is_none());
+    // Only the first batch is a beginning.
+    after.apply(batch(&bad).changes);
+    assert_eq!(weights(&after), None);
+    // Before there was anything good, nothing is.
+    assert_eq!(weights(&model(&bad)), None);
+}
+
+#[test]
+fn a_stand_in_reaches_the_pods_that_it_is_for() {
+    use crate::resources::peer_authentication::{Mode, Mtls, PeerAuthentication};
+    let stand_in = |namespace: &str, any_pod: bool| {
+        let policy = PeerAuthentication {
+            mtls: Some(Mtls { mode: Mode::Strict }),
+            any_pod,
+            ..PeerAuthentication::default()
+        };
+        Change::Upsert(Arc::new(Object {
+            key: ObjectKey {
+                kind: Kind::PeerAuthentication,
+                name: NsName::new(namespace, "a").unwrap(),
+            },
+            origin: crate::source::Origin {
+                file: None,
+                at: Default::default(),
+            },
+            created: None,
+            resource: Resource::PeerAuthentication(policy),
+            written: None,
+            stand_in: true,
+        }))
+    };
+    let exception = authentication(
+        "z",
+        "default",
+        "{selector: {matchLabels: {app: details}}, mtls: {mode: PERMISSIVE}}",
+    );
+    let modes = |namespace: &str, any_pod: bool| {
+        let mut model = model(&format!("{REVIEWS}---\n{exception}"));
+        let dirty = model.apply(vec![stand_in(namespace, any_pod)]);
+        assert!(!dirty.own.is_empty());
+        ["default/ratings-1", "default/details-1"].map(|pod| workload(&model, pod).mtls())
+    };
+    use MtlsMode::{Permissive, Strict};
+    assert_eq!(modes("default", false), [Strict, Permissive]);
+    assert_eq!(modes("default", true), [Strict, Permissive]);
+    assert_eq!(modes("heddle-system", false), [Strict, Permissive]);
+    // Some pods of the system namespace are not the mesh.
+    assert_eq!(modes("heddle-system", true), [Permissive, Permissive]);
+}

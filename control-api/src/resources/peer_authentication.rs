@@ -18,6 +18,10 @@ pub struct PeerAuthentication {
     /// By port of the pod.
     #[serde(default)]
     pub port_level_mtls: BTreeMap<String, At<Mtls>>,
+    /// It is for pods that cannot be told, so for each of the namespace that no other policy names.
+    /// Never written: only a stand-in for what cannot be read says so.
+    #[serde(skip)]
+    pub any_pod: bool,
 }
 
 /// `selector:`.
@@ -53,6 +57,11 @@ pub enum Mode {
 }
 
 impl PeerAuthentication {
+    /// Whether it is for all of its scope: a namespace, or the mesh.
+    pub fn is_wide(&self) -> bool {
+        self.selector().is_none() && !self.any_pod
+    }
+
     /// Pods that it is for; None: all of its scope.
     pub fn selector(&self) -> Option<Labels> {
         let labels = &self.selector.as_ref()?.match_labels;

@@ -4,6 +4,7 @@
 //! again.
 
 mod claims;
+mod contribution;
 mod files;
 mod scan;
 mod watch;
@@ -24,7 +25,7 @@ use self::{
     files::{Files, Seen},
     watch::{Wake, Watch},
 };
-use super::Batch;
+use super::{Batch, Object};
 use crate::resources::labels::Interner;
 
 /// Everything is looked at again this often, in case the watch missed something.
@@ -48,9 +49,37 @@ pub enum DirectoryError {
 /// # Errors
 /// When one of them cannot be read at all.
 pub fn read_once(roots: &[PathBuf]) -> Result<Batch, DirectoryError> {
-    let mut reader = Reader::new(roots)?;
+    let mut reader = Reader::new(roots, Vec::new())?;
     reader.refresh(&Wake::All);
     Ok(reader.batch())
+}
+
+/// Reads directories, then again after each of `edits`, and again until nothing is in doubt.
+#[cfg(test)]
+pub(super) fn read_again(
+    roots: &[PathBuf],
+    last_good: Vec<Arc<Object>>,
+    edits: impl Iterator<Item = ()>,
+) -> Result<Vec<Batch>, DirectoryError> {
+    let mut reader = Reader::new(roots, last_good)?;
+    let mut batches = Vec::new();
+    let mut read = || {
+        reader.refresh(&Wake::All);
+        while let Some(until) = reader.files.look_again_at() {
+            thread::sleep(until.saturating_duration_since(Instant::now()));
+            reader.refresh(&Wake::All);
+        }
+        batches.push(reader.batch());
+    };
+    let mut edited = false;
+    for () in edits {
+        edited = true;
+        read();
+    }
+    if !edited {
+        read();
+    }
+    Ok(batches)
 }
 
 /// The watching thread; it ends when this is dropped.
@@ -62,12 +91,17 @@ pub struct DirectorySource {
 
 impl DirectorySource {
     /// Reads all, sends it as the first batch, and sends what changes after. A slow receiver makes
-    /// batches larger, not more.
+    /// batches larger, not more. `last_good` is what was kept of documents that were bad when
+    /// the process before this one ended ([`super::last_good`]).
     ///
     /// # Errors
     /// When a root cannot be read at all, or no thread can be started.
-    pub fn start(roots: &[PathBuf], batches: mpsc::Sender<Batch>) -> Result<Self, DirectoryError> {
-        let mut reader = Reader::new(roots)?;
+    pub fn start(
+        roots: &[PathBuf],
+        last_good: Vec<Arc<Object>>,
+        batches: mpsc::Sender<Batch>,
+    ) -> Result<Self, DirectoryError> {
+        let mut reader = Reader::new(roots, last_good)?;
         let watch = Arc::new(Watch::default());
         let shared = watch.clone();
         let roots = roots.to_vec();
@@ -130,13 +164,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(roots: &[PathBuf]) -> Result<Self, DirectoryError> {
+    fn new(roots: &[PathBuf], last_good: Vec<Arc<Object>>) -> Result<Self, DirectoryError> {
         for root in roots {
             std::fs::metadata(root).map_err(|error| DirectoryError::Root(root.clone(), error))?;
         }
         Ok(Self {
             roots: roots.to_vec(),
-            files: Files::default(),
+            files: Files::with_last_good(last_good),
             claims: Claims::default(),
             interner: Interner::default(),
         })
@@ -145,6 +179,7 @@ impl Reader {
     /// Looks at what may have changed. True: something has.
     fn refresh(&mut self, wake: &Wake) -> bool {
         let mut changed = false;
+        let mut complete = true;
         let elsewhere = |path: &PathBuf| !self.roots.iter().any(|root| path.starts_with(root));
         let wake = match wake {
             // Where a link leads to: which file it is here is not told.
@@ -154,6 +189,7 @@ impl Reader {
         for (index, root) in self.roots.iter().enumerate() {
             let Some(seen) = scan::look(root, wake, self.files.known(index)) else {
                 warn!(root = %root.display(), "the directory cannot be read; what it held stays in force");
+                complete = false;
                 continue;
             };
             for (path, what) in seen {
@@ -165,6 +201,9 @@ impl Reader {
                     }
                 }
             }
+        }
+        if complete {
+            self.files.forget_last_good();
         }
         changed
     }
@@ -189,6 +228,7 @@ impl Reader {
         Batch {
             changes,
             refusals: refusals.into(),
+            kept: self.files.kept().cloned().collect(),
         }
     }
 }

@@ -17,7 +17,7 @@ pub fn split(file: &str) -> Vec<Document<'_>> {
     let mut documents = Vec::new();
     let (mut start, mut start_line) = (0, 0_u32);
     let (mut offset, mut line) = (0, 0_u32);
-    let mut has_content = false;
+    let (mut has_content, mut has_begun) = (false, false);
     let mut push = |start: usize, end: usize, line_offset: u32| {
         documents.push(Document {
             text: &file[start..end],
@@ -26,9 +26,15 @@ pub fn split(file: &str) -> Vec<Document<'_>> {
     };
     for text in file.split_inclusive('\n') {
         let ends = is_marker(text, "...");
-        if is_marker(text, "---") && has_content {
-            push(start, offset, start_line);
-            (start, start_line, has_content) = (offset, line, false);
+        if is_marker(text, "---") {
+            if has_content {
+                push(start, offset, start_line);
+            }
+            // Of an empty document only directives and comments before its `---` are anyone's.
+            if has_content || has_begun {
+                (start, start_line, has_content) = (offset, line, false);
+            }
+            has_begun = true;
         }
         offset += text.len();
         line = line.saturating_add(1);
@@ -37,6 +43,7 @@ pub fn split(file: &str) -> Vec<Document<'_>> {
                 push(start, offset, start_line);
             }
             (start, start_line, has_content) = (offset, line, false);
+            has_begun = false;
         } else if !is_blank(text) {
             has_content = true;
         }
@@ -91,6 +98,10 @@ mod tests {
         assert_eq!(
             cut("a: 1\n...\n# x\n---\nb: 2\n"),
             [("a: 1\n...\n", 0), ("# x\n---\nb: 2\n", 2)]
+        );
+        assert_eq!(
+            cut("# x\n---\n# y\n---\na: 1\n---\n---\n---\nb: 2\n"),
+            [("---\na: 1\n", 3), ("---\nb: 2\n", 7)]
         );
         assert!(cut("").is_empty() && cut("---\n---\n").is_empty());
     }

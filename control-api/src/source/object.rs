@@ -42,6 +42,19 @@ pub struct Object {
     pub created: Option<i64>,
     /// Its contents.
     pub resource: Resource,
+    /// The text that it was read from, for kinds whose last good version survives a restart.
+    pub written: Option<Written>,
+    /// Nobody wrote it: it stands for a policy that was refused and never good (`fail_safe`).
+    pub stand_in: bool,
+}
+
+/// A document as it was written. The objects of one document share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The document.
+    pub text: Arc<str>,
+    /// Lines of the file before it.
+    pub line_offset: u32,
 }
 
 /// Contents, by kind.
@@ -83,6 +96,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// All that stand now.
     pub refusals: Arc<[Refusal]>,
+    /// All objects that stand though their documents do not say so any more, having become bad.
+    pub kept: Arc<[Arc<Object>]>,
 }
 
 /// Why a document, or a part of it, is not in force.

@@ -7,8 +7,9 @@ use std::{path::Path, sync::Arc};
 use super::{
     decode::{Problem, Unknown, decode},
     document::Document,
+    fail_safe::{self, Legible},
     node::{Node, Position, Value},
-    object::{Object, Origin, Refusal, Resource, kind_of},
+    object::{Object, Origin, Refusal, Resource, Written, kind_of},
     suggest,
 };
 use crate::{
@@ -21,6 +22,9 @@ use crate::{
 
 /// Largest document, in bytes (etcd holds objects up to 1.5 MiB; a `List` is larger).
 const MAX_DOCUMENT: usize = 64 * 1024 * 1024;
+
+/// Largest document that is kept for a restart, in bytes: what etcd holds of one object.
+const MAX_KEPT: usize = 1536 * 1024;
 
 /// Groups of which every kind is either read or refused.
 const OUR_GROUPS: [(&str, &[&str]); 5] = [
@@ -91,6 +95,8 @@ pub enum Item {
         key: Option<ObjectKey>,
         /// Why.
         refusals: Vec<Refusal>,
+        /// What is in force instead, if no version of it ever was.
+        stand_in: Option<Arc<Object>>,
     },
 }
 
@@ -102,6 +108,8 @@ pub fn read(
 ) -> Vec<Item> {
     let mut reader = Reader {
         file: file.cloned(),
+        document,
+        written: None,
         interner,
         items: Vec::new(),
     };
@@ -122,6 +130,7 @@ pub fn read(
                 reason,
                 suggestion: String::new(),
             }],
+            &Legible::Lines(""),
         );
         return reader.items;
     }
@@ -139,7 +148,8 @@ pub fn read(
                 reason: error.reason,
                 suggestion: String::new(),
             };
-            reader.bad(None, &guess(document.text), vec![problem]);
+            let lines = Legible::Lines(document.text);
+            reader.bad(None, &guess(document.text), vec![problem], &lines);
         }
     }
     reader.items
@@ -155,17 +165,61 @@ struct Head {
 
 struct Reader<'a> {
     file: Option<Arc<Path>>,
+    document: &'a Document<'a>,
+    written: Option<Written>,
     interner: &'a mut Interner,
     items: Vec<Item>,
 }
 
 impl Reader<'_> {
-    fn bad(&mut self, key: Option<ObjectKey>, head: &Head, problems: Vec<Problem>) {
-        let file = Origin {
-            file: self.file.clone(),
-            at: Position::default(),
+    /// The document, for kinds that people write and that must not be lost when it becomes bad.
+    fn written(&mut self, kind: Kind) -> Option<Written> {
+        if !kind.is_kept() || self.document.text.len() > MAX_KEPT {
+            return None;
         }
-        .file_text();
+        let document = self.document;
+        let written = self.written.get_or_insert_with(|| Written {
+            text: document.text.into(),
+            line_offset: document.line_offset,
+        });
+        Some(written.clone())
+    }
+
+    fn bad(
+        &mut self,
+        key: Option<ObjectKey>,
+        head: &Head,
+        problems: Vec<Problem>,
+        legible: &Legible<'_>,
+    ) {
+        let origin = Origin {
+            file: self.file.clone(),
+            at: problems
+                .first()
+                .map(|problem| problem.at)
+                .unwrap_or_default(),
+        };
+        let file = origin.file_text();
+        let stand_in = fail_safe::policy(&head.kind, legible).and_then(|policy| {
+            // Which it is matters less than that it is in force.
+            let name = if head.name.is_empty() {
+                "unnamed"
+            } else {
+                &head.name
+            };
+            let kind = Kind::PeerAuthentication;
+            Some(Arc::new(Object {
+                key: ObjectKey {
+                    kind,
+                    name: NsName::new(&head.namespace, name)?,
+                },
+                origin,
+                created: None,
+                resource: Resource::PeerAuthentication(policy),
+                written: None,
+                stand_in: true,
+            }))
+        });
         let refusals = problems
             .into_iter()
             .map(|problem| Refusal {
@@ -179,7 +233,11 @@ impl Reader<'_> {
                 warning: false,
             })
             .collect();
-        self.items.push(Item::Bad { key, refusals });
+        self.items.push(Item::Bad {
+            key,
+            refusals,
+            stand_in,
+        });
     }
 
     fn object(&mut self, root: &Node) {
@@ -221,7 +279,7 @@ impl Reader<'_> {
                     format!("the field `{missing}` is missing"),
                     format!("add `{missing}:`"),
                 );
-                return self.bad(None, &head, problem);
+                return self.bad(None, &head, problem, &Legible::Tree(root));
             }
         };
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
@@ -247,11 +305,13 @@ impl Reader<'_> {
                     "unknown apiVersion \"{}\" of {kind}",
                     api_version.escape_debug()
                 );
-                self.bad(None, &head, refuse(at("apiVersion"), reason, suggestion));
+                let problem = refuse(at("apiVersion"), reason, suggestion);
+                self.bad(None, &head, problem, &Legible::Tree(root));
             }
             None => {
                 if let Some((field, reason, suggestion)) = stranger(group, kind, api_version) {
-                    self.bad(None, &head, refuse(at(field), reason, suggestion));
+                    let problem = refuse(at(field), reason, suggestion);
+                    self.bad(None, &head, problem, &Legible::Tree(root));
                 }
             }
         }
@@ -277,7 +337,7 @@ impl Reader<'_> {
             Err(problems) => {
                 let key =
                     NsName::new(&head.namespace, &head.name).map(|name| ObjectKey { kind, name });
-                return self.bad(key, &head, problems);
+                return self.bad(key, &head, problems, &Legible::Tree(root));
             }
         };
         if kind == Kind::Namespace {
@@ -285,7 +345,9 @@ impl Reader<'_> {
         }
         let key = match object_key(root, kind, &metadata, &head) {
             Ok(key) => key,
-            Err(problem) => return self.bad(None, &head, vec![problem]),
+            Err(problem) => {
+                return self.bad(None, &head, vec![problem], &Legible::Tree(root));
+            }
         };
         let mut problems = if strict { top_level(root) } else { Vec::new() };
         let contents = contents(root, kind, key.name.namespace(), &metadata, self.interner);
@@ -296,15 +358,18 @@ impl Reader<'_> {
                     at: root.at,
                 };
                 let created = metadata.created();
+                let written = self.written(kind);
                 self.items.push(Item::Good(Arc::new(Object {
                     key,
                     origin,
                     created,
                     resource,
+                    written,
+                    stand_in: false,
                 })));
             }
             Ok(None) => {}
-            Ok(Some(_)) => self.bad(Some(key), &head, problems),
+            Ok(Some(_)) => self.bad(Some(key), &head, problems, &Legible::Tree(root)),
             Err(more) => {
                 problems.extend(more);
                 for problem in problems
@@ -313,7 +378,7 @@ impl Reader<'_> {
                 {
                     problem.at = root.at;
                 }
-                self.bad(Some(key), &head, problems);
+                self.bad(Some(key), &head, problems, &Legible::Tree(root));
             }
         }
     }
@@ -469,8 +534,8 @@ fn contents(
 
 /// Kind and name of a text that is no YAML, by its lines, so that people know which it is.
 fn guess(text: &str) -> Head {
-    let value = |line: &str, key: &str| {
-        let rest = line.trim_start().strip_prefix(key)?.strip_prefix(':')?;
+    let value = |part: &str, key: &str| {
+        let rest = part.trim_start().strip_prefix(key)?.strip_prefix(':')?;
         let rest = rest
             .split('#')
             .next()
@@ -485,14 +550,20 @@ fn guess(text: &str) -> Head {
     };
     let mut in_metadata = false;
     for line in text.lines() {
+        let mut parts = vec![line];
         if !line.starts_with([' ', '\t']) {
-            in_metadata = line.starts_with("metadata:");
             head.kind = value(line, "kind").unwrap_or(head.kind);
-        } else if in_metadata {
-            if head.name.is_empty() {
-                head.name = value(line, "name").unwrap_or_default();
+            let flow = line.strip_prefix("metadata:");
+            in_metadata = flow.is_some();
+            parts = flow.unwrap_or_default().split(['{', ',', '}']).collect();
+        }
+        if in_metadata {
+            for part in parts {
+                if head.name.is_empty() {
+                    head.name = value(part, "name").unwrap_or_default();
+                }
+                head.namespace = value(part, "namespace").unwrap_or(head.namespace);
             }
-            head.namespace = value(line, "namespace").unwrap_or(head.namespace);
         }
     }
     head

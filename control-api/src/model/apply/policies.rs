@@ -63,10 +63,22 @@ impl Model {
         }
         let in_force = old.as_ref().and_then(|entry| entry.in_force.clone());
         let Some(object) = new else {
+            let key = old.map(|entry| entry.written.key.clone());
             self.routes.remove(&name);
             self.index_route(&name, in_force.as_ref(), None, touched);
+            if let Some(key) = key {
+                self.hold_back(&key, false);
+            }
             return;
         };
+        let last_good = match old {
+            Some(_) => None,
+            None => self.last_good.get(&object.key).cloned(),
+        };
+        if last_good.is_some() {
+            self.index_route(&name, None, last_good.as_ref(), touched);
+        }
+        let in_force = in_force.or(last_good);
         for service in object
             .route()
             .map(|spec| self.mentioned(spec, &name))

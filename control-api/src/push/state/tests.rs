@@ -289,6 +289,7 @@ fn a_service_that_goes_leaves_an_unknown_address() {
     sim.hub.apply(crate::source::Batch {
         changes,
         refusals: Arc::new([]),
+        kept: Arc::new([]),
     });
     assert_eq!(sim.poll()[0], Kind::Address);
     sim.settle();
@@ -401,7 +402,7 @@ proptest! {
                 Step::RouteGone => {
                     let key = crate::name::ObjectKey { kind: crate::name::Kind::VirtualService, name: name("default/moves") };
                     let changes = vec![crate::source::Change::Remove(key)];
-                    sim.hub.apply(crate::source::Batch { changes, refusals: Arc::new([]) });
+                    sim.hub.apply(crate::source::Batch { changes, refusals: Arc::new([]), kept: Arc::new([]) });
                 }
                 Step::Pod(i) => sim.apply(&pod(&format!("ratings-{i}"), &format!("10.1.1.{i}"), "ratings", "v1")),
                 Step::Poll => _ = sim.poll(),

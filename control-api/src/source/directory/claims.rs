@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::files::Contents;
+use super::contribution::Contents;
 use crate::{
     name::ObjectKey,
     source::{Change, Object, Refusal, decode::Problem},
@@ -90,19 +90,25 @@ impl Claims {
 
 type Claimants = BTreeMap<(usize, Arc<Path>), Arc<Object>>;
 
+/// What somebody wrote goes before what stands in for something unreadable.
 fn winner(claims: &Claimants) -> Option<&Arc<Object>> {
-    let last = claims.keys().next_back()?.0;
-    claims
-        .iter()
-        .find(|((root, _), _)| *root == last)
-        .map(|(_, object)| object)
+    let of = |stand_in: bool| {
+        let mut candidates = claims
+            .iter()
+            .filter(move |(_, object)| object.stand_in == stand_in);
+        let last = candidates.clone().next_back()?.0.0;
+        candidates
+            .find(|((root, _), _)| *root == last)
+            .map(|(_, object)| object)
+    };
+    of(false).or_else(|| of(true))
 }
 
 /// One refusal for each second of a directory.
 fn losers(claims: &Claimants) -> Vec<Refusal> {
     let mut first: Option<(usize, &Arc<Object>)> = None;
     let mut refusals = Vec::new();
-    for ((root, _), object) in claims {
+    for ((root, _), object) in claims.iter().filter(|(_, object)| !object.stand_in) {
         match first {
             Some((known, winner)) if known == *root => refusals.push(twice(object, winner)),
             _ => first = Some((*root, object)),

@@ -1,5 +1,4 @@
-//! What each file holds: its documents, and the objects that it contributes, which for a bad
-//! document is what it held when it was good. A file or a document that vanishes is believed to be gone only
+//! What each file holds: its documents, and the objects that it contributes. A file or a document that vanishes is believed to be gone only
 //! after a moment, since editors truncate, move away and write in pieces on their way to a new version.
 
 use std::{
@@ -12,7 +11,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::scan::{Look, Stamp};
+use super::{
+    contribution::{Contents, Contribution},
+    scan::{Look, Stamp},
+};
 use crate::{
     name::ObjectKey,
     resources::labels::Interner,
@@ -30,9 +32,6 @@ const GRACE: Duration = Duration::from_millis(120);
 /// A file that was modified this shortly before it was read may change again under the same stamp.
 const RACY: Duration = Duration::from_millis(50);
 
-/// Key and object, in the order of the file.
-pub(super) type Contents = Vec<(ObjectKey, Arc<Object>)>;
-
 /// What an update found.
 pub(super) enum Seen {
     Same,
@@ -46,6 +45,8 @@ struct FileState {
     hash: u64,
     documents: HashMap<(u64, u32), Vec<Arc<Item>>>,
     contents: Contents,
+    /// Those of the contents that the file does not say so any more.
+    kept: Vec<Arc<Object>>,
     refusals: Vec<Refusal>,
     outside: Option<PathBuf>,
 }
@@ -56,9 +57,49 @@ pub(super) struct Files {
     known: BTreeMap<usize, BTreeSet<Arc<Path>>>,
     doubtful: HashMap<(usize, Arc<Path>), Instant>,
     none: BTreeSet<Arc<Path>>,
+    /// What files held when they were good, from before this process began.
+    last_good: HashMap<Arc<Path>, Contents>,
 }
 
 impl Files {
+    /// What was in force when the process before this one ended, to be believed of files that are
+    /// still there and do not say otherwise.
+    pub(super) fn with_last_good(objects: Vec<Arc<Object>>) -> Self {
+        let mut last_good: HashMap<Arc<Path>, Contents> = HashMap::new();
+        for object in objects {
+            if let Some(file) = &object.origin.file {
+                let held = last_good.entry(file.clone()).or_default();
+                held.push((object.key.clone(), object));
+            }
+        }
+        Self {
+            last_good,
+            ..Self::default()
+        }
+    }
+
+    /// Of a file that is seen for the first time.
+    fn last_good_of(&self, key: &(usize, Arc<Path>)) -> Contents {
+        match self.states.contains_key(key) {
+            true => Contents::new(),
+            false => self.last_good.get(&key.1).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Everything has been looked at: what is not there is gone.
+    pub(super) fn forget_last_good(&mut self) {
+        self.last_good.clear();
+    }
+
+    /// Objects that stand though their files do not say so any more.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &Arc<Object>> {
+        let unseen = self.last_good.values().flatten().map(|(_, object)| object);
+        self.states
+            .values()
+            .flat_map(|state| &state.kept)
+            .chain(unseen)
+    }
+
     pub(super) fn known(&self, root: usize) -> &BTreeSet<Arc<Path>> {
         self.known.get(&root).unwrap_or(&self.none)
     }
@@ -156,12 +197,17 @@ impl Files {
             warning: false,
         };
         self.known.entry(key.0).or_default().insert(key.1.clone());
+        let last_good = self.last_good_of(&key);
         let state = self.states.entry(key).or_default();
+        let before = state.contents.clone();
+        state.contents.extend(last_good);
         state.stamp = stamp;
         state.refusals = vec![refusal];
         state.hash = 0;
+        let written = state.contents.iter().map(|(_, object)| object);
+        state.kept = written.filter(|object| !object.stand_in).cloned().collect();
         Seen::Changed {
-            before: state.contents.clone(),
+            before,
             after: state.contents.clone(),
         }
     }
@@ -182,8 +228,11 @@ impl Files {
         }
         self.known.entry(key.0).or_default().insert(key.1.clone());
         let path = key.1.clone();
+        let is_new = !self.states.contains_key(&key);
+        let last_good = self.last_good_of(&key);
         let state = self.states.entry(key.clone()).or_default();
-        let before = std::mem::take(&mut state.contents);
+        let mut before = std::mem::take(&mut state.contents);
+        before.extend(last_good);
         let mut documents = HashMap::new();
         let mut items = Vec::new();
         for document in document::split(text) {
@@ -198,11 +247,16 @@ impl Files {
             items.extend(read.iter().cloned());
             documents.insert(id, read);
         }
-        let (mut after, refusals) = contributions(&items, &before);
+        let Contribution {
+            contents: mut after,
+            kept,
+            refusals,
+        } = Contribution::of(&items, &before);
         let there: HashSet<&ObjectKey> = after.iter().map(|(key, _)| key).collect();
         let missing = before.iter().filter(|(key, _)| !there.contains(key));
         let missing: Contents = missing.cloned().collect();
-        let doubtful = !missing.is_empty() && !self.is_believed(&key);
+        // Of what was there before this process began nothing is awaited: it went while we were away.
+        let doubtful = !missing.is_empty() && !is_new && !self.is_believed(&key);
         if doubtful {
             after.extend(missing);
         } else {
@@ -215,56 +269,13 @@ impl Files {
             hash: if doubtful { 0 } else { hash },
             documents,
             contents: after.clone(),
+            kept,
             refusals,
             outside: leads_to(&path),
         };
         self.states.insert(key, state);
         Seen::Changed { before, after }
     }
-}
-
-/// The objects of a file: the good ones, and for the bad ones what was there before. A document of
-/// which not even the name can be told keeps everything that the file held.
-fn contributions(items: &[Arc<Item>], before: &Contents) -> (Contents, Vec<Refusal>) {
-    let mut contents: HashMap<ObjectKey, Arc<Object>> = HashMap::new();
-    let mut order = Vec::new();
-    let mut refusals = Vec::new();
-    let mut keep = BTreeSet::new();
-    let mut keep_all = false;
-    for item in items {
-        match &**item {
-            Item::Good(object) => match contents.get(&object.key) {
-                None => {
-                    contents.insert(object.key.clone(), object.clone());
-                    order.push(object.key.clone());
-                }
-                Some(first) => refusals.push(super::claims::twice(object, first)),
-            },
-            Item::Bad {
-                key,
-                refusals: reasons,
-            } => {
-                refusals.extend(reasons.iter().cloned());
-                match key {
-                    Some(key) => _ = keep.insert(key.clone()),
-                    None => keep_all = true,
-                }
-            }
-        }
-    }
-    for (key, object) in before
-        .iter()
-        .filter(|(key, _)| keep_all || keep.contains(key))
-    {
-        if !contents.contains_key(key) {
-            contents.insert(key.clone(), object.clone());
-            order.push(key.clone());
-        }
-    }
-    let contents = order
-        .into_iter()
-        .filter_map(|key| contents.remove(&key).map(|object| (key, object)));
-    (contents.collect(), refusals)
 }
 
 fn load(path: &Path, stamp: &Stamp) -> std::io::Result<String> {

@@ -28,18 +28,24 @@ struct Follower {
     batches: mpsc::Receiver<Batch>,
     objects: BTreeMap<String, u32>,
     refusals: Vec<Refusal>,
+    kept: Vec<Arc<Object>>,
 }
 
 impl Follower {
     fn start(roots: &[&Path]) -> Self {
+        Self::resume(roots, Vec::new())
+    }
+
+    fn resume(roots: &[&Path], last_good: Vec<Arc<Object>>) -> Self {
         let (sender, batches) = mpsc::channel(4);
         let roots: Vec<PathBuf> = roots.iter().map(|root| (*root).to_owned()).collect();
-        let source = DirectorySource::start(&roots, sender).unwrap();
+        let source = DirectorySource::start(&roots, last_good, sender).unwrap();
         let mut follower = Self {
             source: Some(source),
             batches,
             objects: BTreeMap::new(),
             refusals: Vec::new(),
+            kept: Vec::new(),
         };
         follower.take();
         follower
@@ -74,6 +80,7 @@ impl Follower {
             }
         }
         self.refusals = batch.refusals.to_vec();
+        self.kept = batch.kept.to_vec();
     }
 
     /// Takes batches until the picture is this.
@@ -304,7 +311,7 @@ fn a_directory_that_vanishes_takes_nothing_with_it() {
     let dir = parent.path().join("config");
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join("r.yaml"), route("r", 1)).unwrap();
-    let mut reader = Reader::new(std::slice::from_ref(&dir)).unwrap();
+    let mut reader = Reader::new(std::slice::from_ref(&dir), Vec::new()).unwrap();
     assert!(reader.refresh(&Wake::All));
     assert_eq!(reader.batch().changes.len(), 1);
     fs::rename(&dir, parent.path().join("away")).unwrap();
@@ -320,7 +327,7 @@ fn documents_that_did_not_change_are_not_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("r.yaml");
     fs::write(&file, format!("{}---\n{}", route("a", 1), route("b", 1))).unwrap();
-    let mut reader = Reader::new(&[dir.path().to_owned()]).unwrap();
+    let mut reader = Reader::new(&[dir.path().to_owned()], Vec::new()).unwrap();
     reader.refresh(&Wake::All);
     assert_eq!(reader.batch().changes.len(), 2);
     fs::write(&file, format!("{}---\n{}", route("a", 1), route("b", 2))).unwrap();
