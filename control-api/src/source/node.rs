@@ -1,8 +1,9 @@
 //! One YAML (or JSON) document as a tree whose every node knows its line and column. Scalars
 //! stay text until a typed field asks for them, so nothing is guessed. Bounded in depth and in
-//! nodes (aliases count each time they are used); never panics, whatever the text.
+//! nodes (aliases count each time they are used, a long text as many nodes); never panics,
+//! whatever the text.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span};
 
@@ -10,6 +11,8 @@ use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span};
 pub const MAX_DEPTH: usize = 64;
 /// Nodes that a document may have, aliases expanded (a `List` of a thousand pods has 500,000).
 pub const MAX_NODES: usize = 1_000_000;
+/// As much text as counts as one node more when it is repeated.
+const NODE_BYTES: usize = 64;
 
 /// Line and column, from 1; both 0 when unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,7 +119,8 @@ struct Frame {
 struct Builder {
     line_offset: u32,
     stack: Vec<Frame>,
-    anchors: Vec<(usize, Node, usize)>,
+    /// By number: what was anchored, and its size.
+    anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
     root: Option<Node>,
 }
@@ -126,7 +130,7 @@ impl Builder {
         Self {
             line_offset,
             stack: Vec::new(),
-            anchors: Vec::new(),
+            anchors: HashMap::new(),
             nodes: 0,
             root: None,
         }
@@ -169,7 +173,9 @@ impl Builder {
                     Value::Quoted(text.as_ref().into())
                 };
                 self.count(1, at)?;
-                self.add(Node { at, value }, anchor, 1)
+                let node = Node { at, value };
+                let size = if anchor == 0 { 1 } else { size(&node) };
+                self.add(node, anchor, size)
             }
             Event::SequenceStart(_, anchor, _) => self.open(at, anchor, Open::Seq(Vec::new())),
             Event::MappingStart(_, anchor, _) => self.open(
@@ -184,8 +190,7 @@ impl Builder {
             ),
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(id) => {
-                let found = self.anchors.iter().rev().find(|(anchor, ..)| *anchor == id);
-                let Some((_, node, size)) = found else {
+                let Some((node, size)) = self.anchors.get(&id) else {
                     return Err(SyntaxError {
                         at,
                         reason: "an alias to something that contains it".into(),
@@ -253,7 +258,7 @@ impl Builder {
     fn add(&mut self, node: Node, anchor: usize, size: usize) -> Result<(), SyntaxError> {
         if anchor != 0 {
             self.count(size, node.at)?;
-            self.anchors.push((anchor, node.clone(), size));
+            self.anchors.insert(anchor, (node.clone(), size));
         }
         match self.stack.last_mut().map(|frame| &mut frame.open) {
             None => self.root = Some(node),
@@ -332,8 +337,11 @@ fn merge(
 fn size(node: &Node) -> usize {
     1 + match &node.value {
         Value::Seq(items) => items.iter().map(size).sum(),
-        Value::Map(entries) => entries.iter().map(|(_, node)| 1 + size(node)).sum(),
-        _ => 0,
+        Value::Map(entries) => entries
+            .iter()
+            .map(|(key, node)| 1 + key.name.len() / NODE_BYTES + size(node))
+            .sum(),
+        Value::Plain(text) | Value::Quoted(text) => text.len() / NODE_BYTES,
     }
 }
 
@@ -409,6 +417,14 @@ mod tests {
         }
         assert!(
             Node::parse(&bomb, 0)
+                .unwrap_err()
+                .reason
+                .contains("more than")
+        );
+        let many = vec!["*a"; 1000].join(", ");
+        let long = format!("a: &a {}\nb: [{many}]\n", "x".repeat(100_000));
+        assert!(
+            Node::parse(&long, 0)
                 .unwrap_err()
                 .reason
                 .contains("more than")
