@@ -1,6 +1,8 @@
 //! The rounds: every peer after the other, so that what changes on the machine meanwhile meets all of
 //! them. In each: redirect, fresh sidecars, proof of the same work, then the load.
 
+use std::time::{Duration, Instant};
+
 use serde::{Deserialize, Serialize};
 
 use crate::args::Args;
@@ -13,6 +15,7 @@ use crate::peers::{self, Peer, Sidecars, target};
 use crate::process::Process;
 use crate::programs::Programs;
 use crate::report::Report;
+use crate::stop;
 use crate::usage::{self, Machine, Memory};
 use crate::visitor::Visitors;
 use crate::world::{APP_USER, SIDECAR_USER, World};
@@ -110,23 +113,44 @@ pub(crate) fn all(args: &Args, programs: &Programs, world: &World) -> Result<Rep
     Ok(report)
 }
 
+/// Of a machine that runs nothing else, ksoftirqd and the like take 1 to 5 %.
+const QUIET: f64 = 0.1;
+
 /// Measures again while others take much of the machine; the quietest measurement counts. What is
 /// measured has no say in it.
 fn quietest(mut measure: impl FnMut() -> Result<Sample>) -> Result<Sample> {
-    /// Of a machine that runs nothing else, ksoftirqd and the like take 1 to 5 %.
-    const QUIET: f64 = 0.1;
     const ATTEMPTS: usize = 3;
+    settle()?;
     let mut best = measure()?;
     for _ in 1..ATTEMPTS {
         if best.disturbance() <= QUIET {
             break;
         }
+        settle()?;
         let again = measure()?;
         if again.disturbance() < best.disturbance() {
             best = again;
         }
     }
     Ok(best)
+}
+
+/// Waits for a quiet moment, but not for ever: on a busy machine the figures come with a warning.
+fn settle() -> Result<()> {
+    const LOOK: Duration = Duration::from_millis(300);
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let before = Machine::now()?;
+        stop::sleep(LOOK)?;
+        let seen = Machine::now()?.since(before);
+        // Nothing of ours is at work now.
+        let busy = (seen.busy + seen.stolen).as_secs_f64();
+        if busy <= QUIET * seen.total.as_secs_f64() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn line(sample: &Sample) -> String {

@@ -146,15 +146,29 @@ pub(crate) const MARK: &str = "what-only-the-pods-may-read";
 
 /// The rules of every pod: the same ones for both peers, none when there is no sidecar.
 pub(crate) fn redirect(programs: &Programs, peer: Peer) -> Result<()> {
+    /// Applying ends with a dial that proves the rules. Connection tracking, which still knows the
+    /// last load's connections, may give that dial another source port than its own when both had
+    /// the same; the next attempt has a new one.
+    const ATTEMPTS: usize = 3;
     let step = if peer == Peer::Direct {
         "clean"
     } else {
         "apply"
     };
-    Place::PODS.into_iter().try_for_each(|pod| {
+    let program = |pod: Place| {
         netns::within(&pod.netns(), || {
             process::run(Command::new(&programs.proxy).args(["redirect", step]))
         })
+    };
+    Place::PODS.into_iter().try_for_each(|pod| {
+        let mut done = program(pod);
+        for _ in 1..ATTEMPTS {
+            if done.is_ok() {
+                break;
+            }
+            done = program(pod);
+        }
+        done
     })
 }
 
