@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::exchange::Exchange;
+use crate::serve::clock::UnderWay;
 
 /// A request body on its way upstream.
 pub(crate) enum RequestBody {
@@ -100,6 +101,7 @@ pub(crate) struct ReplyBody {
     source: Source,
     exchange: Option<Exchange>,
     deadline: Option<Pin<Box<Sleep>>>,
+    under_way: Option<UnderWay>,
 }
 
 enum Source {
@@ -127,6 +129,7 @@ impl ReplyBody {
             source: Source::Upstream(incoming),
             exchange: Some(exchange),
             deadline,
+            under_way: None,
         }
     }
 
@@ -136,7 +139,13 @@ impl ReplyBody {
             source: Source::Own(Some(text.into())),
             exchange,
             deadline: None,
+            under_way: None,
         }
+    }
+
+    /// The downstream connection is busy until this body is gone.
+    pub(crate) fn hold(&mut self, under_way: UnderWay) {
+        self.under_way = Some(under_way);
     }
 
     fn whole(&mut self) {

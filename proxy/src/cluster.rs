@@ -202,6 +202,7 @@ mod tests {
             workload: Name::new("default/pod"),
             app: "".into(),
             version: "".into(),
+            owner: "".into(),
         };
         Member::new(
             Rc::new(Upstream::new(addr, Link::Plain)),

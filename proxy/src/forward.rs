@@ -3,6 +3,7 @@
 //! matter (an idempotent request without a body), or where the route asks for it; and it goes to
 //! another endpoint while one is left.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use heddle_proxy_config::snapshot::RetryPolicy;
 use heddle_proxy_telemetry::{Labels, RequestProtocol, ResponseFlag};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::time::Sleep;
 
 use crate::body::{ReplyBody, RequestBody};
 use crate::cluster::{Cluster, Member};
@@ -90,7 +92,7 @@ pub(crate) async fn forward(
     request: Request<RequestBody>,
     mut exchange: Exchange,
 ) -> Response<ReplyBody> {
-    let deadline = plan
+    let mut deadline = plan
         .timeout
         .map(|timeout| Box::pin(tokio::time::sleep(timeout)));
     let mut tries = Tries {
@@ -102,15 +104,11 @@ pub(crate) async fn forward(
         backoff: None,
         refused_since: None,
     };
-    let (answer, deadline) = match deadline {
-        None => (tries.run(request, &mut exchange).await, None),
-        Some(mut deadline) => {
-            let answer = tokio::select! {
-                answer = tries.run(request, &mut exchange) => answer,
-                () = &mut deadline => Err(timed_out(&plan)),
-            };
-            (answer, Some(deadline))
-        }
+    // One place with and without a deadline: each mention of a future that is awaited takes its room.
+    let answer = tokio::select! {
+        biased;
+        answer = tries.run(request, &mut exchange) => answer,
+        () = passed(&mut deadline) => Err(timed_out(&plan)),
     };
     match answer {
         Err(failure) => failure.into_response(plan.grpc, exchange),
@@ -124,6 +122,14 @@ pub(crate) async fn forward(
             exchange.head(response.status(), response.headers());
             response.map(|body| ReplyBody::upstream(body, exchange, deadline))
         }
+    }
+}
+
+/// When the deadline has passed, if there is one.
+async fn passed(deadline: &mut Option<Pin<Box<Sleep>>>) {
+    match deadline {
+        Some(deadline) => deadline.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -180,13 +186,15 @@ impl Tries<'_> {
                 return Err(no_endpoint(self.plan));
             };
             let per_try = self.plan.retries.and_then(|r| r.per_try_timeout);
-            let attempt = self.attempt(member, request, fresh, exchange);
-            let outcome = match per_try {
-                None => attempt.await,
-                Some(bound) => match tokio::time::timeout(bound, attempt).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => self.too_slow(member, bound),
-                },
+            let mut bound = per_try.map(|bound| Box::pin(tokio::time::sleep(bound)));
+            let in_time = tokio::select! {
+                biased;
+                outcome = self.attempt(member, request, fresh, exchange) => Some(outcome),
+                () = passed(&mut bound) => None,
+            };
+            let outcome = match in_time {
+                Some(outcome) => outcome,
+                None => self.too_slow(member, per_try.unwrap_or_default()),
             };
             request = match outcome {
                 Attempt::Answered(answer) => return Ok(answer),

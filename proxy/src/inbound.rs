@@ -3,7 +3,7 @@
 //! connection that the policy refuses is closed with the reason logged and counted.
 
 mod first;
-mod http;
+pub(crate) mod http;
 mod tls;
 
 use std::cell::RefCell;
@@ -152,6 +152,7 @@ impl Ports {
             workload: own.map_or_else(|| Name::new(""), |w| w.name.clone()),
             app: "".into(),
             version: "".into(),
+            owner: "".into(),
         };
         let upstream = worker.with_upstreams(|all| all.upstream(destination, Link::App));
         let member = Member::new(upstream, Arc::new(endpoint));

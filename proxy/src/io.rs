@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
 use crate::scratch;
+use crate::serve::clock::Clock;
 
 /// A stream whose first bytes were read ahead.
 pub(crate) struct Prefixed<T> {
@@ -32,6 +34,8 @@ impl<T> Prefixed<T> {
 pub(crate) struct Io {
     prefix: Bytes,
     kind: Kind,
+    /// Told when the peer sends something.
+    clock: Option<Arc<Clock>>,
 }
 
 enum Kind {
@@ -45,6 +49,7 @@ impl From<TcpStream> for Io {
         Self {
             prefix: Bytes::new(),
             kind: Kind::Plain(stream),
+            clock: None,
         }
     }
 }
@@ -54,6 +59,7 @@ impl From<server::TlsStream<Prefixed<TcpStream>>> for Io {
         Self {
             prefix: Bytes::new(),
             kind: Kind::Accepted(Box::new(stream)),
+            clock: None,
         }
     }
 }
@@ -63,6 +69,7 @@ impl From<client::TlsStream<TcpStream>> for Io {
         Self {
             prefix: Bytes::new(),
             kind: Kind::Connected(Box::new(stream)),
+            clock: None,
         }
     }
 }
@@ -94,6 +101,12 @@ impl Io {
             };
             Poll::Ready(Ok(true))
         })
+    }
+
+    /// Serves HTTP: the clock is told of what comes.
+    pub(crate) fn timed(mut self, clock: &Arc<Clock>) -> Self {
+        self.clock = Some(Arc::clone(clock));
+        self
     }
 
     /// A connection that was taken out of HTTP, with what HTTP had read too much.
@@ -214,10 +227,16 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if take_prefix(&mut self.prefix, buf) {
-            return Poll::Ready(Ok(()));
+        let before = buf.filled().len();
+        if !take_prefix(&mut self.prefix, buf) {
+            ready!(Pin::new(&mut self.kind).poll_read(cx, buf))?;
         }
-        Pin::new(&mut self.kind).poll_read(cx, buf)
+        if let Some(clock) = &self.clock
+            && buf.filled().len() > before
+        {
+            clock.heard();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

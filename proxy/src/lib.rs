@@ -4,6 +4,8 @@
 //! thread. `run` is the way in; `worker` is where a connection's story begins.
 
 mod body;
+#[cfg(test)]
+mod budget;
 mod cluster;
 mod detect;
 mod exchange;

@@ -17,6 +17,9 @@ pub(crate) const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
 /// How long a downstream connection may wait for its next request (Envoy's default).
 pub(crate) const DOWNSTREAM_IDLE: Duration = Duration::from_secs(3600);
 
+/// The head of a request, from its first byte to its last (Envoy's edge profile).
+pub(crate) const HEAD: Duration = Duration::from_secs(10);
+
 /// Idle HTTP/1.1 connections kept for one upstream and worker.
 pub(crate) const IDLE_PER_UPSTREAM: usize = 1024;
 

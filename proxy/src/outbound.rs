@@ -3,7 +3,7 @@
 //! mesh does not know is passed through. What the control plane cannot say in time is refused
 //! rather than sent in the clear.
 
-mod http;
+pub(crate) mod http;
 mod tcp;
 
 use std::net::{IpAddr, SocketAddr};
@@ -93,6 +93,16 @@ fn declared(worker: &Worker, target: &Target, port: u16) -> Result<Protocol, &'s
 }
 
 impl Outbound {
+    #[cfg(test)]
+    pub(crate) fn new(worker: Rc<Worker>, target: Target, destination: SocketAddr) -> Rc<Self> {
+        Rc::new(Self {
+            worker,
+            target,
+            destination,
+            upgraded: Upgraded::default(),
+        })
+    }
+
     async fn serve(self: Rc<Self>, mut io: Io, protocol: Protocol) {
         let version = match protocol {
             Protocol::Http1 => Version::Http1,

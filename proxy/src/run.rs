@@ -52,6 +52,11 @@ pub struct BadSettings(SettingsError);
 /// # Errors
 /// When it cannot start: a bad setting, or a port that is taken.
 pub fn run(args: RunArgs) -> Result<(), RunError> {
+    // Before there is a key: other processes of this user, of another pod's sidecar for one, must
+    // not look into this one's memory or files, nor a core dump hold them.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%error, "other processes of this user can read the sidecar's key");
+    }
     let settings = Settings::try_from(args).map_err(BadSettings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

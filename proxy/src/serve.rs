@@ -1,6 +1,8 @@
 //! Serves HTTP on an accepted connection with one handler for both versions, and ends it politely
 //! when the sidecar drains: `Connection: close` with the response under way, or GOAWAY.
 
+pub(crate) mod clock;
+
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
@@ -12,11 +14,21 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
+use self::clock::Clock;
 use crate::body::ReplyBody;
 use crate::io::Io;
 use crate::limits;
 use crate::upstream::{LocalExec, Version};
 use crate::worker::Phase;
+
+/// Why a connection broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    #[error(transparent)]
+    Http(hyper::Error),
+    #[error("{0} in time")]
+    Waited(&'static str),
+}
 
 /// Serves until either side ends the connection.
 pub(crate) async fn http<H, F>(
@@ -24,16 +36,27 @@ pub(crate) async fn http<H, F>(
     version: Version,
     mut phase: watch::Receiver<Phase>,
     handler: H,
-) -> Result<(), hyper::Error>
+) -> Result<(), End>
 where
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<ReplyBody>> + 'static,
 {
     let asked = Cell::new(false);
+    let clock = Clock::start();
+    let io = TokioIo::new(match version {
+        Version::Http1 => io.timed(&clock),
+        // Here frames come also between requests, and pings find who is gone.
+        Version::Http2 => io,
+    });
     let service = service_fn(|request| {
         asked.set(true);
+        let under_way = clock.asked();
         let answer = handler(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        async move {
+            let mut response = answer.await;
+            response.body_mut().hold(under_way);
+            Ok::<_, Infallible>(response)
+        }
     });
     let late = *phase.borrow() != Phase::Serving;
     let draining = async {
@@ -47,20 +70,24 @@ where
     match version {
         Version::Http1 => {
             let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(limits::DOWNSTREAM_IDLE)
+                // The clock bounds heads; hyper's own bound would make a timer for each request.
+                .header_read_timeout(None)
                 .keep_alive(!late)
                 .max_headers(limits::MAX_HEADERS)
                 .max_buf_size(limits::HEAD_BYTES)
                 .auto_date_header(false)
-                .serve_connection(TokioIo::new(io), service)
+                .serve_connection(io, service)
                 .with_upgrades();
             let mut connection = pin!(connection);
             tokio::select! {
-                ended = connection.as_mut() => return ended,
+                ended = connection.as_mut() => return ended.map_err(End::Http),
                 () = draining => connection.as_mut().graceful_shutdown(),
+                why = clock.expired() => return Err(End::Waited(why)),
             }
-            connection.await
+            tokio::select! {
+                ended = connection => ended.map_err(End::Http),
+                why = clock.expired() => Err(End::Waited(why)),
+            }
         }
         Version::Http2 => {
             let connection = http2::Builder::new(LocalExec)
@@ -73,13 +100,17 @@ where
                 .keep_alive_interval(limits::H2_KEEPALIVE)
                 .keep_alive_timeout(limits::H2_KEEPALIVE_TIMEOUT)
                 .auto_date_header(false)
-                .serve_connection(TokioIo::new(io), service);
+                .serve_connection(io, service);
             let mut connection = pin!(connection);
             tokio::select! {
-                ended = connection.as_mut() => return ended,
+                ended = connection.as_mut() => return ended.map_err(End::Http),
                 () = draining => connection.as_mut().graceful_shutdown(),
+                why = clock.expired() => return Err(End::Waited(why)),
             }
-            connection.await
+            tokio::select! {
+                ended = connection => ended.map_err(End::Http),
+                why = clock.expired() => Err(End::Waited(why)),
+            }
         }
     }
 }

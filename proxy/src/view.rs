@@ -396,6 +396,7 @@ mod tests {
                 workload: Name::new(format!("default/pod-{i}")),
                 app: "reviews".into(),
                 version: "".into(),
+                owner: "".into(),
             })
         };
         Arc::new(Endpoints {

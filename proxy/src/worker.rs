@@ -70,7 +70,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    fn new(shared: &Shared) -> Self {
+    pub(crate) fn new(shared: &Shared) -> Self {
         let mut upstreams = Upstreams::default();
         let snapshot: Arc<Snapshot> = shared.store.snapshot().load_full();
         let view = Rc::new(View::new(snapshot, None, &mut upstreams));

@@ -144,6 +144,8 @@ pub struct Endpoint {
     pub app: Arc<str>,
     /// `version` label, for telemetry; may be empty.
     pub version: Arc<str>,
+    /// Name of the Deployment or the like, for telemetry; may be empty.
+    pub owner: Arc<str>,
 }
 
 /// The routes of one service, compiled.

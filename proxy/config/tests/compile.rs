@@ -22,6 +22,7 @@ fn endpoint() -> mesh::Endpoint {
         labels: [("app", "reviews"), ("version", "v1")]
             .map(|(k, v)| (k.into(), v.into()))
             .into(),
+        owner: "reviews-v1".into(),
     }
 }
 
@@ -286,8 +287,13 @@ fn good_resources_convert_whole() {
         "a port without a target is not offered"
     );
     assert_eq!(
-        (first.subsets.as_slice(), &*first.app, &*first.version),
-        (&[1][..], "reviews", "v1")
+        (
+            first.subsets.as_slice(),
+            &*first.app,
+            &*first.version,
+            &*first.owner
+        ),
+        (&[1][..], "reviews", "v1", "reviews-v1")
     );
     assert_eq!(first.identity.as_ref().unwrap().as_str(), ID);
     assert!(

@@ -41,7 +41,7 @@ fn forwarded_client_cert(inbound: &Inbound) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("By={own};URI={caller}")).ok()
 }
 
-async fn handle(
+pub(crate) async fn handle(
     inbound: Rc<Inbound>,
     mut request: Request<Incoming>,
     version: Version,

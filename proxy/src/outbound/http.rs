@@ -27,7 +27,7 @@ use crate::upstream::Version;
 use crate::view::{LocalService, View};
 
 /// Serves the application's HTTP connection.
-pub(super) async fn serve(outbound: Rc<Outbound>, io: Io, version: Version) {
+pub(crate) async fn serve(outbound: Rc<Outbound>, io: Io, version: Version) {
     let destination = outbound.destination;
     let phase = outbound.worker.phase.clone();
     let serving = Rc::clone(&outbound);
@@ -51,7 +51,7 @@ impl Choice {
     }
 }
 
-async fn handle(
+pub(crate) async fn handle(
     outbound: Rc<Outbound>,
     mut request: Request<Incoming>,
     version: Version,

@@ -119,7 +119,8 @@ impl Dialer {
         link: &Link,
         alpn: Alpn,
     ) -> Result<Io, ConnectError> {
-        let connecting = async {
+        // Boxed: a handshake is large, and most requests need none.
+        let connecting = Box::pin(async {
             let stream = tcp(addr, matches!(link, Link::App)).await?;
             match link {
                 Link::Plain | Link::App => Ok(Io::from(stream)),
@@ -131,7 +132,7 @@ impl Dialer {
                     Ok(Io::from(stream))
                 }
             }
-        };
+        });
         tokio::time::timeout(limits::CONNECT, connecting)
             .await
             .map_err(|_| ConnectError::Timeout)?

@@ -316,3 +316,35 @@ fn connections_are_reused_under_load() {
     // As many as were ever in flight at a time, and a few for the moment between two requests.
     assert!(app.connections() <= 2 * clients, "{}", app.connections());
 }
+
+#[test]
+fn a_head_that_never_ends_is_closed_and_others_are_served() {
+    let pair = Pair::new(Protocol::Http1);
+    let _app = App::echo(&pair.server.netns, 8080, "server");
+    let web = pair.web.at();
+    pair.client.run(async move {
+        let mut slow = connect(web).await;
+        let begun = std::time::Instant::now();
+        let trickle = async {
+            slow.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n")
+                .await
+                .unwrap();
+            while slow.write_all(b"x-a: b\r\n").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let others = async {
+            let mut client = Client::http1(web).await.unwrap();
+            for _ in 0..10 {
+                assert_eq!(client.get("/").await.unwrap().status, 200);
+            }
+        };
+        tokio::join!(trickle, others);
+        // Between once and twice the ten seconds that a head may take, and some.
+        assert!(
+            begun.elapsed() < Duration::from_secs(25),
+            "{:?}",
+            begun.elapsed()
+        );
+    });
+}

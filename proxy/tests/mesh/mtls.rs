@@ -259,3 +259,17 @@ fn the_sidecars_own_ports_lead_nowhere() {
         2.0
     );
 }
+
+#[test]
+fn another_process_of_the_sidecars_user_cannot_look_into_it() {
+    let mesh = Mesh::new();
+    let pod = mesh.strict("server");
+    let root = format!("/proc/{}/root/", pod.sidecar().pid());
+    let looked = std::process::Command::new("setpriv")
+        .args(["--reuid", "1337", "--regid", "1337", "--clear-groups"])
+        .args(["ls", &root])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&looked.stderr);
+    assert!(said.contains("Permission denied"), "{said}");
+}

@@ -120,5 +120,6 @@ fn endpoint(
         workload: Name::new(wire.workload),
         app: shared.text(wire.labels.get("app")),
         version: shared.text(wire.labels.get("version")),
+        owner: shared.text(Some(&wire.owner)),
     })
 }

@@ -117,6 +117,7 @@ pub(crate) fn endpoint(pod: &Pod, targets: &[u16]) -> Endpoint {
         identity: identity.unwrap_or_default(),
         workload: format!("default/{}", pod.name),
         labels: [("app".to_owned(), pod.name.to_owned())].into(),
+        owner: String::new(),
     }
 }
 
