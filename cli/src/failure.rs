@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use crate::node::NodeError;
-use crate::terminal::Style;
+use crate::terminal::{Style, safe};
 
 /// A command's failure.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Failure {
         if let Some(advice) = &self.advice {
             let _ = writeln!(out, "  {} {advice}", style.cyan("try:"));
         }
-        out
+        safe(&out)
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {

@@ -163,6 +163,39 @@ impl Table {
     }
 }
 
+/// The text with everything that could steer the terminal made visible, except colours: reasons,
+/// logs and spans are written by others.
+pub(crate) fn safe(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(is_steering) {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        if let Some(length) = colour(from) {
+            out.push_str(&from[..length]);
+            rest = &from[length..];
+            continue;
+        }
+        let mut characters = from.chars();
+        out.extend(characters.next().into_iter().flat_map(char::escape_unicode));
+        rest = characters.as_str();
+    }
+    out + rest
+}
+
+/// Controls, and marks that reorder what is read.
+fn is_steering(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The length of the colour sequence that a text begins with.
+fn colour(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix("\x1b[")?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    rest[digits..].starts_with('m').then_some(digits + 3)
+}
+
 /// Columns a text takes. Names here are ASCII; box drawing and arrows are one column each.
 pub(crate) fn width(text: &str) -> usize {
     text.chars().count()
@@ -220,6 +253,22 @@ mod tests {
             .map(duration)
             .into();
         assert_eq!(shown, ["0.00 ms", "0.81 ms", "4.2 ms", "250 ms", "1.3 s"]);
+    }
+
+    #[test]
+    fn what_others_write_cannot_steer_the_terminal() {
+        let colour = Style { colour: true }.red("REFUSED");
+        for (text, shown) in [
+            ("a\tb\nc é …", "a\tb\nc é …"),
+            (&*colour, &*colour),
+            ("\x1b[2J\x1b]0;title\x07", "\\u{1b}[2J\\u{1b}]0;title\\u{7}"),
+            ("\r\u{9b}1A\x08\x1b", "\\u{d}\\u{9b}1A\\u{8}\\u{1b}"),
+            ("\x1b[\x1b[31", "\\u{1b}[\\u{1b}[31"),
+            ("user\u{202e}nimda", "user\\u{202e}nimda"),
+        ] {
+            assert_eq!(safe(text), shown);
+            assert_eq!(safe(shown), shown);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::args::Format;
 use crate::failure::{Failure, Outcome};
 use crate::manifests::Problem;
-use crate::terminal::Style;
+use crate::terminal::{Style, safe};
 
 /// Prints `value`, for people by `table`.
 pub(crate) fn print<T: Serialize>(
@@ -20,7 +20,7 @@ pub(crate) fn print<T: Serialize>(
     table: impl FnOnce() -> String,
 ) -> Outcome {
     let text = match format {
-        Format::Table => table(),
+        Format::Table => safe(&table()),
         Format::Json => json(value)? + "\n",
         Format::Yaml => yaml(value)?,
     };
@@ -71,7 +71,7 @@ pub(crate) fn problems(problems: &[Problem], style: Style) -> String {
             ));
         }
     }
-    out
+    safe(&out)
 }
 
 /// A path as seen from the current directory, where it lies below.

@@ -20,7 +20,7 @@ use crate::daemon::{self, Options, guard};
 use crate::failure::{Failure, Outcome};
 use crate::manifests::{Problem, Source};
 use crate::node::{MeshName, privilege};
-use crate::terminal::Style;
+use crate::terminal::{Style, safe};
 
 /// How long a daemon may take until it answers: it starts the mesh's own parts before.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
@@ -158,11 +158,8 @@ async fn follow_and_tell(client: &Client, up: &Up) -> Outcome {
     let (last, took) = follow(client, up.timeout).await?;
     let style = Style::stderr();
     if !last.ready {
-        eprint!(
-            "\n{}{}",
-            explain(&last, style),
-            status::troubles(&last, style)
-        );
+        let said = explain(&last, style) + &status::troubles(&last, style);
+        eprint!("\n{}", safe(&said));
         let late = last
             .pods
             .iter()
@@ -185,7 +182,7 @@ async fn follow_and_tell(client: &Client, up: &Up) -> Outcome {
     let workload =
         |problem: &&Problem| !problem.name.is_empty() && Workload::is_kind(&problem.kind);
     if let Some(refused) = last.refused.iter().find(workload) {
-        eprint!("\n{}", status::troubles(&last, style));
+        eprint!("\n{}", safe(&status::troubles(&last, style)));
         return Err(Failure::new(format!(
             "{} was refused: it has no pods of this version",
             refused.subject()
@@ -199,6 +196,6 @@ async fn follow_and_tell(client: &Client, up: &Up) -> Outcome {
         })
         .await
         .unwrap_or_default();
-    print!("{}", summary(&last, &objects, took, Style::stdout()));
+    print!("{}", safe(&summary(&last, &objects, took, Style::stdout())));
     Ok(())
 }
