@@ -79,6 +79,7 @@ fn snapshot(app: SocketAddr) -> Snapshot {
         workload: Name::new("default/web-1"),
         app: "web".into(),
         version: "v1".into(),
+        owner: "".into(),
     };
     let endpoints = Endpoints {
         service_ports: vec![80],

@@ -214,7 +214,10 @@ pub(super) fn labels(
         let endpoint = &member.endpoint;
         let identity = endpoint.identity.as_ref();
         Peer {
-            workload: endpoint.workload.name().to_owned(),
+            workload: match &*endpoint.owner {
+                "" => endpoint.workload.name().to_owned(),
+                owner => owner.to_owned(),
+            },
             namespace: endpoint.workload.namespace().to_owned(),
             principal: identity.map(ToString::to_string).unwrap_or_default(),
             app: endpoint.app.to_string(),
