@@ -78,6 +78,8 @@ pub enum Resource {
     PeerAuthentication(PeerAuthentication),
     /// Telemetry.
     Telemetry(Telemetry),
+    /// It counts as gone, whatever earlier directories say. The source keeps these to itself.
+    Deleted,
 }
 
 /// One step from the picture before to the picture now.

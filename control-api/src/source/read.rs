@@ -26,6 +26,9 @@ const MAX_DOCUMENT: usize = 64 * 1024 * 1024;
 /// Largest document that is kept for a restart, in bytes: what etcd holds of one object.
 const MAX_KEPT: usize = 1536 * 1024;
 
+/// Annotation of a document that says `"true"`: the object is gone, whatever earlier directories say.
+const DELETED: &str = "heddle.io/deleted";
+
 /// Groups of which every kind is either read or refused.
 const OUR_GROUPS: [(&str, &[&str]); 5] = [
     (
@@ -349,6 +352,21 @@ impl Reader<'_> {
                 return self.bad(None, &head, vec![problem], &Legible::Tree(root));
             }
         };
+        if metadata.annotation(DELETED) == Some("true") {
+            let origin = Origin {
+                file: self.file.clone(),
+                at: root.at,
+            };
+            self.items.push(Item::Good(Arc::new(Object {
+                key,
+                origin,
+                created: None,
+                resource: Resource::Deleted,
+                written: None,
+                stand_in: false,
+            })));
+            return;
+        }
         let mut problems = if strict { top_level(root) } else { Vec::new() };
         let contents = contents(root, kind, key.name.namespace(), &metadata, self.interner);
         match contents {

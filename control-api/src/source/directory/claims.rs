@@ -10,7 +10,7 @@ use std::{
 use super::contribution::Contents;
 use crate::{
     name::ObjectKey,
-    source::{Change, Object, Refusal, decode::Problem},
+    source::{Change, Object, Refusal, Resource, decode::Problem},
 };
 
 #[derive(Default)]
@@ -61,7 +61,11 @@ impl Claims {
         let mut changes = Vec::new();
         for key in std::mem::take(&mut self.touched) {
             let claims = self.by_key.get(&key);
-            let winner = claims.and_then(winner).cloned();
+            let winner = claims
+                .and_then(winner)
+                .filter(|object| !matches!(object.resource, Resource::Deleted))
+                .cloned();
+            let is_claimed = claims.is_some_and(|claims| !claims.is_empty());
             self.twice.remove(&key);
             if let Some(claims) = claims.filter(|claims| claims.len() > 1) {
                 let refusals = losers(claims);
@@ -77,7 +81,9 @@ impl Claims {
                     }
                 }
                 None => {
-                    self.by_key.remove(&key);
+                    if !is_claimed {
+                        self.by_key.remove(&key);
+                    }
                     if self.current.remove(&key).is_some() {
                         changes.push(Change::Remove(key));
                     }

@@ -252,6 +252,24 @@ fn later_directories_win_and_seconds_are_refused() {
     follower.until_clean();
 }
 
+#[test]
+fn a_later_directory_can_say_that_an_object_is_gone() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(one.path().join("a.yaml"), route("r", 1)).unwrap();
+    let mut follower = Follower::start(&[one.path(), two.path()]);
+    follower.until(&[("r", 1)]);
+    let gone = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+                metadata: {name: r, annotations: {heddle.io/deleted: 'true'}}\n";
+    fs::write(two.path().join("r.yaml"), gone).unwrap();
+    follower.until(&[]);
+    fs::write(one.path().join("a.yaml"), route("r", 2)).unwrap();
+    fs::write(one.path().join("b.yaml"), route("s", 3)).unwrap();
+    follower.until(&[("s", 3)]);
+    follower.until_clean();
+    fs::remove_file(two.path().join("r.yaml")).unwrap();
+    follower.until(&[("r", 2), ("s", 3)]);
+}
+
 fn serde_free_json() -> &'static str {
     "{\n\t\"apiVersion\": \"networking.istio.io/v1\",\n\t\"kind\": \"VirtualService\",\n\t\"metadata\": {\"name\": \"r\"},\n\t\"spec\": {\"hosts\": [\"reviews\"], \"http\": [{\"route\": [{\"destination\": {\"host\": \"a\"}, \"weight\": 9}]}]}\n}\n"
 }
