@@ -57,6 +57,7 @@ impl Model {
             identity: self.expected_identity(name.namespace(), pod),
             workload: name.to_string(),
             labels: shown_labels(pod),
+            owner: pod.owner.as_ref().into(),
             ..Endpoint::default()
         };
         let mut workload_ports: Vec<Port> = self

@@ -95,15 +95,24 @@ impl Canonical for mesh::Endpoints {
 }
 
 fn hash_endpoint(endpoint: &mesh::Endpoint, hash: &mut Sha256) {
-    for part in [&endpoint.address, &endpoint.identity, &endpoint.workload] {
+    let mesh::Endpoint {
+        address,
+        target_ports,
+        subsets,
+        identity,
+        workload,
+        labels,
+        owner,
+    } = endpoint;
+    for part in [address, identity, workload, owner] {
         hash_text(part, hash);
     }
-    for list in [&endpoint.target_ports, &endpoint.subsets] {
+    for list in [target_ports, subsets] {
         hash.update((list.len() as u64).to_le_bytes());
         list.iter()
             .for_each(|number| hash.update(number.to_le_bytes()));
     }
-    hash_labels(&endpoint.labels, hash);
+    hash_labels(labels, hash);
 }
 
 fn hash_labels(labels: &std::collections::HashMap<String, String>, hash: &mut Sha256) {

@@ -128,6 +128,7 @@ impl Model {
             endpoint.identity = self.expected_identity(name.namespace(), pod);
             endpoint.workload = name.to_string();
             endpoint.labels = shown_labels(pod);
+            endpoint.owner = pod.owner.as_ref().into();
             let within = subsets
                 .iter()
                 .enumerate()

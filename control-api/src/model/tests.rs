@@ -720,3 +720,32 @@ fn a_stand_in_reaches_the_pods_that_it_is_for() {
     // Some pods of the system namespace are not the mesh.
     assert_eq!(modes("heddle-system", true), [Permissive, Permissive]);
 }
+
+#[test]
+fn an_endpoint_says_what_owns_its_pod() {
+    let owned = |owner: &str| {
+        let references = format!(
+            "  ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: {owner}-5d4, controller: true}}]\nspec:\n"
+        );
+        pod("ratings-1", "10.1.0.6", "ratings", "v1")
+            .replace("version: v1}", "version: v1, pod-template-hash: 5d4}")
+            .replace("spec:\n", &references)
+    };
+    let mut model = model(REVIEWS);
+    let mut versions = Vec::new();
+    for owner in ["ratings", "ratings-canary"] {
+        model.apply(batch(&owned(owner)).changes);
+        assert_eq!(
+            endpoints(&model, "default/ratings").endpoints[0].owner,
+            owner
+        );
+        assert_eq!(workload(&model, "default/ratings-1").owner, owner);
+        let address = model.address("10.1.0.6".parse().unwrap());
+        match mesh::Address::decode(&*address.body).unwrap().kind {
+            Some(mesh::address::Kind::Workload(endpoint)) => assert_eq!(endpoint.owner, owner),
+            other => panic!("{other:?}"),
+        }
+        versions.push(address.version);
+    }
+    assert_ne!(versions[0], versions[1]);
+}
