@@ -153,7 +153,6 @@ impl Ports {
             app: "".into(),
             version: "".into(),
             owner: "".into(),
-            owner: "".into(),
         };
         let upstream = worker.with_upstreams(|all| all.upstream(destination, Link::App));
         let member = Member::new(upstream, Arc::new(endpoint));
