@@ -117,6 +117,7 @@ pub struct Model {
     authentications: ShardedMap<Box<str>, Arc<[Arc<Object>]>>,
     /// Telemetries by namespace, oldest first.
     telemetries: ShardedMap<Box<str>, Arc<[Arc<Object>]>>,
+    network_policies: ShardedMap<NsName, Arc<Object>>,
     /// Objects of which another version is in force than what is written.
     held_back: Arc<BTreeSet<ObjectKey>>,
     /// What was in force when the process before this one ended, until the first batch.
@@ -163,6 +164,7 @@ impl Model {
             wildcard_rules: Arc::default(),
             authentications: ShardedMap::default(),
             telemetries: ShardedMap::default(),
+            network_policies: ShardedMap::default(),
             held_back: Arc::default(),
             last_good: Arc::default(),
         }

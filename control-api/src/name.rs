@@ -83,6 +83,8 @@ pub enum Kind {
     PeerAuthentication,
     /// Istio's telemetry settings.
     Telemetry,
+    /// Kubernetes' rules of who may connect to a pod; read, so that nobody believes them in force.
+    NetworkPolicy,
 }
 
 impl Kind {
@@ -104,7 +106,7 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Namespace,
         Self::ServiceAccount,
         Self::Service,
@@ -114,6 +116,7 @@ impl Kind {
         Self::VirtualService,
         Self::PeerAuthentication,
         Self::Telemetry,
+        Self::NetworkPolicy,
     ];
 
     /// As `kind:` spells it.
@@ -128,6 +131,7 @@ impl Kind {
             Self::VirtualService => "VirtualService",
             Self::PeerAuthentication => "PeerAuthentication",
             Self::Telemetry => "Telemetry",
+            Self::NetworkPolicy => "NetworkPolicy",
         }
     }
 }

@@ -65,6 +65,12 @@ impl Model {
             Kind::VirtualService => self.change_route(name, object, touched),
             Kind::PeerAuthentication => self.change_authentication(name, object, touched),
             Kind::Telemetry => self.change_telemetry(name, object, touched),
+            Kind::NetworkPolicy => {
+                match object {
+                    Some(object) => self.network_policies.insert(name, object),
+                    None => self.network_policies.remove(&name),
+                };
+            }
         }
     }
 
@@ -165,7 +171,7 @@ impl Model {
 
 fn rank(kind: Kind) -> u8 {
     match kind {
-        Kind::Namespace | Kind::ServiceAccount => 0,
+        Kind::Namespace | Kind::ServiceAccount | Kind::NetworkPolicy => 0,
         Kind::Service => 1,
         Kind::Pod => 2,
         Kind::EndpointSlice => 3,

@@ -749,3 +749,29 @@ fn an_endpoint_says_what_owns_its_pod() {
     }
     assert_ne!(versions[0], versions[1]);
 }
+
+#[test]
+fn a_network_policy_is_said_not_to_be_enforced() {
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+                  metadata: {name: deny, namespace: shop}\nspec: {podSelector: {}, anything: [1]}\n";
+    let mut model = model(&format!("{REVIEWS}---\n{policy}"));
+    model.apply(batch(policy).changes);
+    let warnings = model.warnings();
+    let [warning] = &warnings[..] else {
+        panic!("{warnings:?}")
+    };
+    assert!(warning.warning && warning.at.line == 1);
+    assert_eq!(
+        (
+            &*warning.kind,
+            &*warning.namespace,
+            &*warning.name,
+            &*warning.file
+        ),
+        ("NetworkPolicy", "shop", "deny", "test.yaml")
+    );
+    assert!(warning.reason.contains("not enforced"), "{warning}");
+    assert!(model.refusals().is_empty());
+    model.apply(remove(Kind::NetworkPolicy, "shop/deny"));
+    assert!(model.warnings().is_empty());
+}

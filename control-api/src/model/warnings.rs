@@ -1,6 +1,6 @@
 //! What is in force and still likely to be a mistake. Computed when someone asks, since it depends
 //! on everything: a host that no service has, a subset without pods, a VirtualService that another
-//! one hides, one that no sidecar uses.
+//! one hides, one that no sidecar uses, a policy that nobody here enforces.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::{Model, hosts::Host};
 use crate::{
     name::NsName,
     resources::{at::At, labels::Labels, virtual_service::VirtualService},
-    source::{Object, Refusal, decode::Problem},
+    source::{Object, Refusal, decode::Problem, node::Position},
 };
 
 impl Model {
@@ -23,6 +23,13 @@ impl Model {
         for (_, object) in self.rules.iter() {
             self.of_rule(object, &mut found);
         }
+        let not_enforced = self.network_policies.iter().map(|(_, object)| {
+            let reason = "NetworkPolicy is not enforced by the mesh; a cluster's network may";
+            let suggestion = "to keep out whoever has no certificate of the mesh, use a \
+                              PeerAuthentication with mode STRICT";
+            warning(object, Position::default(), reason.to_owned(), suggestion)
+        });
+        found.extend(not_enforced);
         found
     }
 
@@ -139,12 +146,7 @@ impl Model {
     }
 }
 
-fn warning(
-    object: &Object,
-    at: crate::source::node::Position,
-    reason: String,
-    suggestion: &str,
-) -> Refusal {
+fn warning(object: &Object, at: Position, reason: String, suggestion: &str) -> Refusal {
     let problem = Problem {
         at,
         reason,

@@ -78,6 +78,8 @@ pub enum Resource {
     PeerAuthentication(PeerAuthentication),
     /// Telemetry.
     Telemetry(Telemetry),
+    /// Nothing of it is used yet.
+    NetworkPolicy,
     /// It counts as gone, whatever earlier directories say. The source keeps these to itself.
     Deleted,
 }
@@ -179,6 +181,7 @@ pub(super) fn kind_of(group: &str, kind: &str) -> Option<(Kind, &'static [&'stat
             (Kind::PeerAuthentication, &["v1", "v1beta1"])
         }
         ("telemetry.istio.io", "Telemetry") => (Kind::Telemetry, &["v1", "v1alpha1"]),
+        ("networking.k8s.io", "NetworkPolicy") => (Kind::NetworkPolicy, &["v1"]),
         _ => return None,
     })
 }

@@ -323,7 +323,11 @@ impl Reader<'_> {
     fn known(&mut self, root: &Node, kind: Kind, mut head: Head) {
         let strict = !matches!(
             kind,
-            Kind::Pod | Kind::EndpointSlice | Kind::Namespace | Kind::ServiceAccount
+            Kind::Pod
+                | Kind::EndpointSlice
+                | Kind::Namespace
+                | Kind::ServiceAccount
+                | Kind::NetworkPolicy
         );
         let unknown = if strict {
             Unknown::Refuse
@@ -528,6 +532,7 @@ fn contents(
     match kind {
         Kind::Namespace => Ok(Some(Resource::Namespace)),
         Kind::ServiceAccount => Ok(Some(Resource::ServiceAccount)),
+        Kind::NetworkPolicy => Ok(Some(Resource::NetworkPolicy)),
         Kind::Service => {
             let spec: ServiceSpec = decode(spec, "spec", Unknown::Refuse)?;
             spec.build(interner)
