@@ -1,8 +1,11 @@
 //! Accepting TLS connections for gRPC servers.
 //!
 //! Handshakes run side by side, each bounded in time and all of them in number, so one slow or
-//! silent peer delays nobody. A peer that is refused is logged with the reason. Running out of
+//! silent peer delays nobody; and each address has only its share of them, so neither does one
+//! that connects again and again. A peer that is refused is logged with the reason. Running out of
 //! file descriptors pauses accepting; nothing ends it but dropping the stream.
+
+mod shares;
 
 use std::{
     io,
@@ -26,6 +29,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
+use self::shares::{Share, Shares};
 use crate::{MeshTls, Refusal, SpiffeId, backoff::Backoff, tls::Alpn};
 
 /// Bounds of a listener.
@@ -37,6 +41,10 @@ pub struct Limits {
     pub handshakes: usize,
     /// Most connections open. Further peers wait in the kernel's queue.
     pub connections: usize,
+    /// Most handshakes in progress with one address; what it opens beyond is closed at once.
+    pub handshakes_of_one: usize,
+    /// The same for connections. All proxies of a machine may share an address.
+    pub connections_of_one: usize,
 }
 
 impl Default for Limits {
@@ -45,6 +53,8 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             handshakes: 256,
             connections: 16_384,
+            handshakes_of_one: 32,
+            connections_of_one: 512,
         }
     }
 }
@@ -123,6 +133,10 @@ async fn accept(
     sender: mpsc::Sender<Connection>,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let (shaking, open) = (
+        Shares::new(limits.handshakes_of_one),
+        Shares::new(limits.connections_of_one),
+    );
     let mut handshakes = JoinSet::new();
     let mut pause = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
     loop {
@@ -141,8 +155,17 @@ async fn accept(
             Some((slot, accepted)) = next, if handshakes.len() < limits.handshakes => match accepted {
                 Ok((tcp, address)) => {
                     pause.reset();
-                    let acceptor = TlsAcceptor::from(config());
-                    handshakes.spawn(shake(acceptor, tcp, address, tls.clone(), limits, slot, sender.clone()));
+                    let (Some(share), Some(place)) = (shaking.take(address.ip()), open.take(address.ip())) else {
+                        // Not worth a warning each: it may go on as fast as packets come.
+                        debug!(peer = %address, "closed a connection: its address has too many");
+                        continue;
+                    };
+                    let place = Place { _slot: slot, _share: place };
+                    let shaken = shake(TlsAcceptor::from(config()), tcp, address, tls.clone(), limits, place, sender.clone());
+                    handshakes.spawn(async move {
+                        shaken.await;
+                        drop(share);
+                    });
                 }
                 // The peer went away while it was queued: nothing to wait for.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -161,7 +184,7 @@ async fn shake(
     address: SocketAddr,
     tls: MeshTls,
     limits: Limits,
-    slot: OwnedSemaphorePermit,
+    place: Place,
     sender: mpsc::Sender<Connection>,
 ) {
     // Only latency is lost when this fails.
@@ -190,9 +213,16 @@ async fn shake(
         .send(Connection {
             stream,
             peer,
-            _slot: slot,
+            _place: place,
         })
         .await;
+}
+
+/// What a connection takes of the listener's bounds.
+#[derive(Debug)]
+struct Place {
+    _slot: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// One accepted connection.
@@ -200,7 +230,7 @@ async fn shake(
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
-    _slot: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Connection {

@@ -30,6 +30,8 @@ const LIMITS: Limits = Limits {
     handshake: Duration::from_secs(10),
     handshakes: 256,
     connections: 4096,
+    handshakes_of_one: 32,
+    connections_of_one: 256,
 };
 
 /// The identity service's flags.

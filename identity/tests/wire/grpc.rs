@@ -19,7 +19,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use tokio::{
     io::AsyncReadExt,
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -203,6 +203,37 @@ async fn handshakes_in_progress_are_bounded() {
         begun.elapsed() >= limits.handshake,
         "it waited for the silent one to be dropped"
     );
+}
+
+#[tokio::test]
+async fn an_address_that_connects_again_and_again_delays_no_other() {
+    let (mesh, address) = (Mesh::new(), own_address());
+    let limits = Limits {
+        handshake: LONG,
+        handshakes: 4,
+        handshakes_of_one: 3,
+        ..Limits::default()
+    };
+    let _serving = mesh.serve(address, limits).await;
+    let mut silent = Vec::new();
+    for _ in 0..12 {
+        let socket = TcpSocket::new_v4().unwrap();
+        // Another address of this machine than the one that the channel comes from.
+        socket.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+        silent.push(socket.connect(address).await.unwrap());
+    }
+    let begun = Instant::now();
+    assert_served(&mesh.channel("a", address), "a").await;
+    assert!(begun.elapsed() < limits.handshake);
+    let mut closed = 0;
+    for stream in &mut silent {
+        closed += usize::from(
+            timeout(Duration::from_millis(50), stream.read(&mut [0; 8]))
+                .await
+                .is_ok(),
+        );
+    }
+    assert_eq!(closed, 9);
 }
 
 #[tokio::test]
