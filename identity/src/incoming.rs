@@ -29,7 +29,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
-use self::shares::{Share, Shares};
+pub use self::shares::{Share, Shares};
 use crate::{MeshTls, Refusal, SpiffeId, backoff::Backoff, tls::Alpn};
 
 /// Bounds of a listener.

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 
@@ -323,6 +323,22 @@ async fn what_is_no_review_is_refused_with_a_sentence() {
     );
     assert_eq!(webhook.client.get("/healthz").await.0, StatusCode::OK);
     assert_eq!(webhook.client.get("/readyz").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn nobody_else_can_take_every_place() {
+    let running = start(enabled()).await;
+    let mut silent = Vec::new();
+    for _ in 0..600 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+        silent.push(socket.connect(running.client.address).await.unwrap());
+    }
+    let answered = tokio::time::timeout(
+        std::time::Duration::from_secs(8),
+        running.client.get("/healthz"),
+    );
+    assert_eq!(answered.await.unwrap().0, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -9,21 +9,21 @@ use std::{
 
 /// Counts places by address.
 #[derive(Debug, Clone)]
-pub(super) struct Shares {
+pub struct Shares {
     most: usize,
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
 /// A place; free again when it is dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub struct Share {
     address: IpAddr,
     shares: Shares,
 }
 
 impl Shares {
     /// At most so many for each address.
-    pub(super) fn new(most: usize) -> Self {
+    pub fn new(most: usize) -> Self {
         Self {
             most,
             taken: Arc::default(),
@@ -31,7 +31,7 @@ impl Shares {
     }
 
     /// None: this address has its share already.
-    pub(super) fn take(&self, address: IpAddr) -> Option<Share> {
+    pub fn take(&self, address: IpAddr) -> Option<Share> {
         let address = address.to_canonical();
         let mut taken = self.taken();
         let count = taken.entry(address).or_default();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use heddle_identity::incoming::{Share, Shares};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -20,6 +21,10 @@ use super::certificate::Certificate;
 
 /// API servers keep a handful of connections each.
 const MAX_CONNECTIONS: usize = 512;
+/// So that nobody else who can reach us keeps the API server out.
+const MAX_CONNECTIONS_OF_ONE: usize = 32;
+/// Of one connection. Each may have a body in memory; an API server opens more connections.
+const MAX_STREAMS: u32 = 8;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Then the client is asked to connect anew.
@@ -38,6 +43,7 @@ pub async fn serve(
 ) {
     let acceptor = TlsAcceptor::from(certificate.server_config());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let shares = Shares::new(MAX_CONNECTIONS_OF_ONE);
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -45,7 +51,7 @@ pub async fn serve(
         let next = tokio::select! {
             () = &mut shutdown => break,
             _ = connections.join_next(), if !connections.is_empty() => continue,
-            next = accept(&listener, &places) => next,
+            next = accept(&listener, &places, &shares) => next,
         };
         let Some((stream, place)) = next else {
             continue;
@@ -73,14 +79,24 @@ pub async fn serve(
     }
 }
 
+/// What a connection takes of the bounds.
+type Place = (OwnedSemaphorePermit, Share);
+
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    shares: &Shares,
+) -> Option<(TcpStream, Place)> {
     // The semaphore is never closed.
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, peer)) => match shares.take(peer.ip()) {
+            Some(share) => Some((stream, (place, share))),
+            None => {
+                tracing::debug!(%peer, "closed a connection: its address has too many");
+                None
+            }
+        },
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
             sleep(ACCEPT_PAUSE).await;
@@ -96,7 +112,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(mut self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+    async fn run(mut self, stream: TcpStream, _place: Place) {
         let handshake = tokio::select! {
             handshake = timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)) => handshake,
             _ = self.stopped.wait_for(|stopped| *stopped) => return,
@@ -115,7 +131,7 @@ impl Connection {
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(HEADER_TIMEOUT)
-            .max_concurrent_streams(64);
+            .max_concurrent_streams(MAX_STREAMS);
         let connection =
             builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
         tokio::pin!(connection);
