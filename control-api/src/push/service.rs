@@ -41,6 +41,8 @@ const SETTLE: Duration = Duration::from_millis(25);
 const FIRST_REQUEST: Duration = Duration::from_secs(15);
 /// Requests taken together before answering.
 const MAX_BURST: usize = 64;
+/// Refused resources of one answer that are logged; `status` has them all.
+const MAX_LOGGED: usize = 10;
 /// Largest request, in bytes: 10,000 subscriptions with versions are some 700 KiB.
 const MAX_REQUEST: usize = 4 * 1024 * 1024;
 
@@ -202,6 +204,7 @@ impl Driver<'_> {
             let named = nack
                 .resources
                 .iter()
+                .take(MAX_LOGGED)
                 .map(|(name, reason)| format!("{name}: {reason}"));
             let named = named.collect::<Vec<_>>().join("; ");
             warn!(%type_url, reason = %nack.message, resources = %named, "the proxy refused resources");

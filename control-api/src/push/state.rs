@@ -122,12 +122,18 @@ impl Default for Bounds {
     }
 }
 
+/// Longest name or version that a proxy may send, in bytes: `NAMESPACE/NAME` has at most 317.
+const MAX_TEXT: usize = 512;
+
 /// The stream is of no use any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// It goes on asking for what it may not have.
     #[error("more than {0} names were asked for that this proxy may not have")]
     Refused(usize),
+    /// Nothing has a name like that; it would only be kept.
+    #[error("a name or version of {0} bytes was sent; none has more than {MAX_TEXT}")]
+    TooLong(usize),
 }
 
 /// How a stream is doing.
@@ -185,6 +191,13 @@ impl StreamState {
     ) -> Result<(), Violation> {
         let kind = request.kind;
         let bounds = self.bounds;
+        let texts = request
+            .initial
+            .iter()
+            .flat_map(|(name, version)| [name, version]);
+        if let Some(long) = texts.chain(&request.subscribe).find(|t| t.len() > MAX_TEXT) {
+            return Err(Violation::TooLong(long.len()));
+        }
         let state = &mut self.types[kind.index()];
         // Only the first request of a type may bring something, or it could grow for ever.
         let first = !std::mem::replace(&mut state.opened, true);

@@ -14,17 +14,21 @@ use super::state::{Kind, Nack, Request, Response};
 /// Longest reason that is kept of a NACK, in bytes.
 const MAX_REASON: usize = 512;
 
+/// Refused resources that are read of a NACK.
+const MAX_REFUSED: usize = 10_000;
+
 /// None: a type that is not ours.
 pub(super) fn request(message: DeltaDiscoveryRequest) -> Option<Request> {
     let nack = message.error_detail.map(|status| {
         let errors = status
             .details
             .iter()
+            .take(MAX_REFUSED)
             .filter_map(|any| ResourceError::decode(&*any.value).ok());
         Nack {
             message: shorten(&status.message),
             resources: errors
-                .map(|error| (error.name, shorten(&error.reason)))
+                .map(|error| (shorten(&error.name), shorten(&error.reason)))
                 .collect(),
         }
     });

@@ -172,17 +172,18 @@ impl TypeState {
         else {
             return;
         };
+        let reasons: HashMap<&str, &String> = nack
+            .into_iter()
+            .flat_map(|nack| &nack.resources)
+            .map(|(name, reason)| (&**name, reason))
+            .collect();
         for name in outstanding.names {
             let Some(held) = self.names.get_mut(&name) else {
                 continue;
             };
             held.refused = nack.and_then(|nack| {
-                let named = nack
-                    .resources
-                    .iter()
-                    .find(|(refused, _)| **refused == *name);
                 let all = nack.resources.is_empty().then(|| nack.message.clone());
-                named.map(|(_, reason)| reason.clone()).or(all)
+                reasons.get(&*name).map(|reason| (*reason).clone()).or(all)
             });
         }
     }

@@ -241,6 +241,28 @@ fn while_an_answer_is_awaited_changes_gather() {
 }
 
 #[test]
+fn names_and_versions_that_nothing_has_are_not_kept() {
+    let long = || "x".repeat(513);
+    for (subscribe, initial) in [
+        (vec![long()], vec![]),
+        (vec![], vec![(long(), "1".to_owned())]),
+        (vec![], vec![("10.0.0.1".to_owned(), long())]),
+    ] {
+        let mut sim = Sim::new(REVIEWS, Bounds::default());
+        let request = Request {
+            kind: Kind::Address,
+            subscribe,
+            unsubscribe: Vec::new(),
+            initial,
+            nonce: String::new(),
+            nack: None,
+        };
+        let refused = sim.state.request(request, &mut sim.registration);
+        assert_eq!(refused, Err(Violation::TooLong(513)));
+    }
+}
+
+#[test]
 fn what_was_refused_waits_for_a_change() {
     let mut sim = Sim::new(REVIEWS, Bounds::default());
     sim.request(Kind::Address, &["10.0.0.4"], &[]);
