@@ -109,7 +109,10 @@ pub struct Model {
     wildcard_routes: Arc<Vec<(Box<str>, NsName)>>,
     /// Routes (as last written) by service that they name anywhere.
     mentions: ShardedMap<NsName, Arc<[NsName]>>,
+    /// DestinationRules in force.
     rules: ShardedMap<NsName, Arc<Object>>,
+    /// Those of which something else is written.
+    held_rules: Arc<BTreeMap<NsName, HeldRule>>,
     /// DestinationRules by the service that their host names.
     rules_of: ShardedMap<NsName, Arc<[NsName]>>,
     wildcard_rules: Arc<Vec<(Box<str>, NsName)>>,
@@ -118,7 +121,7 @@ pub struct Model {
     /// Telemetries by namespace, oldest first.
     telemetries: ShardedMap<Box<str>, Arc<[Arc<Object>]>>,
     network_policies: ShardedMap<NsName, Arc<Object>>,
-    /// Objects of which another version is in force than what is written.
+    /// Objects that are in force and would not be after a restart.
     held_back: Arc<BTreeSet<ObjectKey>>,
     /// What was in force when the process before this one ended, until the first batch.
     last_good: Arc<HashMap<ObjectKey, Arc<Object>>>,
@@ -137,6 +140,13 @@ struct ServiceEntry {
 struct RouteEntry {
     written: Arc<Object>,
     in_force: Option<Arc<Object>>,
+    refusals: Arc<[Refusal]>,
+}
+
+/// A DestinationRule as last written, which is not in force.
+#[derive(Clone, Debug)]
+struct HeldRule {
+    written: Arc<Object>,
     refusals: Arc<[Refusal]>,
 }
 
@@ -160,6 +170,7 @@ impl Model {
             wildcard_routes: Arc::default(),
             mentions: ShardedMap::default(),
             rules: ShardedMap::default(),
+            held_rules: Arc::default(),
             rules_of: ShardedMap::default(),
             wildcard_rules: Arc::default(),
             authentications: ShardedMap::default(),
@@ -179,10 +190,11 @@ impl Model {
         self
     }
 
-    /// Objects that are in force though something else is written.
+    /// Objects that are in force though what is written of them now may not be.
     pub fn kept(&self) -> Vec<Arc<Object>> {
         let in_force = |key: &ObjectKey| match key.kind {
             Kind::VirtualService => self.routes.get(&key.name)?.in_force.clone(),
+            Kind::DestinationRule => self.rules.get(&key.name).cloned(),
             _ => None,
         };
         self.held_back.iter().filter_map(in_force).collect()
@@ -226,9 +238,11 @@ impl Model {
 
     /// What refuses to be in force though it could be read. The last good version of each is.
     pub fn refusals(&self) -> Vec<Refusal> {
-        self.routes
-            .iter()
-            .flat_map(|(_, entry)| entry.refusals.iter().cloned())
+        let of_routes = self.routes.iter().map(|(_, entry)| &entry.refusals);
+        let of_rules = self.held_rules.values().map(|held| &held.refusals);
+        of_routes
+            .chain(of_rules)
+            .flat_map(|refusals| refusals.iter().cloned())
             .collect()
     }
 

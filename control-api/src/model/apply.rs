@@ -1,18 +1,18 @@
-//! One batch of changes, applied: indexes first, then the routes that may or may no longer be in
-//! force are judged, then the cells of what was touched are replaced. Returns what may have
+//! One batch of changes, applied: indexes first, then the routes and rules that may or may no longer
+//! be in force are judged, then the cells of what was touched are replaced. Returns what may have
 //! changed for proxies.
 
+mod judgement;
 mod policies;
 mod workloads;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
-use tracing::{info, warn};
-
-use super::{Dirty, Model, RouteEntry, ServiceEntry, encoded::Cell, hosts::Host};
+use self::judgement::{RouteBefore, RuleChange};
+use super::{Dirty, Model, ServiceEntry, encoded::Cell, hosts::Host};
 use crate::{
     name::{Kind, NsName, ObjectKey},
     source::{Change, Object},
@@ -24,7 +24,11 @@ struct Touched {
     dirty: Dirty,
     endpoints: HashSet<NsName>,
     routes: HashSet<NsName>,
+    /// Routes to be judged, or whose removal may free what others hold.
     judge: BTreeSet<NsName>,
+    routes_before: BTreeMap<NsName, RouteBefore>,
+    /// Rules that may or may not be in force as they are written.
+    rules: BTreeMap<NsName, RuleChange>,
 }
 
 impl Model {
@@ -44,7 +48,7 @@ impl Model {
                 Change::Remove(key) => self.change(key, None, &mut touched),
             }
         }
-        self.judge_routes(&mut touched);
+        self.judge_all(&mut touched);
         self.renew_cells(&touched);
         if !self.last_good.is_empty() {
             self.last_good = Arc::default();
@@ -70,62 +74,6 @@ impl Model {
                     Some(object) => self.network_policies.insert(name, object),
                     None => self.network_policies.remove(&name),
                 };
-            }
-        }
-    }
-
-    fn judge_routes(&mut self, touched: &mut Touched) {
-        for name in std::mem::take(&mut touched.judge) {
-            let Some(entry) = self.routes.get(&name) else {
-                continue;
-            };
-            let (written, before) = (entry.written.clone(), entry.in_force.clone());
-            let Some(spec) = written.route() else {
-                continue;
-            };
-            let refusals = self.judge(&written, spec, before.is_some());
-            for refusal in refusals
-                .iter()
-                .filter(|refusal| !entry.refusals.contains(refusal))
-            {
-                warn!("refused: {refusal}");
-            }
-            if refusals.is_empty() && !entry.refusals.is_empty() {
-                info!("{} is in force as it is written now", written.key);
-            }
-            let in_force = match (refusals.is_empty(), spec.is_for_mesh()) {
-                (true, true) => Some(written.clone()),
-                (true, false) => None,
-                (false, _) => before.clone(),
-            };
-            let same = match (&before, &in_force) {
-                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-                (None, None) => true,
-                _ => false,
-            };
-            let held_back = in_force
-                .as_ref()
-                .is_some_and(|object| !Arc::ptr_eq(object, &written));
-            self.hold_back(&written.key, held_back);
-            let entry = RouteEntry {
-                written: written.clone(),
-                in_force: in_force.clone(),
-                refusals: refusals.into(),
-            };
-            self.routes.insert(name.clone(), Arc::new(entry));
-            if !same {
-                self.index_route(&name, before.as_ref(), in_force.as_ref(), touched);
-            }
-        }
-    }
-
-    /// Notes whether another version of an object is in force than what is written.
-    fn hold_back(&mut self, key: &ObjectKey, is_held: bool) {
-        if self.held_back.contains(key) != is_held {
-            let keys = Arc::make_mut(&mut self.held_back);
-            match is_held {
-                true => _ = keys.insert(key.clone()),
-                false => _ = keys.remove(key),
             }
         }
     }

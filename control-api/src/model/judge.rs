@@ -1,13 +1,17 @@
 //! Whether a VirtualService may be in force: every destination must be a service that exists, with
 //! the port and the subset that are named. One that may not is refused alone; what was in force
-//! before stays, and it is judged again whenever something that it names changes.
+//! before stays, and it is judged again whenever something that it names changes. And whether a
+//! DestinationRule may change: not while a route in force would lose its subset by it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Model, hosts::Host};
 use crate::{
     name::NsName,
-    resources::virtual_service::{Destination, VirtualService},
+    resources::{
+        destination_rule::DestinationRule,
+        virtual_service::{Destination, VirtualService},
+    },
     source::{Object, Refusal, decode::Problem, suggest},
 };
 
@@ -81,18 +85,7 @@ impl Model {
             });
         }
         let subset = to.subset.as_ref()?;
-        let mut known: Vec<&str> = self
-            .subsets(&name, namespace)
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
-        known.extend(
-            self.subsets(&name, name.namespace())
-                .into_iter()
-                .map(|(name, _)| name),
-        );
-        known.sort_unstable();
-        known.dedup();
+        let known = self.subsets_known(&name, namespace);
         if known.contains(&subset.as_str()) {
             return None;
         }
@@ -108,6 +101,66 @@ impl Model {
             ),
             suggestion,
         })
+    }
+
+    /// What keeps a DestinationRule, which is in force now, from being so: `before` was.
+    pub(super) fn judge_rule(&self, before: &Arc<Object>, written: &Arc<Object>) -> Vec<Refusal> {
+        let (Some(old), Some(new)) = (before.rule(), written.rule()) else {
+            return Vec::new();
+        };
+        let namespace = before.key.name.namespace();
+        let host = self.hosts().resolve(&old.host, namespace);
+        let same_host = host == self.hosts().resolve(&new.host, namespace);
+        let stays = |name: &str| same_host && new.subsets.iter().any(|new| *new.name == name);
+        let lost: Vec<&str> = old
+            .subsets
+            .iter()
+            .map(|subset| subset.name.as_str())
+            .filter(|name| !stays(name))
+            .collect();
+        if lost.is_empty() {
+            return Vec::new();
+        }
+        let of_rule = |service: &NsName| match &host {
+            Host::Service(name) => name == service,
+            Host::Pattern(suffix) => self.hosts().covers(suffix, service),
+            Host::Foreign => false,
+        };
+        let mut refusals: BTreeMap<&str, Refusal> = BTreeMap::new();
+        for route in self
+            .routes
+            .iter()
+            .filter_map(|(_, entry)| entry.in_force.as_ref())
+        {
+            let destinations = route.route().map(VirtualService::destinations);
+            for (_, to) in destinations.into_iter().flatten() {
+                let by = route.key.name.namespace();
+                let Host::Service(service) = self.hosts().resolve(&to.host, by) else {
+                    continue;
+                };
+                let subset = to.subset.as_ref().map(|subset| subset.as_str());
+                let Some(subset) = subset.filter(|subset| lost.contains(subset)) else {
+                    continue;
+                };
+                if of_rule(&service) && !self.subsets_known(&service, by).contains(&subset) {
+                    let refusal = || taken_away(written, new, subset, &service, route);
+                    refusals.entry(subset).or_insert_with(refusal);
+                }
+            }
+        }
+        refusals.into_values().collect()
+    }
+
+    /// Subsets of a service that a route in a namespace may name.
+    fn subsets_known(&self, service: &NsName, namespace: &str) -> Vec<&str> {
+        let of = |namespace: &str| self.subsets(service, namespace).into_iter();
+        let mut known: Vec<&str> = of(namespace)
+            .chain(of(service.namespace()))
+            .map(|(name, _)| name)
+            .collect();
+        known.sort_unstable();
+        known.dedup();
+        known
     }
 
     /// `reviews.shop` is not short for anything in Istio, though people expect it to be.
@@ -136,4 +189,24 @@ impl Model {
             .map(|known| format!("did you mean `{}`?", self.hosts().full_name(known)))
             .unwrap_or_default()
     }
+}
+
+fn taken_away(
+    written: &Object,
+    rule: &DestinationRule,
+    subset: &str,
+    service: &NsName,
+    route: &Object,
+) -> Refusal {
+    let place = format!("{}:{}", route.origin.file_text(), route.origin.at.line);
+    let problem = Problem {
+        at: rule.host.at,
+        reason: format!(
+            "spec.subsets: the subset `{subset}` of {service} is not there any more, but {} ({place}) is in force \
+             and routes to it; the change is refused, the last good version stays in force",
+            route.key
+        ),
+        suggestion: "first take it out of the routes, or both at once".to_owned(),
+    };
+    Refusal::of(&written.key, &written.origin, problem)
 }

@@ -775,3 +775,139 @@ fn a_network_policy_is_said_not_to_be_enforced() {
     model.apply(remove(Kind::NetworkPolicy, "shop/deny"));
     assert!(model.warnings().is_empty());
 }
+
+/// The example's rule with these subsets, in a file of its own.
+fn rule(host: &str, subsets: &[&str]) -> String {
+    let subsets = subsets
+        .iter()
+        .map(|name| format!("  - {{name: {name}, labels: {{version: {name}}}}}\n"));
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: reviews-destination}}\n\
+         spec:\n  host: {host}\n  subsets:\n{}",
+        subsets.collect::<String>()
+    )
+}
+
+/// Names of the subsets in the endpoints, and of those that the split goes to.
+fn subsets(model: &Model) -> (Vec<String>, Vec<String>) {
+    let table = routes(model, "default/reviews", &client("default"));
+    let last = table.http.last().map(|rule| rule.destinations.clone());
+    let used = last.unwrap_or_default();
+    (
+        endpoints(model, "default/reviews").subset_names,
+        used.into_iter().map(|to| to.subset).collect(),
+    )
+}
+
+fn list(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_subset_that_a_route_uses_is_not_taken_away() {
+    let both = || (list(&["v1", "v2"]), list(&["v1", "v2"]));
+    let (v1, host) = (rule("reviews", &["v1"]), rule("revews", &["v1", "v2"]));
+    for bad in [&v1, &host] {
+        let mut model = model(REVIEWS);
+        model.apply(batch(bad).changes);
+        assert_eq!(subsets(&model), both());
+        let refusals = model.refusals();
+        assert_eq!(
+            (&*refusals[0].kind, &*refusals[0].name, refusals[0].at.line),
+            ("DestinationRule", "reviews-destination", 5)
+        );
+        let reason = &refusals[0].reason;
+        assert!(
+            reason.contains("VirtualService default/reviews-route (test.yaml:"),
+            "{reason}"
+        );
+        // Something else changes; the rule is written anew, as bad; then it is mended.
+        model.apply(batch(&pod("reviews-v1-9", "10.1.0.9", "reviews", "v1")).changes);
+        model.apply(batch(bad).changes);
+        assert_eq!((model.refusals(), subsets(&model)), (refusals, both()));
+        // Over a restart too.
+        let mut after = Model::new(Settings::default()).with_last_good(model.kept());
+        let written = REVIEWS.replace(document("DestinationRule"), bad);
+        after.apply(batch(&written).changes);
+        assert_eq!(subsets(&after), both());
+        assert_eq!(after.refusals().len(), model.refusals().len());
+        after.apply(batch(&rule("reviews", &["v1", "v2", "v3"])).changes);
+        assert!(after.refusals().is_empty() && after.kept().is_empty());
+        assert_eq!(subsets(&after).0, ["v1", "v2", "v3"]);
+        // Removing it is no slip.
+        model.apply(remove(Kind::DestinationRule, "default/reviews-destination"));
+        assert!(subsets(&model).0.is_empty());
+        assert!(model.refusals().iter().all(|r| r.kind == "VirtualService"));
+        // The route stays as it was in force, over a restart too.
+        assert_eq!(subsets(&model).1, ["v1", "v2"]);
+        let mut after = Model::new(Settings::default()).with_last_good(model.kept());
+        let written = REVIEWS.replace(document("DestinationRule"), "# none\n");
+        after.apply(batch(&written).changes);
+        assert_eq!(
+            (subsets(&after), after.refusals().len()),
+            (subsets(&model), model.refusals().len())
+        );
+    }
+}
+
+#[test]
+fn a_subset_moves_with_its_routes_in_any_order() {
+    let route = document("VirtualService").replace("v2", "v3");
+    let moved = rule("reviews", &["v1", "v3"]);
+    let both = format!("{route}---\n{moved}");
+    let bad_first = (list(&["v1", "v2"]), list(&["v1", "v2"]));
+    for edits in [vec![&both], vec![&moved, &route], vec![&route, &moved]] {
+        let mut model = model(REVIEWS);
+        let (last, first) = edits.split_last().unwrap();
+        for edit in first {
+            model.apply(batch(edit).changes);
+            assert_eq!(subsets(&model), bad_first);
+            assert!(!model.refusals().is_empty());
+            // A restart in between.
+            let mut after = Model::new(Settings::default()).with_last_good(model.kept());
+            let kind = if *edit == &route {
+                "VirtualService"
+            } else {
+                "DestinationRule"
+            };
+            after.apply(batch(&REVIEWS.replace(document(kind), edit)).changes);
+            assert_eq!(subsets(&after), bad_first);
+            model = after;
+        }
+        model.apply(batch(last).changes);
+        assert_eq!(subsets(&model), (list(&["v1", "v3"]), list(&["v1", "v3"])));
+        assert!(
+            model.refusals().is_empty() && model.kept().is_empty(),
+            "{:?}",
+            model.refusals()
+        );
+    }
+    // A route that goes frees the subset.
+    let mut model = model(REVIEWS);
+    model.apply(batch(&moved).changes);
+    model.apply(remove(Kind::VirtualService, "default/reviews-route"));
+    assert!(model.refusals().is_empty() && model.kept().is_empty());
+    assert_eq!(subsets(&model).0, ["v1", "v3"]);
+}
+
+#[test]
+fn what_a_refused_rule_would_have_brought_is_not_counted_on() {
+    // One route moves to v3, another stays on v2, which the rule takes away for it.
+    let other = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: other}\n\
+                 spec:\n  hosts: [details]\n  http:\n  - route:\n    - destination: {host: reviews, subset: v2}\n";
+    let mut model = model(&format!("{REVIEWS}---\n{other}"));
+    let route = document("VirtualService").replace("v2", "v3");
+    let moved = rule("reviews", &["v1", "v3"]);
+    model.apply(batch(&format!("{route}---\n{moved}")).changes);
+    assert_eq!(subsets(&model), (list(&["v1", "v2"]), list(&["v1", "v2"])));
+    let kinds: Vec<String> = model.refusals().into_iter().map(|r| r.kind).collect();
+    assert!(
+        kinds.contains(&"DestinationRule".to_owned())
+            && kinds.contains(&"VirtualService".to_owned()),
+        "{kinds:?}"
+    );
+    // The other one moves too: all at once.
+    model.apply(batch(&other.replace("v2", "v1")).changes);
+    assert_eq!(subsets(&model), (list(&["v1", "v3"]), list(&["v1", "v3"])));
+    assert!(model.refusals().is_empty() && model.kept().is_empty());
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Touched;
+use super::{Touched, judgement::RuleChange};
 use crate::{
     model::{Model, RouteEntry, hosts::Host},
     name::NsName,
@@ -17,9 +17,41 @@ impl Model {
         new: Option<Arc<Object>>,
         touched: &mut Touched,
     ) {
+        let known = self.rules.get(&name).cloned();
+        match new {
+            None => {
+                if let Some(object) = known {
+                    self.hold_back(&object.key, false);
+                }
+                if self.held_rules.contains_key(&name) {
+                    Arc::make_mut(&mut self.held_rules).remove(&name);
+                }
+                touched.rules.remove(&name);
+                self.put_rule(&name, None, touched);
+            }
+            Some(written) => {
+                let last_good = self.last_good.get(&written.key).cloned();
+                if known.is_none() {
+                    let first = last_good.clone().unwrap_or_else(|| written.clone());
+                    self.put_rule(&name, Some(first), touched);
+                }
+                if let Some(before) = known.or(last_good) {
+                    touched.rules.insert(name, RuleChange { before, written });
+                }
+            }
+        }
+    }
+
+    /// Puts another version of a rule, or none, in force.
+    pub(super) fn put_rule(
+        &mut self,
+        name: &NsName,
+        new: Option<Arc<Object>>,
+        touched: &mut Touched,
+    ) {
         let old = match new.clone() {
             Some(object) => self.rules.insert(name.clone(), object),
-            None => self.rules.remove(&name),
+            None => self.rules.remove(name),
         };
         for (object, add) in [(old, false), (new, true)] {
             let Some(rule) = object.as_deref().and_then(Object::rule) else {
@@ -27,10 +59,10 @@ impl Model {
             };
             match self.hosts().resolve(&rule.host, name.namespace()) {
                 Host::Service(service) if add => self.rules_of.add(service, name.clone()),
-                Host::Service(service) => self.rules_of.take(&service, &name),
+                Host::Service(service) => self.rules_of.take(&service, name),
                 Host::Pattern(suffix) => {
                     let entries = Arc::make_mut(&mut self.wildcard_rules);
-                    entries.retain(|(_, known)| *known != name);
+                    entries.retain(|(_, known)| known != name);
                     if add {
                         entries.push((suffix, name.clone()));
                     }
@@ -69,6 +101,8 @@ impl Model {
             if let Some(key) = key {
                 self.hold_back(&key, false);
             }
+            // Rules that were held for its sake are judged again.
+            touched.judge.insert(name);
             return;
         };
         let last_good = match old {
