@@ -208,3 +208,21 @@ fn certificates_are_renewed_while_connections_go_on() {
     let (asked, _) = load.stop(&pair.client);
     assert!(asked > 50, "{asked}");
 }
+
+/// The times are printed for whoever asks (`--no-capture`); the bound is for a loaded machine.
+#[test]
+fn sidecars_are_ready_soon_after_they_start() {
+    let mesh = Mesh::new();
+    let pods = ["a", "b", "c"].map(|name| mesh.strict(name));
+    for pod in &pods {
+        let log = pod.sidecar().log();
+        let took = log.split("ready after=").nth(1).unwrap();
+        let took = took.split_whitespace().next().unwrap();
+        println!("{took}, {} KiB resident", pod.sidecar().memory() >> 10);
+        let millis: f64 = match took.strip_suffix("ms") {
+            Some(millis) => millis.parse().unwrap(),
+            None => 1000.0 * took.trim_end_matches('s').parse::<f64>().unwrap(),
+        };
+        assert!(millis < 2000.0, "{took}");
+    }
+}

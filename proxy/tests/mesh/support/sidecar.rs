@@ -13,7 +13,11 @@ use nix::unistd::Pid;
 use super::netns::Netns;
 use super::{PATIENCE, eventually, http};
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_heddle-proxy");
+/// The program under test; `HEDDLE_TEST_PROGRAM` names another build of it.
+pub(crate) fn program() -> String {
+    let built = env!("CARGO_BIN_EXE_heddle-proxy");
+    std::env::var("HEDDLE_TEST_PROGRAM").unwrap_or_else(|_| built.to_owned())
+}
 const USER: &str = "1337";
 
 /// What a pod's injected container would be told.
@@ -32,7 +36,7 @@ pub(crate) struct Sidecar {
 
 impl Sidecar {
     pub(crate) fn redirect(netns: &Netns) {
-        netns.exec(PROGRAM, &["redirect", "apply"]);
+        netns.exec(&program(), &["redirect", "apply"]);
     }
 
     pub(crate) fn start(netns: &Arc<Netns>, settings: Settings) -> Self {
@@ -51,7 +55,7 @@ impl Sidecar {
         command
             .args(["--reuid", USER, "--regid", USER, "--clear-groups"])
             // Of the thread that starts it, which lives as long as the namespace's runtime.
-            .args(["--pdeathsig", "KILL", PROGRAM, "run"])
+            .args(["--pdeathsig", "KILL", &program(), "run"])
             .env_clear()
             .envs(self.settings.environment.iter().map(|(k, v)| (*k, v)))
             .stdin(Stdio::null())
