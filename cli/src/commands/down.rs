@@ -23,13 +23,13 @@ pub(crate) async fn run(mesh: &MeshName) -> Outcome {
         let asked = client(mesh).shutdown().await.is_ok();
         // A daemon that does not answer on its socket still takes the signal.
         let told = asked || kill(pid, Signal::SIGTERM).is_ok();
-        if !(told && guard::gone(mesh, IN_ORDER).await) {
+        if !(told && guard::ended(mesh, pid, IN_ORDER).await) {
             eprintln!(
                 "the daemon (process {pid}) did not manage in {} s; ending it by force",
                 IN_ORDER.as_secs()
             );
             let _ = kill(pid, Signal::SIGKILL);
-            if !guard::gone(mesh, BY_FORCE).await {
+            if !guard::ended(mesh, pid, BY_FORCE).await {
                 return Err(Failure::new(format!(
                     "the daemon of mesh `{mesh}` (process {pid}) cannot be ended"
                 )));

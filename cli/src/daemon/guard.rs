@@ -61,20 +61,52 @@ pub(crate) fn holder(mesh: &MeshName) -> Option<Pid> {
     Some(Pid::from_raw(peer.pid()))
 }
 
-/// Waits until no daemon has the mesh; false when one still does after `patience`.
-pub(crate) async fn gone(mesh: &MeshName, patience: Duration) -> bool {
-    let free = async {
-        while holder(mesh).is_some() {
+/// Waits until a daemon that was told to end has, to its last thread; false when it has not after
+/// `patience`. Its socket is free a moment earlier.
+pub(crate) async fn ended(mesh: &MeshName, daemon: Pid, patience: Duration) -> bool {
+    let ended = async {
+        while holder(mesh).is_some() || lives(daemon) {
             tokio::time::sleep(LOOK).await;
         }
     };
-    tokio::time::timeout(patience, free).await.is_ok()
+    tokio::time::timeout(patience, ended).await.is_ok()
+}
+
+/// A process that nobody has waited for yet has ended all the same.
+fn lives(pid: Pid) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // The state stands behind the name, which may hold anything.
+        Ok(stat) => !matches!(
+            stat.rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next()),
+            Some('Z' | 'X')
+        ),
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn a_process_is_waited_for_after_its_socket() {
+        let mesh: MeshName = format!("ended-{}", std::process::id()).parse().unwrap();
+        let mut process = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap());
+        assert!(!ended(&mesh, pid, Duration::from_millis(50)).await);
+        process.kill().unwrap();
+        assert!(
+            ended(&mesh, pid, Duration::from_secs(5)).await,
+            "a zombie has ended"
+        );
+        process.wait().unwrap();
+        assert!(ended(&mesh, pid, Duration::from_secs(5)).await);
+    }
 
     #[tokio::test]
     async fn one_daemon_at_a_time() {
@@ -85,9 +117,7 @@ mod tests {
         assert!(
             matches!(Guard::take(&mesh), Err(GuardError::Taken { pid, .. }) if pid == Pid::this())
         );
-        assert!(!gone(&mesh, Duration::from_millis(50)).await);
         drop(guard);
-        assert!(gone(&mesh, Duration::from_secs(5)).await);
         Guard::take(&mesh).unwrap();
     }
 }
