@@ -141,6 +141,7 @@ fn worker(app: SocketAddr) -> Rc<Worker> {
         metrics,
         phase,
         connections: Arc::default(),
+        opaque_ports: "".parse().unwrap(),
     };
     Rc::new(Worker::new(&shared))
 }

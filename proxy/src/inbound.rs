@@ -89,7 +89,11 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: Sock
         protocol,
         app,
     } = admitted;
-    let protocol = protocol.unwrap_or(port.protocol);
+    let protocol = match protocol {
+        // The pod's own word goes before the caller's.
+        Some(told) if !worker.opaque_ports.contains(destination.port()) => told,
+        _ => port.protocol,
+    };
     let cluster = worker
         .inbound
         .cluster(&worker, destination, identity.as_ref());
@@ -117,13 +121,17 @@ fn policy(worker: &Worker, port: u16) -> InboundPort {
         mtls,
         service: None,
     };
-    match &view.snapshot.workload {
+    let mut told = match &view.snapshot.workload {
         None => unknown(MtlsMode::Strict),
         Some(workload) => match workload.ports.get(&port) {
             Some(known) => known.clone(),
             None => unknown(workload.mtls),
         },
+    };
+    if worker.opaque_ports.contains(port) {
+        told.protocol = Protocol::Tcp;
     }
+    told
 }
 
 impl Ports {

@@ -97,6 +97,7 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
         metrics: metrics.clone(),
         phase: phase_seen.clone(),
         connections: Arc::clone(&connections),
+        opaque_ports: settings.opaque_ports.clone(),
     };
     let mut threads = Vec::with_capacity(settings.workers);
     for index in 0..settings.workers {

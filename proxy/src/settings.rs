@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use heddle_identity::{SpiffeId, TrustDomain};
 use heddle_proxy_admin::{AdminSettings, AppChecks, AppMetrics, Ports};
+use heddle_proxy_redirect::PortList;
 
 /// Flags of `heddle-proxy run`.
 #[derive(Debug, Args)]
@@ -77,6 +78,9 @@ pub struct RunArgs {
     /// The application's lifecycle hooks as JSON, from the injector.
     #[arg(long, env = "HEDDLE_APP_LIFECYCLE", default_value = "")]
     app_lifecycle: AppChecks,
+    /// The application's ports whose bytes are not looked at: a list of numbers and ranges.
+    #[arg(long, env = "HEDDLE_OPAQUE_PORTS", default_value = "")]
+    opaque_ports: PortList,
     /// Where the application serves its metrics, as JSON, from the injector.
     #[arg(long, env = "HEDDLE_APP_METRICS")]
     app_metrics: Option<AppMetrics>,
@@ -118,6 +122,7 @@ pub(crate) struct Settings {
     pub(crate) pod_name: String,
     pub(crate) pod_namespace: String,
     pub(crate) workers: usize,
+    pub(crate) opaque_ports: PortList,
     pub(crate) admin: AdminSettings,
     pub(crate) grace: Duration,
     pub(crate) cert_ttl: Option<Duration>,
@@ -164,6 +169,7 @@ impl TryFrom<RunArgs> for Settings {
             pod_name: args.pod_name,
             pod_namespace: args.pod_namespace,
             workers: usize::from(args.workers),
+            opaque_ports: args.opaque_ports,
             admin: AdminSettings {
                 ports: Ports::default(),
                 pod_ip: args.pod_ip,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use heddle_identity::MeshTls;
 use heddle_proxy_config::snapshot::Snapshot;
 use heddle_proxy_config::store::ConfigStore;
+use heddle_proxy_redirect::PortList;
 use heddle_proxy_telemetry::{Counter, Labels, Metrics, Peer, Shard, TcpSeries, Tracer};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) phase: watch::Receiver<Phase>,
     /// Connections under way, over all workers.
     pub(crate) connections: Arc<AtomicUsize>,
+    /// Ports of the application whose bytes are not looked at, whatever is declared.
+    pub(crate) opaque_ports: PortList,
 }
 
 /// One worker's state.
@@ -58,6 +61,7 @@ pub(crate) struct Worker {
     pub(crate) dialer: Dialer,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) inbound: inbound::Ports,
+    pub(crate) opaque_ports: PortList,
     metrics: Metrics,
     view: RefCell<Rc<View>>,
     upstreams: RefCell<Upstreams>,
@@ -83,6 +87,7 @@ impl Worker {
             dialer: Dialer::new(shared.tls.clone()),
             phase: shared.phase.clone(),
             inbound: inbound::Ports::default(),
+            opaque_ports: shared.opaque_ports.clone(),
             metrics: shared.metrics.clone(),
             view: RefCell::new(view),
             upstreams: RefCell::new(upstreams),

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use crate::support::app::App;
 use crate::support::eventually;
 use crate::support::http::{self, Client};
-use crate::support::mesh::{NODE, Pair};
+use crate::support::mesh::{NODE, Pair, PodSpec};
 use crate::support::resources::{endpoint, set_pod_address};
 use crate::support::tcp::{Server, connect, exchange, read_all, read_exact};
 
@@ -240,4 +240,20 @@ fn a_port_that_the_service_does_not_have_is_refused_and_counted() {
         &["reason=\"no-such-port\""],
     );
     assert_eq!(refused, 1.0);
+}
+
+#[test]
+fn an_opaque_port_is_not_looked_at() {
+    let server = PodSpec {
+        environment: vec![("HEDDLE_OPAQUE_PORTS", "9000,9100-9200".into())],
+        ..PodSpec::new("server")
+    };
+    let pair = Pair::with(Protocol::Http1, PodSpec::new("client"), server);
+    set_pod_address(&pair.mesh.control, &pair.server, vec![]);
+    let _apps = [9000, 9101, 9300].map(|port| App::echo(&pair.server.netns, port, "server"));
+    for (port, looked_at) in [(9000, false), (9101, false), (9300, true)] {
+        let answer = pair.client.run(http::get(pair.server.at(port), "/"));
+        let identity = answer.unwrap().seen("x-forwarded-client-cert");
+        assert_eq!(!identity.is_empty(), looked_at, "{port}");
+    }
 }
