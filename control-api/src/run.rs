@@ -37,7 +37,7 @@ const BATCHES: usize = 4;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams that one connection may have: a proxy needs one.
-const MAX_STREAMS: u32 = 16;
+const MAX_STREAMS: u32 = 4;
 /// How long stopping may take.
 const STOP: Duration = Duration::from_secs(5);
 

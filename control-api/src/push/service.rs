@@ -43,6 +43,8 @@ const FIRST_REQUEST: Duration = Duration::from_secs(15);
 const MAX_BURST: usize = 64;
 /// Refused resources of one answer that are logged; `status` has them all.
 const MAX_LOGGED: usize = 10;
+/// Longest NAMESPACE/POD, in bytes.
+const MAX_NODE: usize = 63 + 1 + 253;
 /// Largest request, in bytes: 10,000 subscriptions with versions are some 700 KiB.
 const MAX_REQUEST: usize = 4 * 1024 * 1024;
 
@@ -118,7 +120,7 @@ impl Ads {
         let first = timeout(FIRST_REQUEST, requests.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
         let Some(first) = first else { return Ok(()) };
-        let node = first.node.as_ref().and_then(|node| NsName::parse(&node.id));
+        let node = first.node.as_ref().and_then(|node| pod_name(&node.id));
         let node = node.ok_or_else(|| {
             Status::invalid_argument("node.id must be NAMESPACE/POD in the first request")
         })?;
@@ -241,6 +243,12 @@ impl Driver<'_> {
             self.state.mail(&fresh, &model);
         }
     }
+}
+
+/// It is logged and shown, so it must look like one.
+fn pod_name(id: &str) -> Option<NsName> {
+    let is_name = id.len() <= MAX_NODE && id.bytes().all(|byte| byte.is_ascii_graphic());
+    is_name.then(|| NsName::parse(id)).flatten()
 }
 
 /// The certificate must be of the pod's namespace and, once the pod is known, of its service account.

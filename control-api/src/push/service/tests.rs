@@ -497,6 +497,22 @@ async fn a_certificate_must_fit_the_pod() {
     mesh.stop().await;
 }
 
+#[test]
+fn a_node_that_is_no_pods_name_is_refused() {
+    assert!(pod_name("default/productpage-1").is_some());
+    let long = format!("default/{}", "x".repeat(400));
+    for bad in [
+        "",
+        "default",
+        "a/b/c",
+        "default/a\nERROR b",
+        "default/\u{1b}[2J",
+        &long,
+    ] {
+        assert!(pod_name(bad).is_none(), "{bad:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_a_proxy_may_not_have_does_not_exist_for_it() {
     let mesh = Mesh::start(testing::REVIEWS).await;
