@@ -230,7 +230,7 @@ fn half_close(mesh: &Mesh) {
         &[
             "sh",
             "-c",
-            "head -c 3000000 /dev/zero | nc -N -w 20 counter 7001",
+            "head -c 3000000 /dev/zero | nc.openbsd -N -w 20 counter 7001",
         ],
     );
     assert_eq!(answer, "3000000 bytes\n");

@@ -7,6 +7,7 @@ use crate::run::{Result, step};
 
 /// A program, and the Debian package that has it.
 pub(crate) struct Tool {
+    /// Its name, or the path of a file that must be there.
     program: &'static str,
     package: &'static str,
     why: &'static str,
@@ -54,14 +55,24 @@ pub(crate) const TESTS: &[Tool] = &[
         why: "speaks HTTP/2 to the mesh",
     },
     Tool {
-        program: "nc",
+        program: "nghttpd",
+        package: "nghttp2-server",
+        why: "is an HTTP/2 application in a pod",
+    },
+    Tool {
+        program: "nc.openbsd",
         package: "netcat-openbsd",
         why: "speaks opaque TCP to the mesh",
     },
     Tool {
-        program: "python3",
+        program: "/usr/bin/python3",
         package: "python3",
         why: "is an application in a pod",
+    },
+    Tool {
+        program: "/usr/lib/python3/dist-packages/grpc/__init__.py",
+        package: "python3-grpcio",
+        why: "speaks gRPC to the mesh",
     },
     Tool {
         program: "openssl",
@@ -153,6 +164,9 @@ pub(crate) fn is_root() -> bool {
 }
 
 fn find(program: &str) -> Option<PathBuf> {
+    if program.starts_with('/') {
+        return Some(PathBuf::from(program)).filter(|path| path.is_file());
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
     std::env::split_paths(&path)
