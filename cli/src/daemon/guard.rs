@@ -7,7 +7,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 
 use crate::node::MeshName;
 
@@ -25,7 +25,9 @@ pub(crate) struct Guard {
 pub(crate) enum GuardError {
     #[error("mesh `{mesh}` is already running (process {pid})")]
     Taken { mesh: MeshName, pid: Pid },
-    #[error("cannot claim mesh `{mesh}`")]
+    #[error(
+        "cannot claim mesh `{mesh}`: a process of another user may hold its name (`ss -xlp | grep heddle/`)"
+    )]
     System { mesh: MeshName, source: io::Error },
 }
 
@@ -54,11 +56,12 @@ impl Guard {
     }
 }
 
-/// The daemon of a mesh, if one lives.
+/// The daemon of a mesh, if one lives. Anybody can listen there: only a process of our own user is
+/// believed, since it will be told to end.
 pub(crate) fn holder(mesh: &MeshName) -> Option<Pid> {
     let stream = UnixStream::connect_addr(&address(mesh).ok()?).ok()?;
     let peer = getsockopt(&stream, PeerCredentials).ok()?;
-    Some(Pid::from_raw(peer.pid()))
+    (peer.uid() == geteuid().as_raw()).then(|| Pid::from_raw(peer.pid()))
 }
 
 /// Waits until a daemon that was told to end has, to its last thread; false when it has not after
@@ -88,6 +91,8 @@ fn lives(pid: Pid) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::io::Read as _;
+
     use super::*;
 
     #[tokio::test]
@@ -106,6 +111,44 @@ mod tests {
         );
         process.wait().unwrap();
         assert!(ended(&mesh, pid, Duration::from_secs(5)).await);
+    }
+
+    #[test]
+    fn another_users_process_is_never_taken_for_the_daemon() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let mesh: MeshName = format!("foreign-{}", std::process::id()).parse().unwrap();
+        let listen = format!(
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind('\\0heddle/{mesh}'); \
+             s.listen(); print(flush=True); sys.stdin.read()"
+        );
+        let mut foreign = std::process::Command::new("setpriv")
+            .args([
+                "--reuid=65534",
+                "--clear-groups",
+                "/usr/bin/python3",
+                "-c",
+                &listen,
+            ])
+            .current_dir("/")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut listening = [0];
+        foreign
+            .stdout
+            .take()
+            .unwrap()
+            .read_exact(&mut listening)
+            .unwrap();
+        let found = holder(&mesh);
+        let taken = Guard::take(&mesh);
+        foreign.kill().unwrap();
+        foreign.wait().unwrap();
+        assert_eq!(found, None);
+        assert!(matches!(taken, Err(GuardError::System { .. })));
     }
 
     #[tokio::test]
