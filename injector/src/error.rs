@@ -30,7 +30,7 @@ pub enum InjectError {
         "{what} {name:?} has a name that Heddle's injection uses: rename it, or set the label heddle.io/inject to \"false\""
     )]
     ReservedName {
-        /// `container`, `init container` or `volume`.
+        /// `container`, `init container`, `volume` or `volume mount`.
         what: &'static str,
         /// The name.
         name: String,

@@ -5,7 +5,7 @@ use crate::context::PodContext;
 use crate::error::InjectError;
 use crate::names;
 use crate::settings::Settings;
-use crate::view::PodView;
+use crate::view::{ContainerView, Named, PodView};
 use crate::volumes;
 
 pub(crate) fn refuse_reserved_names(view: &PodView) -> Result<(), InjectError> {
@@ -27,12 +27,14 @@ pub(crate) fn refuse_reserved_names(view: &PodView) -> Result<(), InjectError> {
             return refuse(what, &container.name);
         }
     }
-    match view
-        .volumes()
-        .iter()
-        .find(|volume| volumes::NAMES.contains(&volume.name.as_str()))
-    {
-        Some(volume) => refuse("volume", &volume.name),
+    let is_ours = |volume: &&Named| volumes::NAMES.contains(&volume.name.as_str());
+    if let Some(volume) = view.volumes().iter().find(is_ours) {
+        return refuse("volume", &volume.name);
+    }
+    // The sidecar's key and token are not the app's to read.
+    let mut mounts = view.all_containers().flat_map(ContainerView::mounts);
+    match mounts.find(is_ours) {
+        Some(mount) => refuse("volume mount", &mount.name),
         None => Ok(()),
     }
 }

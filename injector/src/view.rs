@@ -56,6 +56,8 @@ pub(crate) struct ContainerView {
     #[serde(default)]
     env: Option<Vec<EnvVar>>,
     #[serde(default)]
+    volume_mounts: Option<Vec<Named>>,
+    #[serde(default)]
     pub(crate) readiness_probe: Option<Probe>,
     #[serde(default)]
     pub(crate) liveness_probe: Option<Probe>,
@@ -204,6 +206,11 @@ fn refuse_lists_for_objects(pod: &Value) -> Result<(), InjectError> {
 impl ContainerView {
     pub(crate) fn ports(&self) -> &[ContainerPort] {
         self.ports.as_deref().unwrap_or_default()
+    }
+
+    /// Volumes that it mounts, by name.
+    pub(crate) fn mounts(&self) -> &[Named] {
+        self.volume_mounts.as_deref().unwrap_or_default()
     }
 
     pub(crate) fn env(&self, name: &str) -> Option<&str> {

@@ -716,6 +716,9 @@ fn reserved_names_are_refused() {
         json!({"containers": [{"name": "heddle-proxy"}]}),
         json!({"initContainers": [{"name": "heddle-init"}]}),
         json!({"volumes": [{"name": "heddle-token", "emptyDir": {}}]}),
+        json!({"containers": [
+            {"name": "web", "volumeMounts": [{"name": "heddle-state", "mountPath": "/s"}]},
+        ]}),
     ] {
         assert!(matches!(
             refused(&pod(spec)),
