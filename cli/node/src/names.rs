@@ -13,8 +13,12 @@ use crate::NodeError;
 pub fn check(pod: &Pod) -> Result<(), NodeError> {
     let meta = &pod.metadata;
     let name = meta.name.as_deref().unwrap_or_default();
-    if name.len() > 253 || !name.split('.').all(is_label) {
-        return Err(refused("pod", name));
+    if name.len() > 253 || !name.split('.').all(is_word) {
+        return Err(NodeError::Name {
+            kind: "pod",
+            name: shown(name),
+            reason: "a name has 1 to 253 lower-case letters, digits and inner `-` and `.`".into(),
+        });
     }
     let Some(spec) = &pod.spec else {
         return Ok(());
@@ -59,14 +63,22 @@ fn each_once<'a>(
 fn refused(kind: &'static str, name: &str) -> NodeError {
     NodeError::Name {
         kind,
-        name: name.escape_default().take(100).collect(),
+        name: shown(name),
         reason: "a name has 1 to 63 lower-case letters, digits and inner `-`".into(),
     }
 }
 
+fn shown(name: &str) -> String {
+    name.escape_default().take(100).collect()
+}
+
 fn is_label(name: &str) -> bool {
+    name.len() <= 63 && is_word(name)
+}
+
+fn is_word(name: &str) -> bool {
     let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
-    (1..=63).contains(&name.len())
+    !name.is_empty()
         && name.as_bytes().iter().all(inner)
         && !name.starts_with('-')
         && !name.ends_with('-')
@@ -98,6 +110,7 @@ mod tests {
     #[test]
     fn no_name_leads_out_of_the_meshs_directory() {
         check(&pod(|_| {})).unwrap();
+        check(&pod(|pod| pod["metadata"]["name"] = json!("a".repeat(200)))).unwrap();
         for place in [
             "/metadata/name",
             "/metadata/namespace",
