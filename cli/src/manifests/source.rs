@@ -1,16 +1,24 @@
 //! The paths a person gave: files, directories (recursively, `*.yaml`, `*.yml`, `*.json`) or `-`
-//! for standard input. The second of two objects with the same key is refused by name.
+//! for standard input. The second of two objects with the same key is refused by name. Inside a
+//! directory only regular files are read (a pipe would wait for ever, a device never end), and no
+//! directory twice, however links lead.
 
-use std::collections::BTreeMap;
-use std::io::Read;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{Error, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::libc::O_NONBLOCK;
 
 use super::{Key, Object, Problem, parse};
 
 /// Largest manifest that is read, bytes: far above any real one, below what hurts.
 const MAX_FILE: u64 = 16 << 20;
-/// Deepest directory that is entered; symlink loops end here.
-const MAX_DEPTH: usize = 16;
+/// Deepest directory that is entered, as by the control plane.
+const MAX_DEPTH: usize = 32;
+/// Most directories of one path: far above any real tree, and soon reached by a link to `/`.
+const MAX_DIRECTORIES: usize = 4096;
 
 /// A path that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,14 +80,20 @@ pub(crate) fn load(sources: &[Source]) -> Loaded {
         let mut loaded = Loaded::default();
         match source {
             Source::Stdin => {
-                let mut text = String::new();
-                let read = std::io::stdin()
-                    .lock()
-                    .take(MAX_FILE)
-                    .read_to_string(&mut text);
-                loaded.add(Path::new("<stdin>"), read.map(|_| text));
+                loaded.add(Path::new("<stdin>"), bounded(std::io::stdin().lock()));
             }
-            Source::Path(path) => visit(path, 0, true, &mut loaded),
+            Source::Path(path) if path.is_dir() => {
+                let mut walk = Walk::default();
+                walk.visit(path, 0, &mut loaded);
+                if walk.visited.len() > MAX_DIRECTORIES {
+                    let reason = format!("more than {MAX_DIRECTORIES} directories are below it");
+                    let problem = Problem::at(path, 0, 0, reason);
+                    let advice = "name the directory with the manifests, without links out of it";
+                    loaded.problems.push(problem.suggest(advice));
+                }
+            }
+            // Named by a person: a pipe is meant.
+            Source::Path(path) => loaded.add(path, File::open(path).and_then(bounded)),
         }
         all.objects.append(&mut loaded.objects);
         all.problems.append(&mut loaded.problems);
@@ -88,27 +102,36 @@ pub(crate) fn load(sources: &[Source]) -> Loaded {
     all
 }
 
-fn visit(path: &Path, depth: usize, named: bool, loaded: &mut Loaded) {
-    if path.is_dir() {
-        if depth == MAX_DEPTH {
+/// A walk through one directory.
+#[derive(Default)]
+struct Walk {
+    /// Device and inode of the directories so far.
+    visited: HashSet<(u64, u64)>,
+}
+
+impl Walk {
+    fn visit(&mut self, directory: &Path, depth: usize, loaded: &mut Loaded) {
+        let unreadable = || Problem::at(directory, 0, 0, "the directory cannot be read");
+        let (Ok(meta), Ok(entries)) = (directory.metadata(), directory.read_dir()) else {
+            return loaded.problems.push(unreadable());
+        };
+        if self.visited.len() > MAX_DIRECTORIES || !self.visited.insert((meta.dev(), meta.ino())) {
             return;
         }
-        let Ok(entries) = std::fs::read_dir(path) else {
-            loaded
-                .problems
-                .push(Problem::at(path, 0, 0, "the directory cannot be read"));
-            return;
-        };
         let mut entries: Vec<_> = entries
             .filter_map(Result::ok)
             .map(|entry| entry.path())
             .collect();
         entries.sort();
         for entry in entries.iter().filter(|entry| !is_hidden(entry)) {
-            visit(entry, depth + 1, false, loaded);
+            if entry.is_dir() {
+                if depth < MAX_DEPTH {
+                    self.visit(entry, depth + 1, loaded);
+                }
+            } else if is_manifest(entry) {
+                loaded.add(entry, regular(entry).and_then(bounded));
+            }
         }
-    } else if named || is_manifest(path) {
-        loaded.add(path, read(path));
     }
 }
 
@@ -126,14 +149,26 @@ fn is_hidden(path: &Path) -> bool {
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
-    let length = std::fs::metadata(path)?.len();
-    if length > MAX_FILE {
-        return Err(std::io::Error::other(format!(
-            "{length} bytes are more than the {MAX_FILE} that are read"
-        )));
+/// Opens a file without waiting for whoever may be at its other end.
+fn regular(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(Error::other("it is no regular file")),
     }
-    std::fs::read_to_string(path)
+}
+
+fn bounded(reader: impl Read) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        let reason = format!("it has more than the {MAX_FILE} bytes that are read");
+        return Err(Error::other(reason));
+    }
+    String::from_utf8(bytes).map_err(|_| Error::other("it is not UTF-8"))
 }
 
 impl Loaded {
@@ -207,6 +242,36 @@ mod tests {
             "{:?}",
             loaded.problems
         );
+    }
+
+    #[test]
+    fn whatever_is_in_a_directory_reading_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        nix::unistd::mkfifo(&at("pipe.yaml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at("zero.yaml")).unwrap();
+        std::os::unix::fs::symlink(".", at("again")).unwrap();
+        std::os::unix::fs::symlink(".", at("and-again")).unwrap();
+        std::fs::write(at("latin1.yaml"), b"a: \xe4").unwrap();
+        File::create(at("huge.yaml"))
+            .unwrap()
+            .set_len(MAX_FILE + 1)
+            .unwrap();
+        let object = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: one}\n";
+        std::fs::write(at("good.yaml"), object).unwrap();
+        let loaded = load(&[Source::new(dir.path()).unwrap()]);
+        assert_eq!((loaded.objects.len(), loaded.files.len()), (1, 5));
+        let reasons: Vec<_> = loaded.problems.iter().map(|p| p.reason.as_str()).collect();
+        let expected = [
+            "more than the",
+            "not UTF-8",
+            "no regular file",
+            "no regular file",
+        ];
+        assert_eq!(reasons.len(), expected.len(), "{reasons:?}");
+        for (reason, expected) in reasons.iter().zip(expected) {
+            assert!(reason.contains(expected), "{reasons:?}");
+        }
     }
 
     #[test]
