@@ -9,10 +9,14 @@ use std::{
     sync::Arc,
 };
 
+use tracing::warn;
+
 use super::{is_manifest, watch::Wake};
 
 /// Directories within directories.
 const MAX_DEPTH: usize = 32;
+/// Of one root: far above any real tree, and soon reached by a link to `/`.
+const MAX_DIRECTORIES: usize = 4096;
 
 /// What a look at a path found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +90,9 @@ pub(super) fn look(
     if meta.is_dir() {
         let mut visited = HashSet::from([(meta.dev(), meta.ino())]);
         walk(root, 0, &mut visited, &mut found).ok()?;
+        if visited.len() >= MAX_DIRECTORIES {
+            warn!(root = %root.display(), "only {MAX_DIRECTORIES} directories are read; does a link lead out of it?");
+        }
     } else {
         found.push(root.to_owned());
     }
@@ -124,7 +131,8 @@ fn walk(
             continue;
         }
         if meta.is_dir() {
-            if depth < MAX_DEPTH && visited.insert((meta.dev(), meta.ino())) {
+            let enter = depth < MAX_DEPTH && visited.len() < MAX_DIRECTORIES;
+            if enter && visited.insert((meta.dev(), meta.ino())) {
                 // A directory that vanishes meanwhile holds nothing any more.
                 let _ = walk(&path, depth + 1, visited, found);
             }
