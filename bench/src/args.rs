@@ -34,7 +34,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Write docs/benchmarks.md and its charts
+    /// Measure nothing: show what `--json` wrote before
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "only"])]
+    pub(crate) from: Option<PathBuf>,
+
+    /// Write docs/benchmarks.md and its chart
     #[arg(long)]
     pub(crate) write_docs: bool,
 

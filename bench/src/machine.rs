@@ -65,15 +65,15 @@ pub(crate) fn describe(programs: &Programs) -> Description {
     }
 }
 
+/// Version and commit: what was built from this checkout, if it was built now.
 fn heddle() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let commit =
-        output(
-            Command::new("git")
-                .arg("-C")
-                .arg(root)
-                .args(["rev-parse", "--short", "HEAD"]),
-        );
+    let commit = output(Command::new("git").arg("-C").arg(root).args([
+        "describe",
+        "--always",
+        "--exclude=*",
+        "--dirty=, modified",
+    ]));
     match commit {
         Ok(commit) => format!("{} ({})", env!("CARGO_PKG_VERSION"), commit.trim()),
         Err(_) => env!("CARGO_PKG_VERSION").to_owned(),

@@ -35,6 +35,7 @@ use clap::Parser;
 use crate::args::Args;
 use crate::error::Result;
 use crate::programs::Programs;
+use crate::report::Report;
 use crate::world::World;
 
 fn main() -> ExitCode {
@@ -48,12 +49,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let programs = Programs::find(args)?;
-    stop::install()?;
-    world::sweep_abandoned();
-    let world = World::make()?;
-    let report = measure::all(args, &programs, &world)?;
-    drop(world);
+    let report = match &args.from {
+        Some(file) => Report::read_json(file)?,
+        None => measure(args)?,
+    };
     println!("\n{}", table::terminal(&report));
     if let Some(file) = &args.json {
         report.write_json(file)?;
@@ -65,4 +64,12 @@ fn run(args: &Args) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn measure(args: &Args) -> Result<Report> {
+    let programs = Programs::find(args)?;
+    stop::install()?;
+    world::sweep_abandoned();
+    let world = World::make()?;
+    measure::all(args, &programs, &world)
 }

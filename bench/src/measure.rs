@@ -114,7 +114,7 @@ pub(crate) fn all(args: &Args, programs: &Programs, world: &World) -> Result<Rep
 }
 
 /// Of a machine that runs nothing else, ksoftirqd and the like take 1 to 5 %.
-const QUIET: f64 = 0.1;
+pub(crate) const QUIET: f64 = 0.1;
 
 /// Measures again while others take much of the machine; the quietest measurement counts. What is
 /// measured has no say in it.

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::args::{Args, Only};
 use crate::check::Work;
 use crate::error::{Error, Result};
 use crate::machine::Description;
-use crate::measure::{MemorySample, Sample};
+use crate::measure::{MemorySample, QUIET, Sample};
 use crate::peers::Peer;
 use crate::statistics::Spread;
 
 /// Everything.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) machine: Description,
     pub(crate) command: String,
@@ -153,6 +153,19 @@ impl Report {
     /// Share of the machine that others and the hypervisor took: median and spread of all samples.
     pub(crate) fn disturbance(&self) -> Option<Spread> {
         Spread::of(self.samples.iter().map(Sample::disturbance))
+    }
+
+    /// How many measurements were made while others took much of the machine.
+    pub(crate) fn disturbed(&self) -> usize {
+        let samples = self.samples.iter();
+        samples
+            .filter(|sample| sample.disturbance() > QUIET)
+            .count()
+    }
+
+    pub(crate) fn read_json(file: &Path) -> Result<Self> {
+        let json = std::fs::read_to_string(file).map_err(Error::file("read", file))?;
+        serde_json::from_str(&json).map_err(|error| Error::file("read", file)(error.into()))
     }
 
     pub(crate) fn write_json(&self, file: &Path) -> Result<()> {

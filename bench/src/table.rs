@@ -1,12 +1,11 @@
 //! The figures as tables: for the terminal, and in Markdown.
 
+use crate::measure::QUIET;
 use crate::peers::Peer;
 use crate::report::{MEMORY, METRICS, Metric, Report};
 use crate::statistics::Spread;
 
 const PEERS: [Peer; 3] = [Peer::Direct, Peer::Heddle, Peer::Envoy];
-/// Above this the figures of a run are not to be trusted.
-const QUIET: f64 = 0.05;
 
 /// The heading, then a row for each metric and load.
 type Rows = Vec<Vec<String>>;
@@ -120,12 +119,17 @@ pub(crate) fn disturbance(report: &Report) -> String {
     let Some(Spread { median, max, .. }) = report.disturbance() else {
         return String::new();
     };
-    let (median, max) = (100.0 * median, 100.0 * max);
+    let (disturbed, all) = (report.disturbed(), report.samples.len());
     let says = format!(
         "programs that are not part of the comparison, the kernel's own threads and the hypervisor took \
-         {median:.1} % of the machine's CPU (median; at most {max:.1} % in one measurement)"
+         {:.1} % of the machine's CPU (median; at most {:.1} %; more than {:.0} % in {disturbed} of {all} \
+         measurements)",
+        100.0 * median,
+        100.0 * max,
+        100.0 * QUIET,
     );
-    match median > 100.0 * QUIET {
+    // The median of the rounds bears fewer.
+    match 3 * disturbed > all {
         true => format!("NOT A QUIET MACHINE, do not trust these figures: {says}"),
         false => says,
     }
