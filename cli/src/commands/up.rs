@@ -47,13 +47,13 @@ fn options(mesh: &MeshName, up: &Up) -> Outcome<Options> {
     let mut paths = Vec::new();
     for path in up.paths() {
         if path == Path::new("-") {
-            return Err(Failure::new(
-                "`heddle up` cannot read standard input: what it reads it also watches",
-            )
-            .advise("heddle up, then  … | heddle apply -f -"));
+            return Err(once("standard input"));
         }
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         Source::new(&path).map_err(|error| Failure::error(&error))?;
+        if !(path.is_dir() || path.is_file()) {
+            return Err(once(&format!("the pipe or device {}", path.display())));
+        }
         if !paths.contains(&path) {
             paths.push(path);
         }
@@ -71,6 +71,14 @@ fn options(mesh: &MeshName, up: &Up) -> Outcome<Options> {
         trust_domain: up.trust_domain.clone(),
         log_level: up.log_level.clone(),
     })
+}
+
+/// What can be read only once.
+fn once(what: &str) -> Failure {
+    Failure::new(format!(
+        "`heddle up` cannot read {what}: what it reads it also watches"
+    ))
+    .advise("heddle up, then  … | heddle apply -f -")
 }
 
 /// In the foreground until a signal; then everything is taken down.
@@ -198,4 +206,25 @@ async fn follow_and_tell(client: &Client, up: &Up) -> Outcome {
         .unwrap_or_default();
     print!("{}", safe(&summary(&last, &objects, took, Style::stdout())));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn what_can_be_read_only_once_is_refused_with_another_way() {
+        for path in ["-", "/dev/null"] {
+            let cli = Cli::try_parse_from(["heddle", "up", path]).unwrap();
+            let Command::Up(up) = cli.command else {
+                panic!("up")
+            };
+            let failure = options(&cli.mesh, &up).unwrap_err().render(Style::PLAIN);
+            assert!(failure.contains("heddle apply -f -"), "{failure}");
+        }
+    }
 }
