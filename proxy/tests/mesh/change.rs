@@ -103,12 +103,10 @@ fn a_sidecar_that_restarts_without_control_plane_and_identity_serves_as_before()
     sidecar.spawn();
     sidecar.wait_ready();
     assert_eq!(pair.client.run(http::get(web, "/")).unwrap().status, 200);
-    assert!(
-        pair.client
-            .sidecar()
-            .log()
-            .contains("last accepted configuration")
-    );
+    eventually("it says what it serves from", || {
+        let log = pair.client.sidecar().log();
+        log.contains("last accepted configuration")
+    });
 }
 
 #[test]
