@@ -213,6 +213,9 @@ fn sidecars_are_ready_soon_after_they_start() {
     let mesh = Mesh::new();
     let pods = ["a", "b", "c"].map(|name| mesh.strict(name));
     for pod in &pods {
+        eventually("it says how long it took", || {
+            pod.sidecar().log().contains("ready after=")
+        });
         let log = pod.sidecar().log();
         let took = log.split("ready after=").nth(1).unwrap();
         let took = took.split_whitespace().next().unwrap();
