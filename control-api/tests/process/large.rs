@@ -390,7 +390,10 @@ async fn run(size: Size) -> (Duration, u64, Duration) {
             times[times.len() - 1],
             (program.cpu() - cpu) / size.edits,
         );
-        longest = longest.max(at(99));
+        // Of those that concern everybody the proxies' own work is the larger part here.
+        if what == "a service" {
+            longest = at(99);
+        }
     }
 
     let mut slowest = Duration::ZERO;

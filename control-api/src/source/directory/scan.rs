@@ -63,7 +63,8 @@ pub(super) fn look(
     };
     if let Wake::Paths(paths) = wake {
         let simple = |path: &PathBuf| {
-            known.contains(path.as_path()) || (is_manifest(path) && path.is_file())
+            let is_plain = || path.is_file() || is_passing(path);
+            known.contains(path.as_path()) || (is_plain() && !is_within_hidden(root, path))
         };
         if root.exists()
             && paths
@@ -72,8 +73,10 @@ pub(super) fn look(
                 .all(simple)
         {
             let ours = paths.iter().filter(|path| path.starts_with(root));
+            let manifests = ours.filter(|path| known.contains(path.as_path()) || is_manifest(path));
             return Some(
-                ours.map(|path| (Arc::from(path.as_path()), stat(path, true)))
+                manifests
+                    .map(|path| (Arc::from(path.as_path()), stat(path, true)))
                     .collect(),
             );
         }
@@ -103,6 +106,27 @@ pub(super) fn look(
         .iter()
         .map(|path| (Arc::from(path.as_path()), stat(path, named(path))));
     Some(there.chain(gone).collect())
+}
+
+/// What editors and writers put beside a file for a moment: hidden, and no link (`..data` of a mounted
+/// ConfigMap is what its files lead through) nor directory. Others that are gone may have been
+/// directories.
+fn is_passing(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let is_hidden = name.starts_with(b".") && !name.starts_with(b"..");
+    is_hidden && !path.is_dir()
+}
+
+/// Such directories are not walked; what changes in them may still be what a link leads to.
+fn is_within_hidden(root: &Path, path: &Path) -> bool {
+    let below = path
+        .parent()
+        .and_then(|parent| parent.strip_prefix(root).ok());
+    below.is_some_and(|below| {
+        below
+            .components()
+            .any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."))
+    })
 }
 
 fn stat(path: &Path, named: bool) -> Look {
@@ -141,4 +165,38 @@ fn walk(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_what_may_matter_is_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let path = |name: &str| root.join(name);
+        fs::create_dir(path(".git")).unwrap();
+        for name in ["a.yaml", "b.yaml", "a.yaml~", ".b.yaml.swp", ".git/c.yaml"] {
+            fs::write(path(name), "").unwrap();
+        }
+        let known = BTreeSet::from([Arc::from(path("a.yaml"))]);
+        let looked_at = |names: &[&str]| -> Vec<String> {
+            let wake = Wake::Paths(names.iter().map(|name| path(name)).collect());
+            let seen = look(root, &wake, &known).unwrap();
+            let name = |path: &Path| path.strip_prefix(root).unwrap().display().to_string();
+            let mut names: Vec<_> = seen.iter().map(|(path, _)| name(path)).collect();
+            names.sort();
+            names
+        };
+        let beside = ["a.yaml", "a.yaml~", ".b.yaml.swp", ".gone.new"];
+        assert_eq!(looked_at(&beside), ["a.yaml"]);
+        assert_eq!(looked_at(&["b.yaml"]), ["b.yaml"]);
+        assert!(looked_at(&[".gone"]).is_empty());
+        // A directory that may have gone, what a link may lead to, what a ConfigMap is swapped by.
+        for name in ["gone", ".git/c.yaml", ".git", "..data"] {
+            assert_eq!(looked_at(&[name]), ["a.yaml", "b.yaml"], "{name}");
+        }
+    }
 }
