@@ -2,6 +2,8 @@
 //! that it may have changed; what wakes them is a set of keys, bounded by what they hold, so a
 //! slow stream coalesces and never queues.
 
+mod registration;
+
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
@@ -14,6 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
+pub use self::registration::Registration;
 use super::state::Summary;
 pub use super::wire::url as type_url;
 use crate::{
@@ -187,14 +190,7 @@ impl Hub {
         let id = interests.next;
         interests.next += 1;
         interests.streams.insert(id, connected.clone());
-        Registration {
-            hub: self.clone(),
-            id,
-            connected,
-            services: HashSet::new(),
-            addresses: HashSet::new(),
-            fresh: Mail::default(),
-        }
+        Registration::new(self.clone(), id, connected)
     }
 
     /// Refusals of the source, those of the model, and likely mistakes.
@@ -237,99 +233,6 @@ impl Hub {
             .collect();
         all.sort_by(|a, b| a.node.cmp(&b.node).then(a.since.cmp(&b.since)));
         all
-    }
-}
-
-/// A stream's place in the hub; leaving is dropping it.
-pub struct Registration {
-    hub: Arc<Hub>,
-    id: StreamId,
-    connected: Arc<Connected>,
-    services: HashSet<NsName>,
-    addresses: HashSet<IpAddr>,
-    fresh: Mail,
-}
-
-impl Registration {
-    /// Waits for mail.
-    pub async fn mail(&self) {
-        self.connected.notify.notified().await;
-    }
-
-    /// Takes the mail.
-    pub fn take_mail(&self) -> Mail {
-        std::mem::take(&mut lock(&self.connected.mail))
-    }
-
-    /// What is followed since the last call: a change between loading the model and following must
-    /// be looked for.
-    pub fn take_fresh(&mut self) -> Mail {
-        std::mem::take(&mut self.fresh)
-    }
-
-    /// Tells how the stream is doing.
-    pub fn set_summary(&self, summary: Summary) {
-        *lock(&self.connected.summary) = summary;
-    }
-
-    /// Follows a service.
-    pub fn follow_service(&mut self, name: &NsName) {
-        if self.services.insert(name.clone()) {
-            self.fresh.services.insert(name.clone());
-            lock(&self.hub.interests)
-                .services
-                .entry(name.clone())
-                .or_default()
-                .insert(self.id);
-        }
-    }
-
-    /// No more.
-    pub fn leave_service(&mut self, name: &NsName) {
-        if self.services.remove(name) {
-            leave(&mut lock(&self.hub.interests).services, name, self.id);
-        }
-    }
-
-    /// Follows an address.
-    pub fn follow_address(&mut self, address: IpAddr) {
-        if self.addresses.insert(address) {
-            self.fresh.addresses.insert(address);
-            lock(&self.hub.interests)
-                .addresses
-                .entry(address)
-                .or_default()
-                .insert(self.id);
-        }
-    }
-
-    /// No more.
-    pub fn leave_address(&mut self, address: IpAddr) {
-        if self.addresses.remove(&address) {
-            leave(&mut lock(&self.hub.interests).addresses, &address, self.id);
-        }
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        let mut interests = lock(&self.hub.interests);
-        interests.streams.remove(&self.id);
-        for name in &self.services {
-            leave(&mut interests.services, name, self.id);
-        }
-        for address in &self.addresses {
-            leave(&mut interests.addresses, address, self.id);
-        }
-    }
-}
-
-fn leave<K: std::hash::Hash + Eq>(map: &mut HashMap<K, HashSet<StreamId>>, key: &K, id: StreamId) {
-    if let Some(ids) = map.get_mut(key) {
-        ids.remove(&id);
-        if ids.is_empty() {
-            map.remove(key);
-        }
     }
 }
 

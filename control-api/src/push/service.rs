@@ -2,6 +2,9 @@
 //! the proxy says it is must be what its certificate proves. A push never closes a stream; what
 //! closes one is a peer that breaks the rules, a changed identity, or the end of the process.
 
+mod driver;
+mod peer;
+
 use std::{
     pin::Pin,
     sync::Arc,
@@ -23,15 +26,17 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, info, info_span};
 
+use self::{
+    driver::Driver,
+    peer::{check_identity, pod_name},
+};
 use super::{
     Hub,
-    hub::Registration,
     state::{Bounds, Kind, StreamState},
-    wire,
 };
-use crate::{model::Model, name::NsName};
+use crate::name::NsName;
 
 /// Responses on their way to one proxy: one for each type can be outstanding.
 const QUEUE: usize = 2 * Kind::ALL.len();
@@ -41,10 +46,6 @@ const SETTLE: Duration = Duration::from_millis(25);
 const FIRST_REQUEST: Duration = Duration::from_secs(15);
 /// Requests taken together before answering.
 const MAX_BURST: usize = 64;
-/// Refused resources of one answer that are logged; `status` has them all.
-const MAX_LOGGED: usize = 10;
-/// Longest NAMESPACE/POD, in bytes.
-const MAX_NODE: usize = 63 + 1 + 253;
 /// Largest request, in bytes: 10,000 subscriptions with versions are some 700 KiB.
 const MAX_REQUEST: usize = 4 * 1024 * 1024;
 
@@ -185,97 +186,6 @@ impl Ads {
                 _ = shutdown.wait_for(|over| *over) => return Ok(()),
             }
         }
-    }
-}
-
-struct Driver<'a> {
-    hub: &'a Hub,
-    registration: Registration,
-    state: StreamState,
-    sender: &'a Outgoing,
-}
-
-impl Driver<'_> {
-    fn request(&mut self, message: DeltaDiscoveryRequest) -> Result<(), Status> {
-        let type_url = message.type_url.clone();
-        let Some(request) = wire::request(message) else {
-            debug!(%type_url, "a type that is not served was asked for");
-            return Ok(());
-        };
-        if let Some(nack) = &request.nack {
-            let named = nack
-                .resources
-                .iter()
-                .take(MAX_LOGGED)
-                .map(|(name, reason)| format!("{name}: {reason}"));
-            let named = named.collect::<Vec<_>>().join("; ");
-            warn!(%type_url, reason = %nack.message, resources = %named, "the proxy refused resources");
-        }
-        self.state
-            .request(request, &mut self.registration)
-            .map_err(|violation| Status::resource_exhausted(violation.to_string()))
-    }
-
-    /// Sends what can be sent.
-    fn push(&mut self) -> Result<(), Status> {
-        loop {
-            // The mail first: the model is then at least as new.
-            let mail = self.registration.take_mail();
-            let model = self.hub.model();
-            self.state.mail(&mail, &model);
-            for response in self.state.responses(&model, &mut self.registration) {
-                let names: Vec<&str> = response.resources.iter().map(|(name, _)| &**name).collect();
-                debug!(kind = ?response.kind, ?names, removed = ?response.removed, nonce = %response.nonce, "push");
-                // Full only when the peer acknowledges what it has not read.
-                self.sender
-                    .try_send(Ok(wire::response(response, model.version)))
-                    .map_err(|_| {
-                        Status::resource_exhausted(
-                            "responses are acknowledged that were never read",
-                        )
-                    })?;
-            }
-            self.registration.set_summary(self.state.summary());
-            let fresh = self.registration.take_fresh();
-            if fresh.is_empty() || self.hub.model().version == model.version {
-                return Ok(());
-            }
-            self.state.mail(&fresh, &model);
-        }
-    }
-}
-
-/// It is logged and shown, so it must look like one.
-fn pod_name(id: &str) -> Option<NsName> {
-    let is_name = id.len() <= MAX_NODE && id.bytes().all(|byte| byte.is_ascii_graphic());
-    is_name.then(|| NsName::parse(id)).flatten()
-}
-
-/// The certificate must be of the pod's namespace and, once the pod is known, of its service account.
-fn check_identity(model: &Model, node: &NsName, peer: &SpiffeId) -> Result<(), Status> {
-    let refuse = |what: String| {
-        warn!(%node, peer = peer.as_str(), "refused a proxy: {what}");
-        Err(Status::permission_denied(what))
-    };
-    let Some((namespace, account)) = peer.service_account() else {
-        return refuse(format!(
-            "{} is not the identity of a service account",
-            peer.as_str()
-        ));
-    };
-    if namespace != node.namespace() {
-        return refuse(format!(
-            "{} is not of the namespace of {node}",
-            peer.as_str()
-        ));
-    }
-    match model.pod(node) {
-        Some(pod) if *pod.service_account != *account => refuse(format!(
-            "{} is not the identity of {node}, whose service account is {}",
-            peer.as_str(),
-            pod.service_account
-        )),
-        _ => Ok(()),
     }
 }
 

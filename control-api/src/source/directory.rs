@@ -6,6 +6,7 @@
 mod claims;
 mod contribution;
 mod files;
+mod load;
 mod scan;
 mod watch;
 

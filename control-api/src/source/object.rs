@@ -4,7 +4,7 @@ use std::{fmt, path::Path, sync::Arc};
 
 use super::{decode::Problem, node::Position};
 use crate::{
-    name::{Kind, NsName, ObjectKey},
+    name::{NsName, ObjectKey},
     resources::{
         destination_rule::DestinationRule, endpoint_slice::EndpointSlice,
         peer_authentication::PeerAuthentication, pod::Pod, service::Service, telemetry::Telemetry,
@@ -164,24 +164,4 @@ impl fmt::Display for Refusal {
         }
         Ok(())
     }
-}
-
-/// Kinds, groups and versions that are read.
-pub(super) fn kind_of(group: &str, kind: &str) -> Option<(Kind, &'static [&'static str])> {
-    const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
-    Some(match (group, kind) {
-        ("", "Namespace") => (Kind::Namespace, &["v1"]),
-        ("", "ServiceAccount") => (Kind::ServiceAccount, &["v1"]),
-        ("", "Service") => (Kind::Service, &["v1"]),
-        ("", "Pod") => (Kind::Pod, &["v1"]),
-        ("discovery.k8s.io", "EndpointSlice") => (Kind::EndpointSlice, &["v1", "v1beta1"]),
-        ("networking.istio.io", "VirtualService") => (Kind::VirtualService, NETWORKING),
-        ("networking.istio.io", "DestinationRule") => (Kind::DestinationRule, NETWORKING),
-        ("security.istio.io", "PeerAuthentication") => {
-            (Kind::PeerAuthentication, &["v1", "v1beta1"])
-        }
-        ("telemetry.istio.io", "Telemetry") => (Kind::Telemetry, &["v1", "v1alpha1"]),
-        ("networking.k8s.io", "NetworkPolicy") => (Kind::NetworkPolicy, &["v1"]),
-        _ => return None,
-    })
 }

@@ -2,22 +2,27 @@
 //! it. Kinds of other APIs are passed over; an unknown or unsupported kind of an API that the
 //! mesh does read is refused, since ignoring it would be a lie.
 
+mod contents;
+mod head;
+mod kinds;
+
 use std::{path::Path, sync::Arc};
 
+use self::{
+    contents::contents,
+    head::{Head, guess, object_key, top_level},
+    kinds::{kind_of, stranger},
+};
 use super::{
     decode::{Problem, Unknown, decode},
     document::Document,
     fail_safe::{self, Legible},
     node::{Node, Position, Value},
-    object::{Object, Origin, Refusal, Resource, Written, kind_of},
-    suggest,
+    object::{Object, Origin, Refusal, Resource, Written},
 };
 use crate::{
     name::{Kind, NsName, ObjectKey},
-    resources::{
-        endpoint_slice::SliceDocument, labels::Interner, metadata::Metadata, pod::PodDocument,
-        service::ServiceSpec,
-    },
+    resources::{labels::Interner, metadata::Metadata},
 };
 
 /// Largest document, in bytes (etcd holds objects up to 1.5 MiB; a `List` is larger).
@@ -28,64 +33,6 @@ const MAX_KEPT: usize = 1536 * 1024;
 
 /// Annotation of a document that says `"true"`: the object is gone, whatever earlier directories say.
 const DELETED: &str = "heddle.io/deleted";
-
-/// Groups of which every kind is either read or refused.
-const OUR_GROUPS: [(&str, &[&str]); 5] = [
-    (
-        "networking.istio.io",
-        &[
-            "VirtualService",
-            "DestinationRule",
-            "Gateway",
-            "ServiceEntry",
-            "Sidecar",
-            "WorkloadEntry",
-            "WorkloadGroup",
-            "EnvoyFilter",
-            "ProxyConfig",
-        ],
-    ),
-    (
-        "security.istio.io",
-        &[
-            "PeerAuthentication",
-            "AuthorizationPolicy",
-            "RequestAuthentication",
-        ],
-    ),
-    ("telemetry.istio.io", &["Telemetry"]),
-    ("extensions.istio.io", &["WasmPlugin"]),
-    (
-        "gateway.networking.k8s.io",
-        &[
-            "HTTPRoute",
-            "GRPCRoute",
-            "TLSRoute",
-            "TCPRoute",
-            "UDPRoute",
-            "Gateway",
-            "GatewayClass",
-            "ReferenceGrant",
-            "BackendTLSPolicy",
-        ],
-    ),
-];
-
-/// Core kinds that a misspelt kind may have meant.
-const CORE_KINDS: [&str; 12] = [
-    "Namespace",
-    "ServiceAccount",
-    "Service",
-    "Pod",
-    "ConfigMap",
-    "Secret",
-    "Endpoints",
-    "Node",
-    "Event",
-    "PersistentVolume",
-    "PersistentVolumeClaim",
-    "List",
-];
 
 /// What became of one object of a document.
 #[derive(Debug)]
@@ -156,14 +103,6 @@ pub fn read(
         }
     }
     reader.items
-}
-
-/// What can be told of a document before its contents are read.
-#[derive(Default)]
-struct Head {
-    kind: String,
-    namespace: String,
-    name: String,
 }
 
 struct Reader<'a> {
@@ -404,192 +343,6 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-/// None: a kind of someone else's.
-fn stranger(group: &str, kind: &str, api_version: &str) -> Option<(&'static str, String, String)> {
-    if let Some((_, kinds)) = OUR_GROUPS.iter().find(|(ours, _)| *ours == group) {
-        return Some(if kinds.contains(&kind) {
-            (
-                "kind",
-                format!("kind {kind} of {group} is not supported yet"),
-                "take the document out; it has no effect".into(),
-            )
-        } else {
-            (
-                "kind",
-                format!("unknown kind `{}` of {group}", kind.escape_debug()),
-                suggest::sentence(kind, kinds),
-            )
-        });
-    }
-    if group.is_empty() && !CORE_KINDS.contains(&kind) {
-        let near = suggest::nearest(kind, CORE_KINDS)?;
-        return Some((
-            "kind",
-            format!("unknown kind `{}`", kind.escape_debug()),
-            format!("did you mean `{near}`?"),
-        ));
-    }
-    let (ours, _) = OUR_GROUPS.iter().find(|(ours, kinds)| {
-        kinds.contains(&kind) && !group.is_empty() && suggest::distance(ours, group) <= 2
-    })?;
-    let reason = format!(
-        "unknown apiVersion \"{}\" of {kind}",
-        api_version.escape_debug()
-    );
-    Some(("apiVersion", reason, format!("did you mean `{ours}`?")))
-}
-
-fn object_key(
-    root: &Node,
-    kind: Kind,
-    metadata: &Metadata,
-    head: &Head,
-) -> Result<ObjectKey, Problem> {
-    let named = metadata.name.as_ref().map_or(root.at, |name| name.at);
-    let good = |name: &str| {
-        !name.is_empty()
-            && name.len() <= 253
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
-    };
-    if metadata.name.is_none() {
-        return Err(Problem {
-            at: root.get("metadata").map_or(root.at, |m| m.at),
-            reason: "metadata: the field `name` is missing".into(),
-            suggestion: "add `name:`".into(),
-        });
-    }
-    let bad = |at: Position, what: &str, name: &str| Problem {
-        at,
-        reason: format!("metadata.{what}: \"{}\" is no name", name.escape_debug()),
-        suggestion: "use small letters, digits, `-` and `.`".into(),
-    };
-    if !good(&head.name) {
-        return Err(bad(named, "name", &head.name));
-    }
-    match NsName::new(&head.namespace, &head.name) {
-        Some(name) if good(&head.namespace) => Ok(ObjectKey { kind, name }),
-        _ => {
-            let at = metadata
-                .namespace
-                .as_ref()
-                .map_or(root.at, |namespace| namespace.at);
-            Err(bad(at, "namespace", &head.namespace))
-        }
-    }
-}
-
-fn top_level(root: &Node) -> Vec<Problem> {
-    const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
-    let Value::Map(entries) = &root.value else {
-        return Vec::new();
-    };
-    entries
-        .iter()
-        .filter(|(key, _)| !FIELDS.contains(&&*key.name))
-        .map(|(key, _)| Problem {
-            at: key.at,
-            reason: format!("unknown field `{}`", key.name.escape_debug()),
-            suggestion: suggest::sentence(&key.name, &FIELDS),
-        })
-        .collect()
-}
-
-/// None: good, but of no use (an EndpointSlice of no service).
-fn contents(
-    root: &Node,
-    kind: Kind,
-    namespace: &str,
-    metadata: &Metadata,
-    interner: &mut Interner,
-) -> Result<Option<Resource>, Vec<Problem>> {
-    let missing = Node {
-        at: root.at,
-        value: Value::Map(Vec::new()),
-    };
-    let spec = match root.get("spec") {
-        Some(spec) if !spec.is_null() => spec,
-        _ => &missing,
-    };
-    macro_rules! checked {
-        ($variant:ident) => {{
-            let spec = decode(spec, "spec", Unknown::Refuse)?;
-            let resource = Resource::$variant(spec);
-            let Resource::$variant(spec) = &resource else {
-                return Ok(None);
-            };
-            let problems = spec.problems();
-            if problems.is_empty() {
-                Ok(Some(resource))
-            } else {
-                Err(problems)
-            }
-        }};
-    }
-    match kind {
-        Kind::Namespace => Ok(Some(Resource::Namespace)),
-        Kind::ServiceAccount => Ok(Some(Resource::ServiceAccount)),
-        Kind::NetworkPolicy => Ok(Some(Resource::NetworkPolicy)),
-        Kind::Service => {
-            let spec: ServiceSpec = decode(spec, "spec", Unknown::Refuse)?;
-            spec.build(interner)
-                .map(|service| Some(Resource::Service(service)))
-        }
-        Kind::Pod => {
-            let pod: PodDocument = decode(root, "pod", Unknown::Skip)?;
-            Ok(Some(Resource::Pod(pod.build(metadata, interner))))
-        }
-        Kind::EndpointSlice => {
-            let slice: SliceDocument = decode(root, "slice", Unknown::Skip)?;
-            Ok(slice
-                .build(namespace, metadata)
-                .map(Resource::EndpointSlice))
-        }
-        Kind::DestinationRule => checked!(DestinationRule),
-        Kind::VirtualService => checked!(VirtualService),
-        Kind::PeerAuthentication => checked!(PeerAuthentication),
-        Kind::Telemetry => checked!(Telemetry),
-    }
-}
-
-/// Kind and name of a text that is no YAML, by its lines, so that people know which it is.
-fn guess(text: &str) -> Head {
-    let value = |part: &str, key: &str| {
-        let rest = part.trim_start().strip_prefix(key)?.strip_prefix(':')?;
-        let rest = rest
-            .split('#')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .trim_matches(['"', '\'']);
-        (!rest.is_empty() && rest.len() <= 253).then(|| rest.to_owned())
-    };
-    let mut head = Head {
-        namespace: "default".into(),
-        ..Head::default()
-    };
-    let mut in_metadata = false;
-    for line in text.lines() {
-        let mut parts = vec![line];
-        if !line.starts_with([' ', '\t']) {
-            head.kind = value(line, "kind").unwrap_or(head.kind);
-            let flow = line.strip_prefix("metadata:");
-            in_metadata = flow.is_some();
-            parts = flow.unwrap_or_default().split(['{', ',', '}']).collect();
-        }
-        if in_metadata {
-            for part in parts {
-                if head.name.is_empty() {
-                    head.name = value(part, "name").unwrap_or_default();
-                }
-                head.namespace = value(part, "namespace").unwrap_or(head.namespace);
-            }
-        }
-    }
-    head
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tonic::transport::Server;
 
 use super::*;
-use crate::model::{Settings, testing};
+use crate::model::{Model, Settings, testing};
 
 const WAIT: Duration = Duration::from_secs(20);
 

@@ -3,16 +3,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    fs,
-    hash::{DefaultHasher, Hash, Hasher},
-    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use super::{
     contribution::{Contents, Contribution},
+    load::{RACY, hash, is_racy, leads_to, load},
     scan::{Look, Stamp},
 };
 use crate::{
@@ -25,12 +23,8 @@ use crate::{
     },
 };
 
-/// Longest file that is read, in bytes.
-const MAX_FILE: u64 = 256 * 1024 * 1024;
 /// How long something may be gone before that is believed: editors take a few milliseconds.
 const GRACE: Duration = Duration::from_millis(120);
-/// A file that was modified this shortly before it was read may change again under the same stamp.
-const RACY: Duration = Duration::from_millis(50);
 
 /// What an update found.
 pub(super) enum Seen {
@@ -219,9 +213,13 @@ impl Files {
         text: &str,
         interner: &mut Interner,
     ) -> Seen {
-        let hash = hash(text);
+        let hash_of_file = hash(text);
         let racy = is_racy(&key.1);
-        if let Some(state) = self.states.get_mut(&key).filter(|state| state.hash == hash) {
+        if let Some(state) = self
+            .states
+            .get_mut(&key)
+            .filter(|state| state.hash == hash_of_file)
+        {
             (state.stamp, state.racy) = (stamp, racy);
             self.doubtful.remove(&key);
             return Seen::Same;
@@ -236,7 +234,7 @@ impl Files {
         let mut documents = HashMap::new();
         let mut items = Vec::new();
         for document in document::split(text) {
-            let id = (self::hash(document.text), document.line_offset);
+            let id = (hash(document.text), document.line_offset);
             let known = state.documents.remove(&id);
             let read = known.unwrap_or_else(|| {
                 read(&document, Some(&path), interner)
@@ -266,7 +264,7 @@ impl Files {
             stamp,
             racy,
             // A doubtful file is read again.
-            hash: if doubtful { 0 } else { hash },
+            hash: if doubtful { 0 } else { hash_of_file },
             documents,
             contents: after.clone(),
             kept,
@@ -276,46 +274,4 @@ impl Files {
         self.states.insert(key, state);
         Seen::Changed { before, after }
     }
-}
-
-fn load(path: &Path, stamp: &Stamp) -> std::io::Result<String> {
-    let too_large = || std::io::Error::other(format!("it is larger than {MAX_FILE} bytes"));
-    if stamp.len() > MAX_FILE {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(MAX_FILE + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(too_large());
-    }
-    let text = String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8"))?;
-    Ok(text
-        .strip_prefix('\u{feff}')
-        .map(str::to_owned)
-        .unwrap_or(text))
-}
-
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn is_racy(path: &Path) -> bool {
-    let modified = fs::metadata(path).and_then(|meta| meta.modified());
-    modified.is_ok_and(|modified| {
-        SystemTime::now()
-            .duration_since(modified)
-            .is_ok_and(|age| age < RACY)
-    })
-}
-
-/// The directory that really holds a file, if a link leads there.
-fn leads_to(path: &Path) -> Option<PathBuf> {
-    let real = fs::canonicalize(path).ok()?;
-    let plain = fs::canonicalize(path.parent()?).ok()?;
-    let directory = real.parent()?;
-    (directory != plain).then(|| directory.to_owned())
 }
