@@ -17,7 +17,7 @@ use clap::Parser;
 
 use crate::args::Cli;
 use crate::failure::Failure;
-use crate::terminal::Style;
+use crate::terminal::{Style, say_part};
 
 fn main() -> ExitCode {
     // As `heddle container-init` this process becomes a container.
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprint!("{}", failure.render(Style::stderr()));
+            say_part!("{}", failure.render(Style::stderr()));
             failure.exit_code()
         }
     }

@@ -5,6 +5,25 @@ use std::io::IsTerminal;
 
 use time::OffsetDateTime;
 
+/// A line on standard error. That nobody reads it any more is no reason to end: a mesh may hang on
+/// this process, and a panic would leave it behind.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("{}\n", format_args!($($text)*)),
+        );
+    }};
+}
+
+/// The same without a line break.
+macro_rules! say_part {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!($($text)*));
+    }};
+}
+pub(crate) use {say, say_part};
+
 /// Columns of something that is not a terminal.
 const DEFAULT_COLUMNS: usize = 120;
 

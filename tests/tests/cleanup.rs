@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use heddle_tests::mesh::{Mesh, text};
+use heddle_tests::mesh::{Mesh, READY, text};
+use heddle_tests::wait;
 
 /// Everything on this machine that carries the name of a mesh.
 fn traces_of(name: &str) -> Vec<String> {
@@ -111,6 +112,27 @@ fn down_after_a_crash_leaves_nothing() {
     assert!(!status.status.success(), "{}", text(&status));
     mesh.ok(&["down"]);
     assert_gone(&name, &pids, &range);
+}
+
+#[test]
+fn a_mesh_outlives_its_reader_and_ends_with_its_terminal() {
+    let mesh = Mesh::bookinfo();
+    mesh.ok(&["down"]);
+    let mut up = mesh.command(&["up"]);
+    up.arg(mesh.dir()).stdout(Stdio::null());
+    let mut up = up.stderr(Stdio::piped()).spawn().unwrap();
+    // As `heddle up 2>&1 | head -1` does: what is written later goes nowhere.
+    drop(up.stderr.take());
+    wait::until("the mesh to be ready", READY, || {
+        let status = mesh.heddle(&["status", "-o", "json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+        status["ready"] == true
+    });
+    let (pids, range) = (pids(&mesh), pod_route(&mesh));
+    let daemon = nix::unistd::Pid::from_raw(i32::try_from(up.id()).unwrap());
+    nix::sys::signal::kill(daemon, nix::sys::signal::Signal::SIGHUP).unwrap();
+    assert!(up.wait().unwrap().success());
+    assert_gone(mesh.name(), &pids, &range);
 }
 
 fn assert_gone(name: &str, pids: &[u64], range: &str) {

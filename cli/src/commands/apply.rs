@@ -9,7 +9,7 @@ use crate::args::{Delete, Files};
 use crate::commands::output;
 use crate::failure::{Failure, Outcome};
 use crate::manifests::{Key, Problem, Scope, Source, load, parse, resolve};
-use crate::terminal::Style;
+use crate::terminal::{Style, say, say_part};
 
 pub(crate) async fn apply(client: &Client, files: &Files) -> Outcome {
     let manifests = read(&files.files)?;
@@ -95,7 +95,7 @@ fn refuse(problems: &[Problem]) -> Outcome {
         return Ok(());
     }
     let style = Style::stderr();
-    eprint!(
+    say_part!(
         "{}\n{}",
         style.red("refused:"),
         output::problems(problems, style)
@@ -116,18 +116,18 @@ fn finish(report: &Report, done: &str) -> Outcome {
     }
     output::write(&out)?;
     for note in &report.notes {
-        eprintln!("{} {note}", Style::stderr().yellow("note:"));
+        say!("{} {note}", Style::stderr().yellow("note:"));
     }
     if !report.warnings.is_empty() {
         let style = Style::stderr();
-        eprint!(
+        say_part!(
             "{}\n{}",
             style.yellow("in force, but probably not as meant:"),
             output::problems(&report.warnings, style)
         );
     }
     if report.changes.is_empty() && report.refused.is_empty() {
-        eprintln!("nothing to be {done}");
+        say!("nothing to be {done}");
     }
     refuse(&report.refused)
 }

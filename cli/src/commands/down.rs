@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 
-use super::client;
+use super::{client, output};
 use crate::daemon::guard;
 use crate::failure::{Failure, Outcome};
 use crate::node::{self, MeshName, layout::state_dir, privilege};
+use crate::terminal::say;
 
 /// Pods have their grace period of 30 s, and then a little.
 const IN_ORDER: Duration = Duration::from_secs(45);
@@ -24,7 +25,7 @@ pub(crate) async fn run(mesh: &MeshName) -> Outcome {
         // A daemon that does not answer on its socket still takes the signal.
         let told = asked || kill(pid, Signal::SIGTERM).is_ok();
         if !(told && guard::ended(mesh, pid, IN_ORDER).await) {
-            eprintln!(
+            say!(
                 "the daemon (process {pid}) did not manage in {} s; ending it by force",
                 IN_ORDER.as_secs()
             );
@@ -37,12 +38,10 @@ pub(crate) async fn run(mesh: &MeshName) -> Outcome {
         }
     }
     node::destroy(mesh)?;
-    match (daemon, left) {
-        (Some(_), _) => println!("mesh {mesh} is down"),
-        (None, true) => {
-            println!("mesh {mesh} is down; its daemon was gone already, what it left is removed")
-        }
-        (None, false) => println!("mesh {mesh} was not running"),
-    }
-    Ok(())
+    let told = match (daemon, left) {
+        (Some(_), _) => "is down",
+        (None, true) => "is down; its daemon was gone already, what it left is removed",
+        (None, false) => "was not running",
+    };
+    output::write(&format!("mesh {mesh} {told}\n"))
 }

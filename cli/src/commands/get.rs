@@ -12,7 +12,7 @@ use crate::args::{Format, Get};
 use crate::commands::output::{self, span};
 use crate::failure::{Failure, Outcome};
 use crate::manifests::{Kind, known, resolve};
-use crate::terminal::{Style, Table};
+use crate::terminal::{Style, Table, say};
 
 pub(crate) async fn run(client: &Client, get: &Get) -> Outcome {
     let (word, name) = match get.kind.split_once('/') {
@@ -42,7 +42,7 @@ pub(crate) async fn run(client: &Client, get: &Get) -> Outcome {
     }
     match get.output.format {
         Format::Table if found.is_empty() => {
-            eprintln!(
+            say!(
                 "nothing found{}",
                 if get.all_namespaces {
                     ""

@@ -7,6 +7,7 @@ use heddle_injector::{DefaultInject, InjectConfig, StaticNamespaces};
 use super::{apply, output};
 use crate::args::Files;
 use crate::failure::{Failure, Outcome};
+use crate::terminal::say;
 
 pub(crate) fn run(files: &Files) -> Outcome {
     let manifests = apply::read(&files.files)?;
@@ -40,7 +41,7 @@ pub(crate) fn run(files: &Files) -> Outcome {
             out.push('\n');
         }
         for note in notes {
-            eprintln!("{}:{}: {note}", output::near(&manifest.file), note.line);
+            say!("{}:{}: {note}", output::near(&manifest.file), note.line);
         }
     }
     output::write(&out)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::{Client, ClientError, Pod, Status};
 use crate::commands::output::near;
-use crate::terminal::{self, Style, truncate};
+use crate::terminal::{self, Style, say, say_part, truncate};
 
 /// Between looks: short beside the second or two that a mesh takes.
 const LOOK: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ pub(crate) async fn follow(
         for pod in status.pods.iter().filter(|pod| pod.ready) {
             if told.insert((pod.namespace.clone(), pod.name.clone())) {
                 line.clear();
-                eprintln!("{}", ready(pod, line.style, started.elapsed()));
+                say!("{}", ready(pod, line.style, started.elapsed()));
             }
         }
         let hopeless = status.pods.iter().any(|pod| pod.phase == "Failed");
@@ -189,7 +189,7 @@ impl LastLine {
 
     fn set(&mut self, text: &str) {
         if self.live && self.shown != text {
-            eprint!(
+            say_part!(
                 "\r\x1b[K{}",
                 self.style.dim(&truncate(
                     text,
@@ -204,7 +204,7 @@ impl LastLine {
 
     fn clear(&mut self) {
         if !self.shown.is_empty() {
-            eprint!("\r\x1b[K");
+            say_part!("\r\x1b[K");
             self.shown.clear();
         }
     }

@@ -1,5 +1,6 @@
 //! `heddle system`: stop, start or restart a part of the mesh itself.
 
+use super::output;
 use crate::api::Client;
 use crate::args::{Component, SystemAction};
 use crate::failure::Outcome;
@@ -11,6 +12,5 @@ pub(crate) async fn run(client: &Client, action: SystemAction, component: Compon
         SystemAction::Restart => "restart",
     };
     let change = client.system(action, component.as_str()).await?;
-    println!("{} {}", component.as_str(), change.outcome);
-    Ok(())
+    output::write(&format!("{} {}\n", component.as_str(), change.outcome))
 }

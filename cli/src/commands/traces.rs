@@ -4,7 +4,7 @@ use crate::api::Client;
 use crate::args::{Format, Traces};
 use crate::commands::output;
 use crate::failure::Outcome;
-use crate::terminal::{self, Paint, Style, Table, plain};
+use crate::terminal::{self, Paint, Style, Table, plain, say};
 use crate::traces::{Canvas, Filter, TraceSummary, draw};
 
 pub(crate) async fn run(client: &Client, args: Traces) -> Outcome {
@@ -29,7 +29,7 @@ pub(crate) async fn run(client: &Client, args: Traces) -> Outcome {
     };
     let traces = client.traces(&filter).await?;
     if traces.is_empty() && args.output.format == Format::Table {
-        eprintln!(
+        say!(
             "no traces; requests through the mesh leave them: heddle exec POD -- curl http://SERVICE:PORT/"
         );
         return Ok(());

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use self::summary::{flag, summary};
 use super::progress::{explain, follow};
-use super::{client, status};
+use super::{client, output, status};
 use crate::api::{Client, ClientError, Query};
 use crate::args::Up;
 use crate::cluster::Workload;
@@ -20,7 +20,7 @@ use crate::daemon::{self, Options, guard};
 use crate::failure::{Failure, Outcome};
 use crate::manifests::{Problem, Source};
 use crate::node::{MeshName, privilege};
-use crate::terminal::{Style, safe};
+use crate::terminal::{Style, safe, say, say_part};
 
 /// How long a daemon may take until it answers: it starts the mesh's own parts before.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
@@ -89,15 +89,15 @@ async fn here(mesh: &MeshName, up: &Up, options: Options) -> Outcome {
         wait_until_it_answers(&client, async { std::future::pending().await }).await?;
         let outcome = follow_and_tell(&client, up).await;
         if outcome.is_ok() {
-            eprintln!("{}", Style::stderr().dim("Ctrl-C takes it down"));
+            say!("{}", Style::stderr().dim("Ctrl-C takes it down"));
         }
         outcome
     };
     tokio::select! {
         ended = &mut daemon => return ended_daemon(ended),
         outcome = followed => if let Err(failure) = outcome {
-            eprint!("{}", failure.render(Style::stderr()));
-            eprintln!("the mesh stays up for a look; Ctrl-C takes it down");
+            say_part!("{}", failure.render(Style::stderr()));
+            say!("the mesh stays up for a look; Ctrl-C takes it down");
         }
     }
     ended_daemon(daemon.await)
@@ -121,6 +121,8 @@ async fn detached(mesh: &MeshName, up: &Up) -> Outcome {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        // Ctrl-C and the end of this terminal are not for a mesh that was left running.
+        .process_group(0)
         .spawn()
         .map_err(|error| Failure::new("cannot start the daemon").because(&error))?;
     let client = client(mesh);
@@ -135,7 +137,7 @@ async fn failed(child: &mut Child) -> Failure {
         let _ = stderr.read_to_string(&mut said).await;
     }
     let ended = child.wait().await;
-    eprint!("{said}");
+    say_part!("{said}");
     match ended {
         Ok(status) if said.is_empty() => {
             Failure::new(format!("the daemon ended without a word ({status})"))
@@ -167,7 +169,7 @@ async fn follow_and_tell(client: &Client, up: &Up) -> Outcome {
     let style = Style::stderr();
     if !last.ready {
         let said = explain(&last, style) + &status::troubles(&last, style);
-        eprint!("\n{}", safe(&said));
+        say_part!("\n{}", safe(&said));
         let late = last
             .pods
             .iter()
@@ -190,7 +192,7 @@ async fn follow_and_tell(client: &Client, up: &Up) -> Outcome {
     let workload =
         |problem: &&Problem| !problem.name.is_empty() && Workload::is_kind(&problem.kind);
     if let Some(refused) = last.refused.iter().find(workload) {
-        eprint!("\n{}", safe(&status::troubles(&last, style)));
+        say_part!("\n{}", safe(&status::troubles(&last, style)));
         return Err(Failure::new(format!(
             "{} was refused: it has no pods of this version",
             refused.subject()
@@ -204,8 +206,7 @@ async fn follow_and_tell(client: &Client, up: &Up) -> Outcome {
         })
         .await
         .unwrap_or_default();
-    print!("{}", safe(&summary(&last, &objects, took, Style::stdout())));
-    Ok(())
+    output::write(&safe(&summary(&last, &objects, took, Style::stdout())))
 }
 
 #[cfg(test)]

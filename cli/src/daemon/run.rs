@@ -120,9 +120,18 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The first signal ends the mesh in order; returns at the second.
+/// The first signal ends the mesh in order; returns at the second. The end of the terminal is one,
+/// unless it was said not to be (nohup).
 async fn on_signals(stop: Arc<watch::Sender<bool>>) {
     let listen = |kind| signal(kind).ok();
+    let mut hangup = match ignores_hangup() {
+        true => None,
+        false => listen(SignalKind::hangup()),
+    };
+    let mut hung_up = async || match &mut hangup {
+        Some(hangup) => hangup.recv().await,
+        None => std::future::pending().await,
+    };
     let (Some(mut interrupt), Some(mut terminate)) = (
         listen(SignalKind::interrupt()),
         listen(SignalKind::terminate()),
@@ -133,9 +142,18 @@ async fn on_signals(stop: Arc<watch::Sender<bool>>) {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hung_up() => {}
         }
         stop.send_replace(true);
     }
+}
+
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    // Signal 1.
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 async fn live(
