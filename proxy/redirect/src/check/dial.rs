@@ -60,7 +60,8 @@ pub(super) fn probe(
     let ours = stream
         .local_addr()
         .map_err(socket_error("read the address of a socket"))?;
-    let accepted = accept(&listener, ours).map_err(socket_error("accept the connection"))?;
+    let accepted =
+        accept(&listener, family, ours, to).map_err(socket_error("accept the connection"))?;
     let accepted = accepted.ok_or_else(|| not_intercepted("something else answered".into()))?;
     let meant_for = original(family, &accepted);
     // Ours closes first, with a reset.
@@ -126,14 +127,24 @@ fn connect(source: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// The connection from this address; others (a hasty app's) are dropped.
-fn accept(listener: &TcpListener, from: SocketAddr) -> io::Result<Option<TcpStream>> {
+/// The connection from this address, or to that one: when connection tracking remembers the same
+/// port from an earlier connection, the redirect also gives ours another source port. Others (a hasty
+/// app's) are dropped.
+fn accept(
+    listener: &TcpListener,
+    family: Family,
+    from: SocketAddr,
+    to: SocketAddr,
+) -> io::Result<Option<TcpStream>> {
     listener.set_nonblocking(true)?;
     let deadline = Instant::now() + ACCEPT_LIMIT;
     loop {
         match listener.accept() {
-            Ok((stream, peer)) if peer == from => return Ok(Some(stream)),
-            Ok(_) => {}
+            Ok((stream, peer)) => {
+                if peer == from || original(family, &stream).is_ok_and(|meant| meant == Some(to)) {
+                    return Ok(Some(stream));
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if Instant::now() >= deadline {
                     return Ok(None);

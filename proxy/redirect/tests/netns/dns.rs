@@ -47,9 +47,23 @@ fn answering(netns: &Netns, user: User, at: SocketAddr, name: &'static str) {
     });
 }
 
+/// A program that another test starts at this moment may still hold a copy of the socket before.
+fn bind(netns: &Netns, user: User, at: SocketAddr) -> UdpSocket {
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    loop {
+        match netns.run(user, move || UdpSocket::bind(at)) {
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
+                assert!(std::time::Instant::now() < deadline, "{at}: {e}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            bound => return bound.unwrap(),
+        }
+    }
+}
+
 /// Asks the nameserver from a chosen port; who answered.
 fn ask(netns: &Netns, user: User, from: SocketAddr, nameserver: SocketAddr) -> String {
-    let socket = netns.run(user, || UdpSocket::bind(from)).unwrap();
+    let socket = bind(netns, user, from);
     socket
         .set_read_timeout(Some(Duration::from_secs(5)))
         .unwrap();

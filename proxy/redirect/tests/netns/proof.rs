@@ -6,7 +6,7 @@ use std::process::Output;
 use heddle_proxy_redirect::{CheckError, Error, RedirectArgs, apply, check, run};
 
 use crate::settings;
-use crate::world::{ROOT, World};
+use crate::world::{APP, PROXY, ROOT, World, at, dial};
 
 #[test]
 fn without_rules_the_proof_fails_closed() {
@@ -48,6 +48,26 @@ fn a_rule_of_others_that_comes_first_is_found_out() {
             .sh("iptables-nft-save")
             .contains("HEDDLE_OUTBOUND")
     );
+}
+
+#[test]
+fn a_port_that_a_connection_of_the_pod_still_has_does_not_confuse_the_proof() {
+    let world = World::new();
+    let settings = settings(&["--ipv6=off"]);
+    world.pod.run(ROOT, || apply(&settings)).unwrap();
+    // One port for every connection: the redirect must give the proof's another.
+    world
+        .pod
+        .sh("echo 42000 42000 > /proc/sys/net/ipv4/ip_local_port_range");
+    let listener = world
+        .pod
+        .run(PROXY, || std::net::TcpListener::bind("127.0.0.1:15001"))
+        .unwrap();
+    let dialled = dial(&world.pod, APP, None, at("198.51.100.1", 80)).unwrap();
+    let accepted = listener.accept().unwrap();
+    drop(listener);
+    world.pod.run(ROOT, || check(&settings)).unwrap();
+    drop((dialled, accepted));
 }
 
 #[test]
