@@ -11,7 +11,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
@@ -20,6 +20,10 @@ async fn main() -> ExitCode {
     if let Err(reason) = log(&config) {
         eprintln!("error: --log-level {:?}: {reason}", config.log_level);
         return ExitCode::FAILURE;
+    }
+    // Our key is not for other processes of this user, nor for core dumps.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        warn!(%error, "other processes of this user can read the control plane's key");
     }
     if let Err(reason) = config.check() {
         eprintln!("error: {reason}");

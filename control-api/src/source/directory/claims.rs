@@ -2,7 +2,7 @@
 //! the first file's by path, the others being refused. Turns that into changes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     path::Path,
     sync::Arc,
 };
@@ -43,15 +43,23 @@ impl Claims {
     ) {
         for (key, _) in before {
             if let Some(claims) = self.by_key.get_mut(key) {
-                claims.remove(&(root, path.clone()));
+                claims.retain(|claim| (claim.root, &claim.path) != (root, path));
             }
             self.touched.insert(key.clone());
         }
         for (key, object) in after {
-            self.by_key
-                .entry(key.clone())
-                .or_default()
-                .insert((root, path.clone()), object.clone());
+            let claim = Claim {
+                root,
+                path: path.clone(),
+                object: object.clone(),
+            };
+            // Nearly always there is one: a vector's first growth would make room for four.
+            let claims = self.by_key.entry(key.clone());
+            let claims = claims.or_insert_with(|| Vec::with_capacity(1));
+            match claims.binary_search_by(|known| known.place().cmp(&claim.place())) {
+                Ok(at) => claims[at] = claim,
+                Err(at) => claims.insert(at, claim),
+            }
             self.touched.insert(key.clone());
         }
     }
@@ -94,18 +102,31 @@ impl Claims {
     }
 }
 
-type Claimants = BTreeMap<(usize, Arc<Path>), Arc<Object>>;
+/// By place.
+type Claimants = Vec<Claim>;
+
+struct Claim {
+    root: usize,
+    path: Arc<Path>,
+    object: Arc<Object>,
+}
+
+impl Claim {
+    fn place(&self) -> (usize, &Path) {
+        (self.root, &self.path)
+    }
+}
 
 /// What somebody wrote goes before what stands in for something unreadable.
 fn winner(claims: &Claimants) -> Option<&Arc<Object>> {
     let of = |stand_in: bool| {
         let mut candidates = claims
             .iter()
-            .filter(move |(_, object)| object.stand_in == stand_in);
-        let last = candidates.clone().next_back()?.0.0;
+            .filter(move |claim| claim.object.stand_in == stand_in);
+        let last = candidates.clone().next_back()?.root;
         candidates
-            .find(|((root, _), _)| *root == last)
-            .map(|(_, object)| object)
+            .find(|claim| claim.root == last)
+            .map(|claim| &claim.object)
     };
     of(false).or_else(|| of(true))
 }
@@ -114,7 +135,7 @@ fn winner(claims: &Claimants) -> Option<&Arc<Object>> {
 fn losers(claims: &Claimants) -> Vec<Refusal> {
     let mut first: Option<(usize, &Arc<Object>)> = None;
     let mut refusals = Vec::new();
-    for ((root, _), object) in claims.iter().filter(|(_, object)| !object.stand_in) {
+    for Claim { root, object, .. } in claims.iter().filter(|claim| !claim.object.stand_in) {
         match first {
             Some((known, winner)) if known == *root => refusals.push(twice(object, winner)),
             _ => first = Some((*root, object)),

@@ -270,6 +270,32 @@ fn a_later_directory_can_say_that_an_object_is_gone() {
     follower.until(&[("r", 2), ("s", 3)]);
 }
 
+#[test]
+fn a_stand_in_displaces_nothing_that_is_written() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let policy = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+                  metadata: {name: p}\nspec: {mtls: {mode: PERMISSIVE}}\n";
+    let refused = policy.replace("PERMISSIVE", "STRCT");
+    fs::write(two.path().join("p.yaml"), &refused).unwrap();
+    let in_force = |changes: Vec<Change>| match &changes[..] {
+        [Change::Upsert(object)] => object.stand_in,
+        other => panic!("{other:?}"),
+    };
+    let roots = [one.path().to_owned(), two.path().to_owned()];
+    let mut reader = Reader::new(&roots, Vec::new()).unwrap();
+    let mut read = || {
+        reader.refresh(&Wake::All);
+        reader.batch()
+    };
+    assert!(in_force(read().changes));
+    fs::write(one.path().join("p.yaml"), policy).unwrap();
+    assert!(!in_force(read().changes));
+    fs::write(one.path().join("a.yaml"), &refused).unwrap();
+    let batch = read();
+    assert!(batch.changes.is_empty() && batch.kept.is_empty());
+    assert_eq!(batch.refusals.len(), 2, "{:?}", batch.refusals);
+}
+
 fn serde_free_json() -> &'static str {
     "{\n\t\"apiVersion\": \"networking.istio.io/v1\",\n\t\"kind\": \"VirtualService\",\n\t\"metadata\": {\"name\": \"r\"},\n\t\"spec\": {\"hosts\": [\"reviews\"], \"http\": [{\"route\": [{\"destination\": {\"host\": \"a\"}, \"weight\": 9}]}]}\n}\n"
 }

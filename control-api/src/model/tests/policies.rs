@@ -1,0 +1,149 @@
+//! Mutual-TLS modes, telemetry, policies that are not enforced.
+
+use super::*;
+
+fn authentication(name: &str, namespace: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
+}
+
+#[test]
+fn the_narrowest_oldest_authentication_wins() {
+    let mut model = model(REVIEWS);
+    let mode = |model: &Model| workload(model, "default/ratings-1").mtls();
+    let apply = |model: &mut Model, yaml: &str| model.apply(batch(yaml).changes);
+    assert_eq!(mode(&model), MtlsMode::Permissive);
+    assert!(
+        apply(
+            &mut model,
+            &authentication("mesh", "heddle-system", "{mtls: {mode: STRICT}}")
+        )
+        .own
+        .all
+    );
+    assert_eq!(mode(&model), MtlsMode::Strict);
+    let dirty = apply(
+        &mut model,
+        &authentication("ns", "default", "{mtls: {mode: PERMISSIVE}}"),
+    );
+    assert!(dirty.own.covers(&name("default/ratings-1")) && !dirty.own.covers(&name("other/a")));
+    assert_eq!(mode(&model), MtlsMode::Permissive);
+    apply(
+        &mut model,
+        &authentication(
+            "w",
+            "default",
+            "{selector: {matchLabels: {app: ratings}}, mtls: {mode: STRICT}, portLevelMtls: {'9080': {mode: PERMISSIVE}, '7': {}}}",
+        ),
+    );
+    let own = workload(&model, "default/ratings-1");
+    assert_eq!(own.mtls(), MtlsMode::Strict);
+    let ports: Vec<_> = own.ports.iter().map(|p| (p.number, p.mtls())).collect();
+    assert_eq!(ports, [(7, MtlsMode::Strict), (9080, MtlsMode::Permissive)]);
+    assert_eq!(
+        workload(&model, "default/details-1").mtls(),
+        MtlsMode::Permissive
+    );
+    let dirty = apply(
+        &mut model,
+        &authentication("ns", "default", "{mtls: {mode: DISABLE}}"),
+    );
+    assert!(dirty.services.contains("default/details"));
+    assert_eq!(
+        endpoints(&model, "default/details").endpoints[0].identity,
+        ""
+    );
+    assert_ne!(
+        endpoints(&model, "default/ratings").endpoints[0].identity,
+        ""
+    );
+}
+
+#[test]
+fn a_stand_in_reaches_the_pods_that_it_is_for() {
+    use crate::resources::peer_authentication::{Mode, Mtls, PeerAuthentication};
+    let stand_in = |namespace: &str, any_pod: bool| {
+        let policy = PeerAuthentication {
+            mtls: Some(Mtls { mode: Mode::Strict }),
+            any_pod,
+            ..PeerAuthentication::default()
+        };
+        Change::Upsert(Arc::new(Object {
+            key: ObjectKey {
+                kind: Kind::PeerAuthentication,
+                name: NsName::new(namespace, "a").unwrap(),
+            },
+            origin: crate::source::Origin {
+                file: None,
+                at: Default::default(),
+            },
+            created: None,
+            resource: Resource::PeerAuthentication(policy),
+            written: None,
+            stand_in: true,
+        }))
+    };
+    let exception = authentication(
+        "z",
+        "default",
+        "{selector: {matchLabels: {app: details}}, mtls: {mode: PERMISSIVE}}",
+    );
+    let modes = |namespace: &str, any_pod: bool| {
+        let mut model = model(&format!("{REVIEWS}---\n{exception}"));
+        let dirty = model.apply(vec![stand_in(namespace, any_pod)]);
+        assert!(!dirty.own.is_empty());
+        ["default/ratings-1", "default/details-1"].map(|pod| workload(&model, pod).mtls())
+    };
+    use MtlsMode::{Permissive, Strict};
+    assert_eq!(modes("default", false), [Strict, Permissive]);
+    assert_eq!(modes("default", true), [Strict, Permissive]);
+    assert_eq!(modes("heddle-system", false), [Strict, Permissive]);
+    // Some pods of the system namespace are not the mesh.
+    assert_eq!(modes("heddle-system", true), [Permissive, Permissive]);
+}
+
+#[test]
+fn telemetry_of_a_namespace_comes_before_that_of_the_mesh() {
+    let telemetry = |namespace: &str, percentage: &str| {
+        format!(
+            "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {{name: t, namespace: {namespace}}}\nspec: {{tracing: [{{randomSamplingPercentage: {percentage}}}]}}\n"
+        )
+    };
+    let ppm = |model: &Model, namespace: &str| {
+        mesh::Telemetry::decode(&*model.telemetry(namespace).body)
+            .unwrap()
+            .sampling_ppm
+    };
+    let mut model = Model::new(Settings::default());
+    assert_eq!(ppm(&model, "a"), 10_000);
+    model.apply(batch(&telemetry("heddle-system", "50")).changes);
+    model.apply(batch(&telemetry("a", "0.25")).changes);
+    assert_eq!((ppm(&model, "a"), ppm(&model, "b")), (2500, 500_000));
+}
+
+#[test]
+fn a_network_policy_is_said_not_to_be_enforced() {
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+                  metadata: {name: deny, namespace: shop}\nspec: {podSelector: {}, anything: [1]}\n";
+    let mut model = model(&format!("{REVIEWS}---\n{policy}"));
+    model.apply(batch(policy).changes);
+    let warnings = model.warnings();
+    let [warning] = &warnings[..] else {
+        panic!("{warnings:?}")
+    };
+    assert!(warning.warning && warning.at.line == 1);
+    assert_eq!(
+        (
+            &*warning.kind,
+            &*warning.namespace,
+            &*warning.name,
+            &*warning.file
+        ),
+        ("NetworkPolicy", "shop", "deny", "test.yaml")
+    );
+    assert!(warning.reason.contains("not enforced"), "{warning}");
+    assert!(model.refusals().is_empty());
+    model.apply(remove(Kind::NetworkPolicy, "shop/deny"));
+    assert!(model.warnings().is_empty());
+}
