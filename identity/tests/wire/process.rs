@@ -20,7 +20,10 @@ impl Process {
     fn start(cluster: &Cluster, files: u32, log_level: &str) -> Self {
         let child = Command::new("sh")
             .arg("-c")
-            .arg(format!("ulimit -n {files}; exec \"$0\" \"$@\""))
+            .arg(format!(
+                "ulimit -n {files}; exec {} \"$0\" \"$@\"",
+                plain_user()
+            ))
             .arg(PROGRAM)
             .args([
                 "--listen",
@@ -48,6 +51,35 @@ impl Process {
         let wait = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap());
         timeout(LONG, wait).await.unwrap().unwrap()
     }
+}
+
+/// Before a command: root without the right to look into every process, which is what containers get.
+fn plain_user() -> &'static str {
+    match nix::unistd::geteuid().is_root() {
+        true => "setpriv --bounding-set=-sys_ptrace",
+        false => "",
+    }
+}
+
+#[tokio::test]
+async fn its_memory_and_files_are_closed_to_other_processes_of_its_user() {
+    let cluster = Cluster::new();
+    let process = Process::start(&cluster, 1024, "info");
+    eventually("the trust bundle", || cluster.bundle().exists()).await;
+    let pid = process.0.as_ref().unwrap().id();
+    let look = |what: &str| {
+        let command = format!("{} ls /proc/{pid}/{what}", plain_user());
+        let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for what in ["root/", "cwd/"] {
+        let said = look(what);
+        assert!(
+            said.contains("ermission denied"),
+            "/proc/{pid}/{what}: {said}"
+        );
+    }
+    assert!(process.terminate().await.status.success());
 }
 
 impl Drop for Process {
