@@ -126,7 +126,11 @@ fn missing(prefix: &str) -> Failed {
     match prefix {
         "" => Failed {
             error: "there are no traces yet".to_owned(),
-            advice: Some("send a request through the mesh: heddle exec POD -- curl …".to_owned()),
+            advice: Some(
+                "send a request through the mesh (heddle exec POD -- curl …); its spans arrive \
+                 within a few seconds"
+                    .to_owned(),
+            ),
         },
         prefix => Failed {
             error: format!("no trace, or more than one, begins with `{prefix}`"),
