@@ -20,6 +20,9 @@ use crate::failure::Failure;
 use crate::terminal::{Style, say_part};
 
 fn main() -> ExitCode {
+    // Whoever starts us may have signals blocked, and every process of the mesh would inherit that
+    // and never hear that it should end. It cannot fail for a valid set.
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
     // As `heddle container-init` this process becomes a container.
     if let Some(code) = node::intercept() {
         return code;

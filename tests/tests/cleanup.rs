@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use heddle_tests::mesh::{Mesh, READY, text};
 use heddle_tests::wait;
+use nix::sys::signal::{SigSet, Signal};
 
 /// Everything on this machine that carries the name of a mesh.
 fn traces_of(name: &str) -> Vec<String> {
@@ -99,6 +100,22 @@ fn down_leaves_nothing() {
     assert_gone(&name, &pids, &range);
     // Twice is as good as once.
     mesh.ok(&["down"]);
+}
+
+/// A program that waits for signals by blocking them starts its children so.
+#[test]
+fn a_mesh_started_with_signals_blocked_ends_all_the_same() {
+    let blocked = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    let mesh = std::thread::spawn(move || {
+        blocked.thread_block().unwrap();
+        Mesh::bookinfo()
+    });
+    let mesh = mesh.join().unwrap();
+    for pid in pids(&mesh) {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let mask = status.lines().find(|l| l.starts_with("SigBlk:")).unwrap();
+        assert!(mask.ends_with("0000000000000000"), "process {pid}: {mask}");
+    }
 }
 
 #[test]
