@@ -15,28 +15,38 @@ use tokio::time::Sleep;
 
 use crate::exchange::Exchange;
 use crate::serve::clock::UnderWay;
+use crate::upstream::http1;
 
 /// A request body on its way upstream.
 pub(crate) enum RequestBody {
     Empty,
-    /// Counts what passes when the length is not known from the head.
-    Streaming(Incoming, Option<Rc<Cell<u64>>>),
+    Streaming(Incoming, Passage),
+}
+
+/// The passing of one body; gone when nobody will ask for more of it.
+pub(crate) struct Passage(Rc<Passed>);
+
+#[derive(Default)]
+struct Passed {
+    bytes: Cell<u64>,
+    over: Cell<bool>,
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        self.0.over.set(true);
+    }
 }
 
 impl RequestBody {
-    /// Wraps what came in, and says where its bytes are counted, if they must be.
+    /// Wraps what came in, and says where its bytes are counted.
     pub(crate) fn new(incoming: Incoming) -> (Self, RequestBytes) {
         if incoming.is_end_stream() {
-            return (Self::Empty, RequestBytes::Known(0));
+            return (Self::Empty, RequestBytes(None));
         }
-        match incoming.size_hint().exact() {
-            Some(length) => (Self::Streaming(incoming, None), RequestBytes::Known(length)),
-            None => {
-                let counter = Rc::new(Cell::new(0));
-                let counted = RequestBytes::Counted(Rc::clone(&counter));
-                (Self::Streaming(incoming, Some(counter)), counted)
-            }
-        }
+        let passed = Rc::<Passed>::default();
+        let counted = RequestBytes(Some(Rc::clone(&passed)));
+        (Self::Streaming(incoming, Passage(passed)), counted)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -44,18 +54,18 @@ impl RequestBody {
     }
 }
 
-/// Bytes of a request body.
-pub(crate) enum RequestBytes {
-    Known(u64),
-    Counted(Rc<Cell<u64>>),
-}
+/// Bytes of a request body; without one, none.
+#[derive(Default)]
+pub(crate) struct RequestBytes(Option<Rc<Passed>>);
 
 impl RequestBytes {
     pub(crate) fn value(&self) -> u64 {
-        match self {
-            Self::Known(n) => *n,
-            Self::Counted(n) => n.get(),
-        }
+        self.0.as_ref().map_or(0, |passed| passed.bytes.get())
+    }
+
+    /// Whether there is nothing more of it to send.
+    pub(crate) fn all_sent(&self) -> bool {
+        self.0.as_ref().is_none_or(|passed| passed.over.get())
     }
 }
 
@@ -69,12 +79,12 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Streaming(incoming, counter) => {
+            Self::Streaming(incoming, Passage(passed)) => {
                 let polled = Pin::new(incoming).poll_frame(cx);
-                if let (Poll::Ready(Some(Ok(frame))), Some(counter)) = (&polled, counter)
+                if let Poll::Ready(Some(Ok(frame))) = &polled
                     && let Some(data) = frame.data_ref()
                 {
-                    counter.set(counter.get() + data.len() as u64);
+                    passed.bytes.set(passed.bytes.get() + data.len() as u64);
                 }
                 polled
             }
@@ -148,6 +158,11 @@ impl ReplyBody {
         self.under_way = Some(under_way);
     }
 
+    /// Takes the upstream connection out of HTTP, after an upgrade.
+    pub(crate) fn take_connection(&mut self) -> Option<http1::Connection> {
+        self.exchange.as_mut()?.take_connection()
+    }
+
     fn whole(&mut self) {
         if let Some(exchange) = self.exchange.take() {
             exchange.finish(ResponseFlag::None);
@@ -175,7 +190,12 @@ impl Body for ReplyBody {
                 let frame = text.take().filter(|t| !t.is_empty());
                 Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes))))
             }
-            Source::Upstream(incoming) => Pin::new(incoming).poll_frame(cx),
+            Source::Upstream(incoming) => {
+                match this.exchange.as_mut().and_then(Exchange::connection) {
+                    Some(connection) => connection.poll_body(cx, incoming),
+                    None => Pin::new(incoming).poll_frame(cx),
+                }
+            }
         };
         match polled {
             Poll::Ready(Some(Ok(frame))) => {

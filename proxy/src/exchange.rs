@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use crate::body::RequestBytes;
-use crate::upstream::{ActiveRequest, Lease, since};
+use crate::upstream::{ActiveRequest, Lease, http1, since};
 
 /// A request under way.
 pub(crate) struct Exchange {
@@ -23,7 +23,7 @@ pub(crate) struct Exchange {
     pub(crate) span: Option<Box<RequestSpan>>,
     /// Where it is counted; known once an endpoint, or that there is none, is.
     pub(crate) series: Option<HttpSeries>,
-    upstream: Option<(ActiveRequest, Lease)>,
+    upstream: Option<(ActiveRequest, Option<Lease>)>,
     serving: Option<Serving>,
     ended: bool,
 }
@@ -38,7 +38,7 @@ impl Exchange {
     pub(crate) fn new(started: Instant, span: Option<Box<RequestSpan>>) -> Self {
         Self {
             started,
-            request_bytes: RequestBytes::Known(0),
+            request_bytes: RequestBytes::default(),
             response_bytes: 0,
             status: 0,
             grpc_status: None,
@@ -60,9 +60,33 @@ impl Exchange {
         self.request_bytes = bytes;
     }
 
-    /// The response comes over this connection.
-    pub(crate) fn lent(&mut self, active: ActiveRequest, lease: Lease) {
+    /// The response has begun, and comes over this connection.
+    pub(crate) fn lent(&mut self, active: ActiveRequest, lease: Lease, status: http::StatusCode) {
+        let upgraded = status == http::StatusCode::SWITCHING_PROTOCOLS;
+        let lease = match lease {
+            Lease::Http1(connection) if !upgraded && !self.request_bytes.all_sent() => {
+                active.upstream().see_out(connection);
+                None
+            }
+            lease => Some(lease),
+        };
         self.upstream = Some((active, lease));
+    }
+
+    /// The connection that must be driven for the response to come.
+    pub(crate) fn connection(&mut self) -> Option<&mut http1::Connection> {
+        match &mut self.upstream {
+            Some((_, Some(Lease::Http1(connection)))) => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// Takes the connection out of HTTP, after an upgrade.
+    pub(crate) fn take_connection(&mut self) -> Option<http1::Connection> {
+        match self.upstream.as_mut()?.1.take() {
+            Some(Lease::Http1(connection)) => Some(connection),
+            _ => None,
+        }
     }
 
     /// The head of the response.
@@ -104,9 +128,9 @@ impl Exchange {
         let whole = flag.is_none();
         if let Some((active, lease)) = self.upstream.take()
             && whole
-            && let Lease::Http1(sender) = lease
+            && let Some(Lease::Http1(connection)) = lease
         {
-            active.upstream().give_back(sender);
+            active.upstream().give_back(connection);
         }
         let request_bytes = self.request_bytes.value();
         if let Some(series) = &self.series {

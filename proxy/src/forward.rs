@@ -69,7 +69,7 @@ pub(crate) async fn forward(
             active,
             lease,
         }) => {
-            exchange.lent(active, lease);
+            exchange.lent(active, lease, response.status());
             head::clean_response(&mut response);
             exchange.head(response.status(), response.headers());
             response.map(|body| ReplyBody::upstream(body, exchange, deadline))

@@ -7,9 +7,6 @@ use std::time::Duration;
 /// peer that abuses it.
 pub(crate) const HEAD_BYTES: usize = 64 * 1024;
 
-/// Header fields of a message (Envoy's default).
-pub(crate) const MAX_HEADERS: usize = 100;
-
 /// How long an idle upstream connection is kept: far less than [`DOWNSTREAM_IDLE`], so that the
 /// side that reuses a connection is the side that closes it.
 pub(crate) const UPSTREAM_IDLE: Duration = Duration::from_secs(60);

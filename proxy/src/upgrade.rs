@@ -13,14 +13,14 @@ use crate::body::ReplyBody;
 use crate::head;
 use crate::io::Io;
 use crate::relay::relay;
-use crate::upstream::Version;
+use crate::upstream::{Version, http1};
 
 /// A request to upgrade.
 pub(crate) struct Upgrade(OnUpgrade);
 
 /// Where a connection keeps the upgrade that it was given.
 #[derive(Default)]
-pub(crate) struct Upgraded(Cell<Option<(OnUpgrade, OnUpgrade)>>);
+pub(crate) struct Upgraded(Cell<Option<(OnUpgrade, http1::Connection)>>);
 
 impl Upgrade {
     /// The upgrade that a request asks for, if it does.
@@ -31,8 +31,10 @@ impl Upgrade {
 
     /// Notes it for the end of the downstream connection's HTTP, if the server agreed.
     pub(crate) fn finish(self, response: &mut Response<ReplyBody>, upgraded: &Upgraded) {
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            upgraded.0.set(Some((self.0, on(response))));
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(upstream) = response.body_mut().take_connection()
+        {
+            upgraded.0.set(Some((self.0, upstream)));
         }
     }
 }
@@ -44,8 +46,8 @@ impl Upgraded {
             return;
         };
         let joined = async {
-            let (downstream, upstream) = tokio::join!(downstream, upstream);
-            let (downstream, upstream) = (taken_out(downstream?)?, taken_out(upstream?)?);
+            let (downstream, upstream) = tokio::join!(downstream, upstream.into_io());
+            let (downstream, upstream) = (taken_out(downstream?)?, upstream?);
             relay(downstream, upstream, None).await?;
             Ok::<_, Box<dyn std::error::Error>>(())
         };

@@ -4,6 +4,7 @@
 //! last request on it once the configuration no longer names it.
 
 pub(crate) mod connect;
+pub(crate) mod http1;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use self::connect::{ConnectError, Dialer, Link};
@@ -36,7 +37,7 @@ pub(crate) struct Upstream {
 }
 
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: http1::Connection,
     since: Instant,
 }
 
@@ -48,7 +49,7 @@ struct Shared {
 
 /// A connection lent for one request.
 pub(crate) enum Lease {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(http1::Connection),
     Http2 {
         sender: http2::SendRequest<RequestBody>,
         _counted: StreamCount,
@@ -139,15 +140,18 @@ impl Upstream {
     ) -> Result<Checkout, ConnectError> {
         match version {
             Version::Http1 => {
-                if !fresh && let Some(sender) = self.pop_idle() {
+                if !fresh && let Some(connection) = self.pop_idle() {
                     return Ok(Checkout {
-                        lease: Lease::Http1(sender),
+                        lease: Lease::Http1(connection),
                         reused: true,
                     });
                 }
-                let sender = self.connect_http1(dialer).await?;
+                let io = dialer
+                    .dial(self.addr, &self.link, connect::Alpn::Http1)
+                    .await?;
+                let connection = http1::Connection::new(io).await;
                 Ok(Checkout {
-                    lease: Lease::Http1(sender),
+                    lease: Lease::Http1(connection.map_err(ConnectError::Http)?),
                     reused: false,
                 })
             }
@@ -155,38 +159,17 @@ impl Upstream {
         }
     }
 
-    fn pop_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
+    fn pop_idle(&self) -> Option<http1::Connection> {
         let mut idle = self.idle.borrow_mut();
         let now = Instant::now();
-        while let Some(candidate) = idle.pop() {
+        while let Some(mut candidate) = idle.pop() {
             let stale = now.duration_since(candidate.since) > limits::UPSTREAM_IDLE;
-            if !stale && candidate.sender.is_ready() {
-                return Some(candidate.sender);
+            if !stale && candidate.connection.is_ready() {
+                return Some(candidate.connection);
             }
+            candidate.connection.close();
         }
         None
-    }
-
-    async fn connect_http1(
-        &self,
-        dialer: &Dialer,
-    ) -> Result<http1::SendRequest<RequestBody>, ConnectError> {
-        let io = dialer
-            .dial(self.addr, &self.link, connect::Alpn::Http1)
-            .await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(limits::MAX_HEADERS)
-            .max_buf_size(limits::HEAD_BYTES)
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(ConnectError::Http)?;
-        // Ends with the connection, which ends when its sender is dropped.
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "upstream connection ended");
-            }
-        });
-        Ok(sender)
     }
 
     async fn checkout_shared(
@@ -256,40 +239,51 @@ impl Upstream {
     }
 
     /// Takes a connection back after a whole exchange.
-    pub(crate) fn give_back(self: &Rc<Self>, mut sender: http1::SendRequest<RequestBody>) {
-        if sender.is_closed() {
-            return;
+    pub(crate) fn give_back(self: &Rc<Self>, mut connection: http1::Connection) {
+        if connection.is_ready() {
+            self.store_idle(connection);
+        } else if !connection.has_ended() {
+            // It has not come round to the next request yet.
+            let upstream = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                if let Ok(true) = tokio::time::timeout(limits::GIVE_BACK, connection.ready()).await
+                {
+                    upstream.store_idle(connection);
+                }
+            });
         }
-        if sender.is_ready() {
-            self.store_idle(sender);
-            return;
-        }
-        // The request body is still on its way although the response is whole, or the connection
-        // has not come round to the next request yet.
+    }
+
+    /// Takes a connection back whose answer has begun before the request was whole. Its body must
+    /// go on while nobody reads the answer, so it has a task of its own until the exchange is over.
+    pub(crate) fn see_out(self: &Rc<Self>, mut connection: http1::Connection) {
         let upstream = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            if let Ok(Ok(())) = tokio::time::timeout(limits::GIVE_BACK, sender.ready()).await {
-                upstream.store_idle(sender);
+            if connection.ready().await {
+                upstream.store_idle(connection);
             }
         });
     }
 
-    fn store_idle(&self, sender: http1::SendRequest<RequestBody>) {
+    fn store_idle(&self, mut connection: http1::Connection) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < limits::IDLE_PER_UPSTREAM {
+            connection.rest();
             idle.push(Idle {
-                sender,
+                connection,
                 since: Instant::now(),
             });
+        } else {
+            connection.close();
         }
     }
 
     /// Closes connections that have been idle for too long.
     pub(crate) fn sweep(&self, now: Instant) {
         let fresh = |since: Instant| now.duration_since(since) <= limits::UPSTREAM_IDLE;
-        self.idle
-            .borrow_mut()
-            .retain(|i| fresh(i.since) && !i.sender.is_closed());
+        let mut idle = self.idle.borrow_mut();
+        let old = idle.extract_if(.., |i| !fresh(i.since) || !i.connection.is_ready());
+        old.for_each(|idle| idle.connection.close());
         self.shared
             .borrow_mut()
             .retain(|s| !s.sender.is_closed() && (s.streams.get() > 0 || fresh(s.last_used.get())));
@@ -303,7 +297,7 @@ impl Lease {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
         let sent = match self {
-            Lease::Http1(sender) => sender.try_send_request(request).await,
+            Lease::Http1(connection) => connection.send(request).await,
             Lease::Http2 { sender, .. } => sender.try_send_request(request).await,
         };
         sent.map_err(|mut e| SendError {

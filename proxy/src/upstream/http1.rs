@@ -1,0 +1,147 @@
+//! An HTTP/1.1 connection to an upstream. Whoever waits for an answer on it drives it, in the same
+//! task: it has no task of its own and nothing is handed from one to another. In the pool nobody
+//! drives it; what happened to it meanwhile is seen when it is looked at again.
+
+mod bell;
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
+
+use self::bell::Bell;
+use crate::body::RequestBody;
+use crate::io::Io;
+use crate::limits;
+
+/// A connection for one request at a time.
+pub(crate) struct Connection {
+    sender: http1::SendRequest<RequestBody>,
+    driven: Driven,
+    bell: Bell,
+}
+
+/// What must be polled for anything to happen.
+struct Driven {
+    connection: Box<http1::Connection<TokioIo<Io>, RequestBody>>,
+    end: Option<hyper::Result<()>>,
+}
+
+impl Driven {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if self.end.is_none()
+            && let Poll::Ready(end) = Pin::new(&mut *self.connection).poll(cx)
+        {
+            if let Err(error) = &end {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+            self.end = Some(end);
+        }
+    }
+}
+
+impl Connection {
+    /// Speaks HTTP/1.1 over a connection that stands.
+    pub(crate) async fn new(io: Io) -> hyper::Result<Self> {
+        // At most 100 header fields: hyper's own bound, which costs less unnamed.
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(limits::HEAD_BYTES)
+            .handshake(TokioIo::new(io))
+            .await?;
+        Ok(Self {
+            sender,
+            driven: Driven {
+                connection: Box::new(connection),
+                end: None,
+            },
+            bell: Bell::new(),
+        })
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let (driven, bell) = (&mut self.driven, &self.bell);
+        poll_fn(|cx| {
+            bell.poll(cx, |cx| {
+                driven.poll(cx);
+                answer.as_mut().poll(cx)
+            })
+        })
+        .await
+    }
+
+    /// The next frame of the answer's body.
+    pub(crate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Incoming,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let driven = &mut self.driven;
+        self.bell.poll(cx, |cx| {
+            driven.poll(cx);
+            Pin::new(&mut *body).poll_frame(cx)
+        })
+    }
+
+    /// Whether it can take a request now.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        self.driven.poll(&mut Context::from_waker(Waker::noop()));
+        self.driven.end.is_none() && self.sender.is_ready()
+    }
+
+    /// Whether it has ended, as far as was seen when it was last looked at.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.driven.end.is_some()
+    }
+
+    /// Drives it until it can take a request. `false`: it has ended.
+    pub(crate) async fn ready(&mut self) -> bool {
+        poll_fn(|cx| {
+            self.driven.poll(cx);
+            match &self.driven.end {
+                Some(_) => Poll::Ready(false),
+                None => self.sender.poll_ready(cx).map(|ready| ready.is_ok()),
+            }
+        })
+        .await
+    }
+
+    /// Nobody is waiting any more for what comes.
+    pub(crate) fn rest(&mut self) {
+        self.bell.forget();
+    }
+
+    /// Ends it as the protocols want it.
+    pub(crate) fn close(self) {
+        let Self {
+            sender, mut driven, ..
+        } = self;
+        drop(sender);
+        // A peer that takes nothing at this moment sees it broken off.
+        driven.poll(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Takes the bytes over, after an upgrade.
+    pub(crate) async fn into_io(mut self) -> hyper::Result<Io> {
+        poll_fn(|cx| {
+            self.driven.poll(cx);
+            match self.driven.end.take() {
+                Some(end) => Poll::Ready(end),
+                None => Poll::Pending,
+            }
+        })
+        .await?;
+        let parts = self.driven.connection.into_parts();
+        Ok(parts.io.into_inner().after_upgrade(parts.read_buf))
+    }
+}

@@ -1,0 +1,145 @@
+//! Wakes the task that drives a connection. What rings while the task is at it (its own two halves
+//! tell each other of what they did) makes it look once more, and costs no turn of the scheduler.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures_util::task::AtomicWaker;
+
+/// Looks in one turn, so that no connection keeps the others waiting.
+const LOOKS: usize = 16;
+
+/// The bell of one connection.
+pub(super) struct Bell {
+    shared: Arc<Shared>,
+    waker: Waker,
+}
+
+struct Shared {
+    state: AtomicU8,
+    task: AtomicWaker,
+}
+
+const AWAY: u8 = 0;
+const DRIVING: u8 = 1;
+const RUNG: u8 = 2;
+
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let noted = self
+            .state
+            .compare_exchange(DRIVING, RUNG, Ordering::AcqRel, Ordering::Acquire);
+        if noted == Err(AWAY) {
+            self.task.wake();
+        }
+    }
+}
+
+impl Bell {
+    pub(super) fn new() -> Self {
+        let shared = Arc::new(Shared {
+            state: AtomicU8::new(AWAY),
+            task: AtomicWaker::new(),
+        });
+        Self {
+            waker: Arc::clone(&shared).into(),
+            shared,
+        }
+    }
+
+    /// Polls for the task of `cx`, again while it rings.
+    pub(super) fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.shared.task.register(cx.waker());
+        let mut inner = Context::from_waker(&self.waker);
+        for _ in 0..LOOKS {
+            self.shared.state.store(DRIVING, Ordering::Release);
+            let polled = poll(&mut inner);
+            let rung = self.shared.state.swap(AWAY, Ordering::AcqRel) == RUNG;
+            if polled.is_ready() || !rung {
+                return polled;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Lets go of the task.
+    pub(super) fn forget(&self) {
+        self.shared.task.take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn task() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (Arc::clone(&count), count.into())
+    }
+
+    #[test]
+    fn what_rings_from_within_is_looked_at_in_the_same_turn() {
+        let (woken, waker) = task();
+        let bell = Bell::new();
+        let mut looks = 0;
+        let polled = bell.poll(&mut Context::from_waker(&waker), |cx| {
+            looks += 1;
+            if looks < 3 {
+                cx.waker().wake_by_ref();
+            }
+            Poll::<()>::Pending
+        });
+        assert!(polled.is_pending());
+        assert_eq!((looks, woken.0.load(Ordering::Relaxed)), (3, 0));
+    }
+
+    #[test]
+    fn what_rings_from_outside_wakes_the_task() {
+        let (woken, waker) = task();
+        let bell = Bell::new();
+        let mut outside = None;
+        let polled = bell.poll(&mut Context::from_waker(&waker), |cx| {
+            outside = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        });
+        assert!(polled.is_pending());
+        outside.iter().for_each(Waker::wake_by_ref);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        bell.forget();
+        outside.iter().for_each(Waker::wake_by_ref);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn one_that_always_rings_gives_the_others_their_turn() {
+        let (woken, waker) = task();
+        let bell = Bell::new();
+        let polled = bell.poll(&mut Context::from_waker(&waker), |cx| {
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        assert!(polled.is_pending());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    }
+}
