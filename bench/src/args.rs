@@ -3,18 +3,22 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
-/// Compares Heddle's sidecar pair with Envoy's, and both with no sidecar at all.
+use crate::own::Own;
+use crate::peers::Peer;
+
+/// Compares Heddle's sidecar pair with others', and all with no sidecar at all.
 #[derive(Debug, Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
     after_help = "Example:\n  cargo xtask bench --rounds 5 --seconds 10 --write-docs\n\n\
                   It needs root, for network namespaces. Run it on a quiet machine: it says how much CPU \
                   others took."
 )]
 pub(crate) struct Args {
-    /// Rounds of every peer, one after the other; the table has their medians
+    /// Rounds of every peer, one after the other; the tables have their medians
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
 
@@ -22,23 +26,31 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(crate) seconds: u32,
 
-    /// Connections of the load generator, smallest first
-    #[arg(long, default_value = "1,16,64", value_name = "N,N,…")]
+    /// Connections of the load generators of requests, smallest first
+    #[arg(long, default_value = DEFAULT_CONNECTIONS, value_name = "N,N,…")]
     pub(crate) connections: Connections,
 
-    /// Measure only this one (beside no sidecar)
-    #[arg(long, value_name = "PEER")]
-    pub(crate) only: Option<Only>,
+    /// Only these cases
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) case: Vec<String>,
 
-    /// Write every figure to a file
+    /// Only these peers, of those that a case has
+    #[arg(long, value_name = "PEER,…", value_delimiter = ',')]
+    pub(crate) peer: Vec<Peer>,
+
+    /// Say which cases there are
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Write every figure to a file, after each case
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Measure nothing: show what `--json` wrote before
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "only"])]
-    pub(crate) from: Option<PathBuf>,
+    /// Measure nothing: show what `--json` wrote before. Of several files, the later has precedence
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["case", "peer"])]
+    pub(crate) from: Vec<PathBuf>,
 
-    /// Write docs/benchmarks.md and its chart
+    /// Write docs/benchmarks.md and its charts
     #[arg(long)]
     pub(crate) write_docs: bool,
 
@@ -49,16 +61,32 @@ pub(crate) struct Args {
     /// Envoy's program [default: the one that `cargo xtask bench` installs below target/bench/venv]
     #[arg(long, env = "HEDDLE_BENCH_ENVOY", value_name = "FILE")]
     pub(crate) envoy: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) own: Option<Own>,
 }
 
-/// One of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Only {
-    /// Our own sidecar.
-    Heddle,
-    /// Envoy.
-    Envoy,
+impl Args {
+    /// Whether this peer was asked for.
+    pub(crate) fn wants(&self, peer: Peer) -> bool {
+        self.peer.is_empty() || self.peer.contains(&peer)
+    }
+
+    /// What measures a case again.
+    pub(crate) fn command(&self, case: &str) -> String {
+        let connections: Vec<String> = self.connections.0.iter().map(u32::to_string).collect();
+        let mut command = format!(
+            "cargo xtask bench --case {case} --rounds {} --seconds {}",
+            self.rounds, self.seconds
+        );
+        if connections.join(",") != DEFAULT_CONNECTIONS {
+            command += &format!(" --connections {}", connections.join(","));
+        }
+        command
+    }
 }
+
+const DEFAULT_CONNECTIONS: &str = "1,16,64";
 
 /// Numbers of connections, ascending.
 #[derive(Debug, Clone)]

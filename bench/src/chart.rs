@@ -1,13 +1,14 @@
-//! The figures as a picture: an SVG of small bar charts, one for each metric, drawn here so that it
-//! needs nothing. Bars are medians; the thin line on each is the spread of the rounds.
+//! A case's figures as a picture: an SVG of small bar charts, one for each measure, drawn here so that
+//! it needs nothing. Bars are medians; the thin line on each is the spread of the rounds.
 
 use std::fmt::Write as _;
 
+use crate::figure::{Better, Measure};
+use crate::machine::Description;
 use crate::peers::Peer;
-use crate::report::{MEMORY, METRICS, Report};
+use crate::report::CaseReport;
 use crate::statistics::Spread;
 
-const PEERS: [(Peer, &str); 2] = [(Peer::Heddle, "#0f766e"), (Peer::Envoy, "#c2708a")];
 const INK: &str = "#1f2933";
 const FAINT: &str = "#d8dee4";
 const PAPER: &str = "#ffffff";
@@ -18,94 +19,91 @@ const PANEL: (f64, f64) = (320.0, 250.0);
 const HEAD: f64 = 70.0;
 /// Left, top, right, bottom of the plot in its panel.
 const MARGIN: (f64, f64, f64, f64) = (58.0, 34.0, 12.0, 50.0);
+/// Below this, numbers on neighbouring bars would touch.
+const LEGIBLE: f64 = 22.0;
+
+fn colour(peer: Peer) -> &'static str {
+    match peer {
+        Peer::Direct => "#cbd2d9",
+        Peer::Relay => "#9aa5b1",
+        Peer::Heddle => "#0f766e",
+        Peer::Envoy => "#c2708a",
+        Peer::Haproxy => "#6d8fc7",
+        Peer::Nginx => "#c9a227",
+    }
+}
 
 /// One small chart.
 struct Panel {
     title: String,
-    axis: &'static str,
-    /// Below the groups' names.
-    caption: &'static str,
-    /// Names, of two lines at most.
-    groups: Vec<(String, [Option<Spread>; 2])>,
+    axis: String,
+    /// Names, and a bar for each peer.
+    groups: Vec<(String, Vec<Option<Spread>>)>,
     digits: usize,
 }
 
-/// Draws it.
-pub(crate) fn svg(report: &Report) -> String {
-    let panels = panels(report);
+/// Draws it; none when there is nothing to draw.
+pub(crate) fn svg(case: &CaseReport, machine: &Description) -> Option<String> {
+    // What no sidecar costs is nobody's figure: it is in the tables.
+    let peers: Vec<Peer> = case
+        .peers()
+        .into_iter()
+        .filter(|peer| *peer != Peer::Direct)
+        .collect();
+    let panels = panels(case, &peers);
+    if panels.is_empty() || peers.is_empty() {
+        return None;
+    }
     let rows = panels.len().div_ceil(COLUMNS) as f64;
-    let (width, height) = (PANEL.0 * COLUMNS as f64, HEAD + PANEL.1 * rows);
+    let columns = panels.len().min(COLUMNS) as f64;
+    let (width, height) = ((PANEL.0 * columns).max(640.0), HEAD + PANEL.1 * rows);
+    let title = &case.title;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"{INK}\">\n\
-         <title>Heddle and Envoy as a pair of sidecars</title>\n\
+         <title>{title}: pairs of sidecars</title>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"{PAPER}\"/>\n\
          <text x=\"16\" y=\"28\" font-size=\"17\" font-weight=\"600\">A pair of sidecars, mutual TLS, one \
-         worker each: HTTP/1.1, 1 KiB answers</text>\n"
+         worker each: {title}</text>\n"
     );
-    legend(&mut svg, report);
+    legend(&mut svg, case, &peers, machine);
     for (index, panel) in panels.iter().enumerate() {
         let left = PANEL.0 * (index % COLUMNS) as f64;
         let top = HEAD + PANEL.1 * (index / COLUMNS) as f64;
         let _ = writeln!(svg, "<g transform=\"translate({left} {top})\">");
-        draw(&mut svg, panel);
+        draw(&mut svg, panel, &peers);
         svg.push_str("</g>\n");
     }
     svg.push_str("</svg>\n");
-    svg
+    Some(svg)
 }
 
-fn panels(report: &Report) -> Vec<Panel> {
-    // Those of one sidecar alone are in the table.
-    let loads = METRICS
-        .iter()
-        .filter(|metric| !metric.name.starts_with('–'))
-        .map(|metric| Panel {
-            title: format!(
-                "{} ({})",
-                capital(metric.name),
-                if metric.more_is_better {
-                    "more is better"
-                } else {
-                    "less is better"
-                }
-            ),
-            axis: metric.unit,
-            caption: "connections",
-            groups: report
-                .connections
-                .iter()
-                .map(|&n| {
-                    (
-                        n.to_string(),
-                        PEERS.map(|(peer, _)| report.spread(metric, peer, n)),
-                    )
-                })
-                .collect(),
-            digits: metric.digits.min(usize::from(metric.digits > 0)),
-        });
-    let memory = Panel {
-        title: "Memory, RSS (less is better)".to_owned(),
-        axis: "MiB",
-        caption: "",
-        groups: [
-            "client's\nidle",
-            "client's\nafter load",
-            "server's\nidle",
-            "server's\nafter load",
-        ]
-        .into_iter()
-        .zip(MEMORY)
-        .map(|(name, metric)| {
-            (
-                name.to_owned(),
-                PEERS.map(|(peer, _)| report.memory(metric, peer)),
-            )
-        })
-        .collect(),
-        digits: 0,
+/// One for each name, its loads and sizes side by side.
+fn panels(case: &CaseReport, peers: &[Peer]) -> Vec<Panel> {
+    let mut panels: Vec<Panel> = Vec::new();
+    for measure in case.measures.iter().filter(|measure| measure.charted) {
+        let title = title(measure);
+        let bars = peers.iter().map(|peer| case.spread(measure, *peer));
+        let group = (measure.at.clone(), bars.collect());
+        match panels.iter_mut().find(|panel| panel.title == title) {
+            Some(panel) => panel.groups.push(group),
+            None => panels.push(Panel {
+                title,
+                axis: measure.unit.clone(),
+                groups: vec![group],
+                digits: measure.digits,
+            }),
+        }
+    }
+    panels
+}
+
+fn title(measure: &Measure) -> String {
+    let better = match measure.better {
+        Better::More => "more is better",
+        Better::Less => "less is better",
     };
-    loads.chain([memory]).collect()
+    format!("{} ({better})", capital(&measure.what))
 }
 
 fn capital(text: &str) -> String {
@@ -115,30 +113,31 @@ fn capital(text: &str) -> String {
     })
 }
 
-fn legend(svg: &mut String, report: &Report) {
+fn legend(svg: &mut String, case: &CaseReport, peers: &[Peer], machine: &Description) {
     let mut x = 16.0;
-    let names = [
-        format!("Heddle {}", report.machine.heddle),
-        format!("Envoy {}", report.machine.envoy),
-    ];
-    for ((_, colour), name) in PEERS.iter().zip(&names) {
+    for peer in peers {
+        let name = match machine.version(*peer) {
+            Some(version) => format!("{} {version}", peer.name()),
+            None => peer.name().to_owned(),
+        };
         let _ = writeln!(
             svg,
-            "<rect x=\"{x}\" y=\"42\" width=\"12\" height=\"12\" rx=\"2\" fill=\"{colour}\"/>\
+            "<rect x=\"{x}\" y=\"42\" width=\"12\" height=\"12\" rx=\"2\" fill=\"{}\"/>\
              <text x=\"{}\" y=\"52\">{name}</text>",
+            colour(*peer),
             x + 18.0
         );
         x += 40.0 + 7.0 * name.len() as f64;
     }
     let _ = writeln!(
         svg,
-        "<text x=\"{x}\" y=\"52\" fill=\"#616e7c\">median of {} rounds of {} s; the line on a bar is \
+        "<text x=\"16\" y=\"66\" font-size=\"10\" fill=\"#616e7c\">median of {} rounds; the line on a bar is \
          their spread; {} cores</text>",
-        report.rounds, report.seconds, report.machine.cores
+        case.rounds, machine.cores
     );
 }
 
-fn draw(svg: &mut String, panel: &Panel) {
+fn draw(svg: &mut String, panel: &Panel, peers: &[Peer]) {
     let (left, top, right, bottom) = MARGIN;
     let (width, height) = (PANEL.0 - left - right, PANEL.1 - top - bottom);
     let spreads = panel
@@ -162,13 +161,6 @@ fn draw(svg: &mut String, panel: &Panel) {
          fill=\"#616e7c\">{}</text>",
         panel.axis
     );
-    let _ = writeln!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"11\" fill=\"#616e7c\">{}</text>",
-        left + width / 2.0,
-        top + height + 34.0,
-        panel.caption
-    );
     let mut tick = 0.0;
     while tick <= ceiling * 1.001 {
         let at = y(tick);
@@ -184,32 +176,41 @@ fn draw(svg: &mut String, panel: &Panel) {
         tick += step;
     }
     let slot = width / panel.groups.len().max(1) as f64;
-    let bar = (slot * 0.36).min(44.0);
+    let bar = (slot * 0.8 / peers.len().max(1) as f64).min(44.0);
     for (index, (name, spreads)) in panel.groups.iter().enumerate() {
         let centre = left + slot * (index as f64 + 0.5);
-        for (line, text) in name.lines().enumerate() {
+        for (line, text) in name.split(' ').enumerate() {
             let _ = writeln!(
                 svg,
                 "<text x=\"{centre:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"11\">{text}</text>",
-                top + height + 17.0 + 14.0 * line as f64
+                top + height + 17.0 + 13.0 * line as f64
             );
         }
-        for (side, (spread, (_, colour))) in spreads.iter().zip(&PEERS).enumerate() {
+        let begin = centre - bar * spreads.len() as f64 / 2.0;
+        for (side, (spread, peer)) in spreads.iter().zip(peers).enumerate() {
             let Some(spread) = spread else { continue };
-            let x = centre + (side as f64 - 1.0) * (bar + 2.0) + 1.0;
+            let x = begin + side as f64 * bar;
             let (at, middle) = (y(spread.median), x + bar / 2.0);
             let _ = writeln!(
                 svg,
-                "<rect x=\"{x:.1}\" y=\"{at:.1}\" width=\"{bar:.1}\" height=\"{:.1}\" fill=\"{colour}\"/>\
+                "<rect x=\"{:.1}\" y=\"{at:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\"/>\
                  <line x1=\"{middle:.1}\" x2=\"{middle:.1}\" y1=\"{:.1}\" y2=\"{:.1}\" stroke=\"{INK}\" \
-                 stroke-width=\"1.5\"/>\
-                 <text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"10\">{}</text>",
+                 stroke-width=\"1.5\"/>",
+                x + 1.0,
+                bar - 2.0,
                 top + height - at,
+                colour(*peer),
                 y(spread.min),
                 y(spread.max),
-                y(spread.max) - 4.0,
-                thousands(spread.median, panel.digits)
             );
+            if bar >= LEGIBLE || *peer == Peer::Heddle {
+                let _ = writeln!(
+                    svg,
+                    "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"10\">{}</text>",
+                    y(spread.max) - 4.0,
+                    thousands(spread.median, panel.digits)
+                );
+            }
         }
     }
 }

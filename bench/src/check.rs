@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cases::{Setup, Traffic};
 use crate::error::{Error, Result};
-use crate::heddle::FIRST_ANSWER;
 use crate::http::{self, Connection};
 use crate::netns;
+use crate::peers::heddle::FIRST_ANSWER;
 use crate::peers::{Peer, target};
 use crate::visitor::Visitors;
 use crate::wire::{self, Wire};
@@ -38,8 +39,31 @@ pub(crate) struct Work {
     pub(crate) wire: Wire,
 }
 
+impl Work {
+    /// In words.
+    pub(crate) fn says(&self) -> String {
+        format!(
+            "{} of {PREMIUM} with the header and {} of {PLAIN} without to v2; {}, {}; clear text and \
+             strangers refused",
+            self.premium_v2,
+            self.plain_v2,
+            self.wire.suite_name(),
+            self.wire.group_name()
+        )
+    }
+}
+
 /// Looks at everything; the first thing that is not as it should be is an error.
-pub(crate) fn same_work(peer: Peer, round: u32, visitors: &Visitors) -> Result<Work> {
+/// Nothing to look at when there is no sidecar.
+pub(crate) fn same_work(
+    peer: Peer,
+    setup: &Setup,
+    round: u32,
+    visitors: &Visitors,
+) -> Result<Option<Work>> {
+    if peer == Peer::Direct || setup.traffic != Traffic::Http1 {
+        return Ok(None);
+    }
     let ((premium_v2, plain_v2), wire) = wire::watch(|| {
         let premium = versions(peer, PREMIUM, "user-type: premium\r\n")?;
         Ok((premium, versions(peer, PLAIN, "")?))
@@ -57,12 +81,13 @@ pub(crate) fn same_work(peer: Peer, round: u32, visitors: &Visitors) -> Result<W
             what,
         })
     };
-    if premium_v2 != PREMIUM {
+    if !peer.routes() {
+        // Everything to v1, which `versions` has seen answering.
+    } else if premium_v2 != PREMIUM {
         return wrong(format!(
             "of {PREMIUM} requests with `user-type: premium`, {premium_v2} were answered by v2, not all"
         ));
-    }
-    if !TENTH.contains(&plain_v2) {
+    } else if !TENTH.contains(&plain_v2) {
         return wrong(format!(
             "of {PLAIN} requests without the header, {plain_v2} were answered by v2, not a tenth"
         ));
@@ -80,9 +105,10 @@ pub(crate) fn same_work(peer: Peer, round: u32, visitors: &Visitors) -> Result<W
         ));
     }
     let counted = counted(peer);
-    if counted != u64::from(PREMIUM + PLAIN) {
+    if counted.is_some_and(|counted| counted != u64::from(PREMIUM + PLAIN)) {
         return wrong(format!(
-            "its metrics count {counted} requests, not the {} that were sent",
+            "its metrics count {} requests, not the {} that were sent",
+            counted.unwrap_or(0),
             PREMIUM + PLAIN
         ));
     }
@@ -103,7 +129,7 @@ pub(crate) fn same_work(peer: Peer, round: u32, visitors: &Visitors) -> Result<W
             ));
         }
     }
-    Ok(work)
+    Ok(Some(work))
 }
 
 /// Of so many requests over one connection, how many v2 answered; v1 must have answered the others.
@@ -126,10 +152,11 @@ fn versions(peer: Peer, requests: u32, headers: &str) -> Result<u32> {
     Ok(v2)
 }
 
-/// How many requests the client's sidecar has counted in its metrics: they are on.
-fn counted(peer: Peer) -> u64 {
+/// How many requests the client's sidecar has counted in its metrics: they are on. None when it has no
+/// metrics that tell.
+fn counted(peer: Peer) -> Option<u64> {
     let (port, path, counter) = match peer {
-        Peer::Direct => return 0,
+        Peer::Direct | Peer::Relay | Peer::Haproxy | Peer::Nginx => return None,
         Peer::Heddle => (15090, "/stats/prometheus", "istio_requests_total{"),
         Peer::Envoy => (
             15000,
@@ -140,7 +167,7 @@ fn counted(peer: Peer) -> u64 {
     let metrics = http::tell(Place::Client, port, path).unwrap_or_default();
     let series = metrics.lines().filter(|line| line.starts_with(counter));
     let values = series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    values.map(|value| value as u64).sum()
+    Some(values.map(|value| value as u64).sum())
 }
 
 /// What a server pod says to a client without TLS: nothing is right, closed or not.

@@ -54,6 +54,12 @@ pub(crate) enum Error {
     /// The certificate authority refused.
     #[error("cannot make the certificate of {0}: {1}")]
     Certificate(String, String),
+    /// Something cannot be compared, for a reason that is known beforehand.
+    #[error("cannot be measured: {0}")]
+    Unable(String),
+    /// A hidden command of this program failed.
+    #[error("{0}")]
+    Own(String),
     /// Ctrl-C.
     #[error("stopped; everything that was made is removed")]
     Stopped,

@@ -1,7 +1,7 @@
 //! The least HTTP client that the checks and the readiness questions need: GET, one connection, a
 //! length that is told.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -52,42 +52,43 @@ impl Connection {
             .get_mut()
             .write_all(request.as_bytes())
             .map_err(failed(to))?;
-        self.answer().map_err(failed(to))
+        answer(&mut self.stream).map_err(failed(to))
     }
+}
 
-    fn answer(&mut self) -> std::io::Result<Answer> {
-        let wrong = |what: &str| std::io::Error::other(what.to_owned());
-        let mut line = String::new();
-        self.stream.read_line(&mut line)?;
-        let status = line
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        let status = status.ok_or_else(|| wrong("the answer is not HTTP"))?;
-        let mut length = 0;
-        loop {
-            line.clear();
-            if self.stream.read_line(&mut line)? == 0 {
-                return Err(wrong("the answer ends in its head"));
-            }
-            match line.trim_end().split_once(':') {
-                None => break,
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value
-                        .trim()
-                        .parse()
-                        .map_err(|_| wrong("a strange length"))?;
-                }
-                Some(_) => {}
-            }
+/// Reads an answer that tells its length.
+pub(crate) fn answer(stream: &mut impl BufRead) -> std::io::Result<Answer> {
+    let wrong = |what: &str| std::io::Error::other(what.to_owned());
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let status = line
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| wrong("the answer is not HTTP"))?;
+    let mut length = 0;
+    loop {
+        line.clear();
+        if stream.read_line(&mut line)? == 0 {
+            return Err(wrong("the answer ends in its head"));
         }
-        let mut body = vec![0; std::cmp::min(length, MAX_BODY)];
-        self.stream.read_exact(&mut body)?;
-        Ok(Answer {
-            status,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        match line.trim_end().split_once(':') {
+            None => break,
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value
+                    .trim()
+                    .parse()
+                    .map_err(|_| wrong("a strange length"))?;
+            }
+            Some(_) => {}
+        }
     }
+    let mut body = vec![0; std::cmp::min(length, MAX_BODY)];
+    stream.read_exact(&mut body)?;
+    Ok(Answer {
+        status,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }
 
 /// Asks a server's own loopback port; nothing when it does not answer.

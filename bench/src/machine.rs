@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+use crate::peers::Peer;
 use crate::process::output;
 use crate::programs::Programs;
 
@@ -22,7 +23,22 @@ pub(crate) struct Description {
     pub(crate) envoy: String,
     pub(crate) wrk: String,
     pub(crate) nginx: String,
+    pub(crate) haproxy: String,
+    pub(crate) h2load: String,
     pub(crate) date: String,
+}
+
+impl Description {
+    /// Of what is compared.
+    pub(crate) fn version(&self, peer: Peer) -> Option<&str> {
+        match peer {
+            Peer::Heddle => Some(&self.heddle),
+            Peer::Envoy => Some(&self.envoy),
+            Peer::Nginx => Some(&self.nginx),
+            Peer::Haproxy => Some(&self.haproxy),
+            Peer::Direct | Peer::Relay => None,
+        }
+    }
 }
 
 /// Looks around.
@@ -58,6 +74,10 @@ pub(crate) fn describe(programs: &Programs) -> Description {
         wrk: word(&said_by(Command::new(&programs.wrk).arg("-v")), 1),
         // "nginx version: nginx/1.22.1"
         nginx: word(&said_by(Command::new(&programs.nginx).arg("-v")), 2),
+        // "HAProxy version 2.6.12-1+deb12u3 2025/10/03 - https://haproxy.org/"
+        haproxy: word(&said_by(Command::new("haproxy").arg("-v")), 2),
+        // "h2load nghttp2/1.52.0"
+        h2load: word(&said_by(Command::new("h2load").arg("--version")), 1),
         date: output(Command::new("date").args(["-u", "+%F"]))
             .unwrap_or_default()
             .trim()

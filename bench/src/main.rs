@@ -1,23 +1,27 @@
-//! `heddle-bench`: our sidecar pair beside Envoy's, on the same namespaces, redirects, certificates
-//! and routes. Nothing is measured before both have been seen to do the same work.
+//! `heddle-bench`: our sidecar pair beside other sidecars', on the same namespaces, redirects,
+//! certificates and routes. Nothing is measured before all have been seen to do the same work.
 
+mod app;
 mod args;
+mod cases;
 mod certificates;
 mod chart;
 mod check;
 mod docs;
-mod envoy;
 mod error;
-mod heddle;
+mod figure;
 mod http;
 mod load;
 mod machine;
-mod measure;
 mod netns;
+mod own;
 mod peers;
 mod process;
 mod programs;
+mod quiet;
 mod report;
+mod run;
+mod stage;
 mod statistics;
 mod stop;
 mod table;
@@ -39,8 +43,20 @@ use crate::report::Report;
 use crate::world::World;
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let args = Args::parse();
+    let done = match &args.own {
+        Some(own) => own::run(own).map(|()| true),
+        None if args.list => {
+            for case in cases::registry() {
+                println!("{:<12} {}", case.name(), case.title());
+            }
+            Ok(true)
+        }
+        None => compare(&args),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("heddle-bench: {}", error::chain(&error));
             ExitCode::FAILURE
@@ -48,12 +64,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<()> {
-    let report = match &args.from {
-        Some(file) => Report::read_json(file)?,
+/// Whether everything could be measured.
+fn compare(args: &Args) -> Result<bool> {
+    let mut files = args.from.iter().map(|file| Report::read_json(file));
+    let report = match files.next() {
+        Some(first) => files.try_fold(first?, |all, file| Ok(all.merge(file?)))?,
         None => measure(args)?,
     };
-    println!("\n{}", table::terminal(&report));
+    for case in &report.cases {
+        println!("\n{}", table::terminal(case));
+    }
     if let Some(file) = &args.json {
         report.write_json(file)?;
         println!("figures: {}", file.display());
@@ -63,7 +83,7 @@ fn run(args: &Args) -> Result<()> {
             println!("wrote {}", file.display());
         }
     }
-    Ok(())
+    Ok(report.complete())
 }
 
 fn measure(args: &Args) -> Result<Report> {
@@ -71,5 +91,5 @@ fn measure(args: &Args) -> Result<Report> {
     stop::install()?;
     world::sweep_abandoned();
     let world = World::make()?;
-    measure::all(args, &programs, &world)
+    run::all(args, &programs, &world)
 }

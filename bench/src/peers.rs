@@ -1,150 +1,142 @@
-//! Who is compared, and what all have in common: the applications, the redirect, and a sidecar in
-//! each of three pods.
+//! Who is compared, and what all have in common: the redirect, and a sidecar in each of three pods.
+//! What is a peer's own (programs, configuration, when it is ready) is in its file below.
+
+pub(crate) mod envoy;
+pub(crate) mod heddle;
 
 use std::process::Command;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::args::{Args, Only};
+use crate::cases::{Setup, Traffic};
 use crate::certificates::Certificates;
-use crate::envoy;
-use crate::error::Result;
-use crate::heddle::{self, Mesh};
+use crate::error::{Error, Result};
 use crate::http;
 use crate::netns;
 use crate::process::{self, Process};
-use crate::programs::{Programs, for_anybody};
-use crate::template::fill;
-use crate::world::{APP_USER, PORT, Place, World};
+use crate::programs::Programs;
+use crate::world::{PORT, Place, World};
 
 /// Whose work is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Peer {
-    /// No sidecar: what load generator, applications and network cost.
+    /// No sidecar: what load generator, applications and network cost
     Direct,
+    /// A bare relay of hyper and rustls: the floor of our stack
+    Relay,
     Heddle,
     Envoy,
+    Haproxy,
+    Nginx,
 }
 
 impl Peer {
+    /// In the order of tables and charts.
+    pub(crate) const ALL: &[Peer] = &[
+        Peer::Direct,
+        Peer::Relay,
+        Peer::Heddle,
+        Peer::Envoy,
+        Peer::Haproxy,
+        Peer::Nginx,
+    ];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Peer::Direct => "no sidecar",
-            Peer::Heddle => "heddle",
-            Peer::Envoy => "envoy",
+            Peer::Relay => "bare relay",
+            Peer::Heddle => "Heddle",
+            Peer::Envoy => "Envoy",
+            Peer::Haproxy => "HAProxy",
+            Peer::Nginx => "nginx",
         }
     }
 
-    /// In the order of a round.
-    pub(crate) fn wanted(args: &Args) -> Vec<Peer> {
-        let sidecars = match args.only {
-            None => &[Peer::Heddle, Peer::Envoy][..],
-            Some(Only::Heddle) => &[Peer::Heddle],
-            Some(Only::Envoy) => &[Peer::Envoy],
-        };
-        [&[Peer::Direct], sidecars].concat()
+    /// Who can carry this, in the order of a round.
+    pub(crate) fn able(traffic: Traffic) -> Vec<Peer> {
+        match traffic {
+            Traffic::Http1 => vec![Peer::Direct, Peer::Heddle, Peer::Envoy],
+            Traffic::Http2 | Traffic::Grpc | Traffic::Tcp => {
+                vec![Peer::Direct, Peer::Heddle, Peer::Envoy]
+            }
+        }
     }
+
+    /// Starts sidecars and waits until they are ready. None for [`Peer::Direct`].
+    pub(crate) fn start(self, tools: Tools<'_>, setup: &Setup) -> Result<Option<Sidecars>> {
+        match self {
+            Peer::Direct => return Ok(None),
+            Peer::Heddle => heddle::start(tools, setup),
+            Peer::Envoy => envoy::start(tools, setup),
+            Peer::Relay | Peer::Haproxy | Peer::Nginx => Err(Error::Unable(format!(
+                "there is no configuration of {}",
+                self.name()
+            ))),
+        }
+        .map(Some)
+    }
+
+    /// Whether it has the routes of the example, so that a header and weights choose the version; who
+    /// has not carries everything to v1.
+    pub(crate) fn routes(self) -> bool {
+        matches!(self, Peer::Heddle | Peer::Envoy)
+    }
+}
+
+/// What everything is started with.
+#[derive(Clone, Copy)]
+pub(crate) struct Tools<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) programs: &'a Programs,
+    pub(crate) certificates: &'a Certificates,
 }
 
 /// The sidecars of one peer in a round, and what they need; ended when dropped.
 pub(crate) struct Sidecars {
     pub(crate) client: Process,
+    /// v1's and v2's.
     pub(crate) servers: Vec<Process>,
-    _mesh: Option<Mesh>,
+    /// Control plane, collector: what they use is not the sidecars'.
+    pub(crate) helpers: Vec<Process>,
 }
 
 impl Sidecars {
-    /// Starts a peer's sidecars and waits until they are ready. None for [`Peer::Direct`].
-    pub(crate) fn start(
-        peer: Peer,
-        (world, programs): (&World, &Programs),
-        certificates: &Certificates,
-    ) -> Result<Option<Self>> {
-        let (mesh, mut all) = match peer {
-            Peer::Direct => return Ok(None),
-            Peer::Heddle => {
-                let mesh = Mesh::start(world, programs, certificates)?;
-                let all = heddle::sidecars(&mesh, world, programs)?;
-                (Some(mesh), all)
-            }
-            Peer::Envoy => (None, envoy::sidecars(world, programs, certificates)?),
-        };
-        let (port, path) = match peer {
-            Peer::Envoy => (15000, "/ready"),
-            _ => (15021, "/healthz/ready"),
-        };
-        for sidecar in &mut all {
+    /// One of each pod, in the order of [`Place::PODS`].
+    pub(crate) fn of(mut all: Vec<Process>, helpers: Vec<Process>) -> Self {
+        let servers = all.split_off(1);
+        Self {
+            client: all.remove(0),
+            servers,
+            helpers,
+        }
+    }
+
+    /// Waits until each answers 200 at a path of a port of its own loopback.
+    pub(crate) fn ready(&mut self, port: u16, path: &str) -> Result<()> {
+        for sidecar in self.all() {
             let place = sidecar.place();
             sidecar.wait("ready", || {
                 http::ask(place, port, path).is_some_and(|a| a.status == 200)
             })?;
         }
-        let servers = all.split_off(1);
-        let client = all.remove(0);
-        Ok(Some(Self {
-            client,
-            servers,
-            _mesh: mesh,
-        }))
+        Ok(())
     }
 
+    /// An error when one has ended.
     pub(crate) fn alive(&mut self) -> Result<()> {
-        self.client.alive()?;
-        self.servers.iter_mut().try_for_each(Process::alive)
+        self.all().try_for_each(Process::alive)
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Process> {
+        std::iter::once(&mut self.client).chain(&mut self.servers)
     }
 }
 
-/// The applications of both server pods.
-pub(crate) fn applications((world, programs): (&World, &Programs)) -> Result<Vec<Process>> {
-    const TEMPLATE: &str = include_str!("../app/nginx.conf");
-    let nginx = for_anybody(world, &programs.nginx)?;
-    [Place::V1, Place::V2]
-        .into_iter()
-        .map(|pod| {
-            let dir = world.fresh_dir(&format!("app-{}", pod.name()), APP_USER)?;
-            let text = fill(
-                TEMPLATE,
-                &[
-                    ("DIR", &dir.to_string_lossy()),
-                    ("IP", &pod.ip().to_string()),
-                    ("BODY", &body(pod.name())),
-                ],
-            );
-            let file = world.write(&format!("app-{}/nginx.conf", pod.name()), &text, APP_USER)?;
-            let args = [
-                "-e".as_ref(),
-                "stderr".as_ref(),
-                "-p".as_ref(),
-                dir.as_os_str(),
-                "-c".as_ref(),
-                file.as_os_str(),
-            ];
-            let mut app = Process::start(world, pod, APP_USER, "nginx", &nginx, args)?;
-            app.wait("listening", || {
-                let mut connection =
-                    http::Connection::open(pod, pod.app(), std::time::Duration::from_secs(1)).ok();
-                let answer = connection.as_mut().and_then(|c| c.get("/", "app", "").ok());
-                answer.is_some_and(|answer| answer.body == body(pod.name()))
-            })?;
-            Ok(app)
-        })
-        .collect()
-}
-
-/// What a version answers: 1 KiB, and its name first.
-fn body(version: &str) -> String {
-    format!(
-        "{version} {:x<width$}",
-        MARK,
-        width = 1024 - version.len() - 1
-    )
-}
-
-/// In every body: must never be seen on the network between sidecars.
-pub(crate) const MARK: &str = "what-only-the-pods-may-read";
-
-/// The rules of every pod: the same ones for both peers, none when there is no sidecar.
+/// The rules of every pod: the same ones for every peer, none when there is no sidecar.
 pub(crate) fn redirect(programs: &Programs, peer: Peer) -> Result<()> {
     /// Applying ends with a dial that proves the rules. Connection tracking, which still knows the
     /// last load's connections, may give that dial another source port than its own when both had

@@ -75,21 +75,55 @@ impl Process {
     }
 
     /// Waits for a condition of this server; it must stay alive meanwhile.
-    pub(crate) fn wait(&mut self, what: &str, mut until: impl FnMut() -> bool) -> Result<()> {
+    pub(crate) fn wait(&mut self, what: &str, until: impl FnMut() -> bool) -> Result<()> {
         /// A sidecar waits for its certificate and its first configuration.
         const PATIENCE: Duration = Duration::from_secs(20);
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_for(what, PATIENCE, until)
+    }
+
+    /// The same, for so long.
+    pub(crate) fn wait_for(
+        &mut self,
+        what: &str,
+        patience: Duration,
+        mut until: impl FnMut() -> bool,
+    ) -> Result<()> {
+        let deadline = Instant::now() + patience;
         while !until() {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(self.failed(format!("ended ({status})")));
             }
             if Instant::now() > deadline {
-                let seconds = PATIENCE.as_secs();
+                let seconds = patience.as_secs();
                 return Err(self.failed(format!("is not {what} after {seconds} s")));
             }
             stop::sleep(POLL)?;
         }
         Ok(())
+    }
+
+    /// What it prints.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Waits for its end, which must be a success; what it printed.
+    pub(crate) fn ended(&mut self, patience: Duration) -> Result<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => {
+                    return fs::read_to_string(&self.log).map_err(Error::file("read", &self.log));
+                }
+                Ok(Some(status)) => return Err(self.failed(format!("ended ({status})"))),
+                Err(error) => return Err(self.failed(format!("is lost ({error})"))),
+                Ok(None) if Instant::now() > deadline => {
+                    let seconds = patience.as_secs();
+                    return Err(self.failed(format!("has not ended after {seconds} s")));
+                }
+                Ok(None) => stop::sleep(POLL)?,
+            }
+        }
     }
 
     /// An error about this server, with the end of its log.

@@ -10,6 +10,8 @@ use crate::world::{SIDECAR_USER, World};
 
 /// What a comparison runs.
 pub(crate) struct Programs {
+    /// This program, which has load generators and applications of its own.
+    pub(crate) own: PathBuf,
     pub(crate) proxy: PathBuf,
     pub(crate) control: PathBuf,
     pub(crate) identity: PathBuf,
@@ -52,6 +54,7 @@ impl Programs {
             })?,
         };
         Ok(Self {
+            own,
             proxy: ours("heddle-proxy")?,
             control: ours("heddle-control")?,
             identity: ours("heddle-identity")?,

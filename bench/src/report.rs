@@ -4,163 +4,76 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::args::{Args, Only};
+use crate::args::Args;
+use crate::cases::Case;
 use crate::check::Work;
 use crate::error::{Error, Result};
+use crate::figure::{Aim, Figure, Measure, Reference};
 use crate::machine::Description;
-use crate::measure::{MemorySample, QUIET, Sample};
 use crate::peers::Peer;
+use crate::quiet::{Disturbance, QUIET};
+use crate::stage::Stage;
 use crate::statistics::Spread;
 
 /// Everything.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) machine: Description,
+    pub(crate) cases: Vec<CaseReport>,
+}
+
+/// One case.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CaseReport {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) about: String,
+    /// What fills it.
     pub(crate) command: String,
     pub(crate) rounds: u32,
     pub(crate) seconds: u32,
-    pub(crate) connections: Vec<u32>,
+    /// In the order in which they were first recorded.
+    pub(crate) measures: Vec<Measure>,
+    pub(crate) figures: Vec<Figure>,
     pub(crate) works: Vec<Work>,
-    pub(crate) samples: Vec<Sample>,
-    pub(crate) memory: Vec<MemorySample>,
+    pub(crate) disturbances: Vec<Disturbance>,
+    pub(crate) failures: Vec<Failure>,
 }
 
-/// Something measured under load.
-pub(crate) struct Metric {
-    pub(crate) name: &'static str,
-    pub(crate) unit: &'static str,
-    pub(crate) digits: usize,
-    /// Whether a ratio above one is the better one.
-    pub(crate) more_is_better: bool,
-    pub(crate) of: fn(&Sample) -> f64,
+/// Why a peer has no figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) peer: Peer,
+    pub(crate) round: u32,
+    pub(crate) setup: String,
+    pub(crate) why: String,
 }
 
-/// In the order of tables and charts.
-pub(crate) const METRICS: &[Metric] = &[
-    Metric {
-        name: "throughput",
-        unit: "requests/s",
-        digits: 0,
-        more_is_better: true,
-        of: |sample| sample.requests_per_second,
-    },
-    Metric {
-        name: "latency, p50",
-        unit: "µs",
-        digits: 0,
-        more_is_better: false,
-        of: |sample| sample.p50_us,
-    },
-    Metric {
-        name: "latency, p99",
-        unit: "µs",
-        digits: 0,
-        more_is_better: false,
-        of: |sample| sample.p99_us,
-    },
-    Metric {
-        name: "CPU of both sidecars",
-        unit: "µs/request",
-        digits: 1,
-        more_is_better: false,
-        of: |sample| sample.client_cpu_us + sample.server_cpu_us,
-    },
-    Metric {
-        name: "– the client's",
-        unit: "µs/request",
-        digits: 1,
-        more_is_better: false,
-        of: |sample| sample.client_cpu_us,
-    },
-    Metric {
-        name: "– the server's",
-        unit: "µs/request",
-        digits: 1,
-        more_is_better: false,
-        of: |sample| sample.server_cpu_us,
-    },
-];
-
-/// Something measured once a round.
-pub(crate) struct MemoryMetric {
-    pub(crate) name: &'static str,
-    pub(crate) of: fn(&MemorySample) -> f64,
+/// An aim and what was reached.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) reached: f64,
+    pub(crate) met: bool,
 }
-
-const KIB_PER_MIB: f64 = 1024.0;
-
-/// In the order of tables and charts, MiB.
-pub(crate) const MEMORY: &[MemoryMetric] = &[
-    MemoryMetric {
-        name: "RSS, client's sidecar, idle",
-        of: |sample| sample.client_idle.rss / KIB_PER_MIB,
-    },
-    MemoryMetric {
-        name: "RSS, client's sidecar, after the load",
-        of: |sample| sample.client_after.rss / KIB_PER_MIB,
-    },
-    MemoryMetric {
-        name: "RSS, server's sidecar, idle",
-        of: |sample| sample.server_idle.rss / KIB_PER_MIB,
-    },
-    MemoryMetric {
-        name: "RSS, server's sidecar, after the load",
-        of: |sample| sample.server_after.rss / KIB_PER_MIB,
-    },
-    MemoryMetric {
-        name: "PSS, client's sidecar, after the load",
-        of: |sample| sample.client_after.pss / KIB_PER_MIB,
-    },
-];
 
 impl Report {
-    pub(crate) fn new(args: &Args, machine: Description) -> Self {
-        let connections: Vec<String> = args.connections.0.iter().map(u32::to_string).collect();
-        let only = match args.only {
-            None => "",
-            Some(Only::Heddle) => " --only heddle",
-            Some(Only::Envoy) => " --only envoy",
-        };
+    pub(crate) fn new(machine: Description) -> Self {
         Self {
             machine,
-            command: format!(
-                "cargo xtask bench --rounds {} --seconds {} --connections {}{only}",
-                args.rounds,
-                args.seconds,
-                connections.join(",")
-            ),
-            rounds: args.rounds,
-            seconds: args.seconds,
-            connections: args.connections.0.clone(),
-            works: Vec::new(),
-            samples: Vec::new(),
-            memory: Vec::new(),
+            cases: Vec::new(),
         }
     }
 
-    /// A metric of a peer under a load, over all rounds.
-    pub(crate) fn spread(&self, metric: &Metric, peer: Peer, connections: u32) -> Option<Spread> {
-        let samples = self.samples.iter();
-        let chosen = samples.filter(|s| s.peer == peer && s.connections == connections);
-        Spread::of(chosen.map(metric.of))
-    }
-
-    /// Memory of a peer, over all rounds.
-    pub(crate) fn memory(&self, metric: &MemoryMetric, peer: Peer) -> Option<Spread> {
-        Spread::of(self.memory.iter().filter(|s| s.peer == peer).map(metric.of))
-    }
-
-    /// Share of the machine that others and the hypervisor took: median and spread of all samples.
-    pub(crate) fn disturbance(&self) -> Option<Spread> {
-        Spread::of(self.samples.iter().map(Sample::disturbance))
-    }
-
-    /// How many measurements were made while others took much of the machine.
-    pub(crate) fn disturbed(&self) -> usize {
-        let samples = self.samples.iter();
-        samples
-            .filter(|sample| sample.disturbance() > QUIET)
-            .count()
+    /// One of several files: a case in a later file takes the place of the same in an earlier one.
+    pub(crate) fn merge(mut self, later: Self) -> Self {
+        self.machine = later.machine;
+        for case in later.cases {
+            match self.cases.iter_mut().find(|c| c.name == case.name) {
+                Some(earlier) => *earlier = case,
+                None => self.cases.push(case),
+            }
+        }
+        self
     }
 
     pub(crate) fn read_json(file: &Path) -> Result<Self> {
@@ -172,5 +85,152 @@ impl Report {
         let json = serde_json::to_string_pretty(self)
             .map_err(|error| Error::file("write", file)(error.into()))?;
         std::fs::write(file, json + "\n").map_err(Error::file("write", file))
+    }
+
+    /// Whether every case was measured with every peer.
+    pub(crate) fn complete(&self) -> bool {
+        self.cases.iter().all(|case| case.failures.is_empty())
+    }
+}
+
+impl CaseReport {
+    pub(crate) fn new(case: &dyn Case, args: &Args) -> Self {
+        Self {
+            name: case.name().to_owned(),
+            title: case.title().to_owned(),
+            about: case.about(),
+            command: args.command(case.name()),
+            rounds: args.rounds,
+            seconds: args.seconds,
+            measures: Vec::new(),
+            figures: Vec::new(),
+            works: Vec::new(),
+            disturbances: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Takes over what a stage has recorded.
+    pub(crate) fn take(&mut self, stage: Stage<'_>) {
+        for (measure, figure) in stage.figures {
+            if !self.measures.iter().any(|known| known.covers(&figure)) {
+                self.measures.push(measure);
+            }
+            self.figures.push(figure);
+        }
+        self.disturbances.extend(stage.disturbances);
+    }
+
+    pub(crate) fn failed(&self, peer: Peer, setup: &str) -> bool {
+        let mut failures = self.failures.iter();
+        failures.any(|failure| failure.peer == peer && failure.setup == setup)
+    }
+
+    /// Who has figures, in the order of tables.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        let has = |peer: &Peer| self.figures.iter().any(|figure| figure.peer == *peer);
+        Peer::ALL.iter().copied().filter(has).collect()
+    }
+
+    /// A peer's figures of a measure, over all rounds.
+    pub(crate) fn spread(&self, measure: &Measure, peer: Peer) -> Option<Spread> {
+        let figures = self.figures.iter();
+        let chosen = figures.filter(|figure| figure.peer == peer && measure.covers(figure));
+        Spread::of(chosen.map(|figure| figure.value))
+    }
+
+    /// Our median in terms of another's.
+    pub(crate) fn ratio(&self, measure: &Measure, of: &Reference) -> Option<f64> {
+        let ours = self.spread(measure, Peer::Heddle)?.median;
+        let theirs = match of {
+            Reference::Peer(peer) => self.spread(measure, *peer)?.median,
+            Reference::At(at) => {
+                let mut measures = self.measures.iter();
+                let other = measures.find(|m| m.what == measure.what && m.at == *at)?;
+                self.spread(other, Peer::Heddle)?.median
+            }
+            Reference::One => 1.0,
+        };
+        (theirs > 0.0).then_some(ours / theirs)
+    }
+
+    /// What was reached of an aim; none when something was not measured.
+    pub(crate) fn outcome(&self, measure: &Measure, aim: &Aim) -> Option<Outcome> {
+        let reached = self.ratio(measure, &aim.of)?;
+        let met = measure.better.met(reached, aim.times);
+        Some(Outcome { reached, met })
+    }
+
+    /// Share of the machine that others and the hypervisor took: median and spread.
+    pub(crate) fn disturbance(&self) -> Option<Spread> {
+        Spread::of(self.disturbances.iter().map(Disturbance::share))
+    }
+
+    /// How many measurements were made while others took much of the machine.
+    pub(crate) fn disturbed(&self) -> usize {
+        let all = self.disturbances.iter();
+        all.filter(|seen| seen.share() > QUIET).count()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::figure::Better;
+
+    /// Three rounds of two peers.
+    pub(crate) fn sample() -> CaseReport {
+        let measure = Measure::less("CPU", "µs").at("16 connections");
+        let mut report = CaseReport {
+            name: "http1".into(),
+            title: "HTTP/1.1".into(),
+            about: "Requests.".into(),
+            command: "cargo xtask bench --case http1".into(),
+            rounds: 3,
+            seconds: 1,
+            measures: vec![
+                measure.clone().aim(0.4, Peer::Envoy).aim(1.15, Peer::Relay),
+                measure.at("64 connections").aim_at(1.05, "16 connections"),
+            ],
+            figures: Vec::new(),
+            works: Vec::new(),
+            disturbances: Vec::new(),
+            failures: Vec::new(),
+        };
+        for round in 1..=3 {
+            for (peer, at, value) in [
+                (Peer::Heddle, "16 connections", 40.0),
+                (Peer::Heddle, "64 connections", 44.0),
+                (Peer::Envoy, "16 connections", 110.0),
+            ] {
+                report.figures.push(Figure {
+                    case: "http1".into(),
+                    peer,
+                    round,
+                    what: "CPU".into(),
+                    at: at.into(),
+                    unit: "µs".into(),
+                    value: value + f64::from(round) - 2.0,
+                });
+            }
+        }
+        report
+    }
+
+    #[test]
+    fn aims_are_held_against_medians() {
+        let report = sample();
+        let [first, second] = &report.measures[..] else {
+            panic!("two measures")
+        };
+        let outcome = report.outcome(first, &first.aims[0]).unwrap();
+        assert!(outcome.met && (outcome.reached - 40.0 / 110.0).abs() < 1e-9);
+        // The relay was not measured.
+        assert_eq!(report.outcome(first, &first.aims[1]), None);
+        let growth = report.outcome(second, &second.aims[0]).unwrap();
+        assert!(!growth.met && (growth.reached - 1.1).abs() < 1e-9);
+        assert_eq!(report.peers(), [Peer::Heddle, Peer::Envoy]);
+        assert_eq!(first.better, Better::Less);
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::app::MARK;
 use crate::error::{Error, Result};
 use crate::netns;
-use crate::peers::MARK;
 use crate::world::{PORT, Place};
 
 /// Every protocol, outgoing too (linux/if_ether.h), in network byte order as packet(7) wants it.

@@ -86,6 +86,13 @@ pub(crate) const TESTS: &[Tool] = &[
     },
 ];
 
+/// What counting instructions needs besides.
+pub(crate) const GUARD: &[Tool] = &[Tool {
+    program: "valgrind",
+    package: "valgrind",
+    why: "counts the instructions of a request",
+}];
+
 /// What the comparison with other sidecars needs besides.
 pub(crate) const BENCH: &[Tool] = &[
     Tool {

@@ -3,6 +3,7 @@
 
 mod bench;
 mod demo;
+mod guard;
 mod install;
 mod run;
 mod test;
@@ -27,6 +28,8 @@ enum Task {
     Demo(demo::Args),
     /// Formatting, lints and every test
     Test,
+    /// Count the instructions that a request costs the sidecar (part of `test`)
+    Guard(guard::Args),
     /// Compare the sidecar with Envoy on this machine
     Bench {
         /// Passed on to heddle-bench
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo(args) => demo::demo(&args),
         Task::Test => test::test(),
+        Task::Guard(args) => guard::guard(&args),
         Task::Bench { args } => bench::bench(&args),
     };
     match done {

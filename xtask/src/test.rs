@@ -1,12 +1,13 @@
 //! `cargo xtask test`: what CI runs.
 
+use crate::guard::{self, guard};
 use crate::install::{self, ensure};
 use crate::run::{Result, cargo, output, step};
 
 /// Crates that must not come in: a second TLS or crypto stack.
 const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls"];
 
-/// Formatting, lints, the dependency policy and every test.
+/// Formatting, lints, the dependency policy, every test, and what a request costs.
 pub(crate) fn test() -> Result<()> {
     if !install::is_root() {
         return Err(
@@ -17,6 +18,7 @@ pub(crate) fn test() -> Result<()> {
     }
     ensure(install::MESH)?;
     ensure(install::TESTS)?;
+    ensure(install::GUARD)?;
     step("Formatting", cargo().args(["fmt", "--all", "--check"]))?;
     step(
         "Dependencies",
@@ -45,7 +47,8 @@ pub(crate) fn test() -> Result<()> {
     step(
         "Tests",
         cargo().args(["test", "--workspace", "--all-targets", "--locked"]),
-    )
+    )?;
+    guard(&guard::Args::default())
 }
 
 fn banned() -> Result<()> {

@@ -1,15 +1,19 @@
 //! Compiled HTTP routes: which rule a request takes, and which of its destinations.
 //!
-//! First match wins, exactly as the rules are listed; the index in [`HttpTable`] only skips rules
-//! that cannot match. Names and patterns are parsed when a table is made, never on a request, and
+//! First match wins, exactly as the rules are listed; the `index` only skips rules that cannot
+//! match, so that the work does not grow with their number. Names and patterns are parsed when a table is made, never on a request, and
 //! finding a rule allocates nothing (a regex warms a cache on the first request of a thread).
 
+mod condition;
+mod index;
 mod matcher;
 mod pattern;
 mod re2;
 mod split;
 mod table;
+mod trie;
 
+pub use index::Work;
 pub use matcher::{Field, FieldMatch, HttpMatch, QueryMatch};
 pub use pattern::StringMatch;
 pub use re2::{MAX_REGEX_BYTES, Regex, RegexError};

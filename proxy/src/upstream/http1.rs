@@ -93,9 +93,16 @@ impl Connection {
         })
     }
 
-    /// Whether it can take a request now.
+    /// Whether it can take a request now. Costs next to nothing while nothing has happened to it.
     pub(crate) fn is_ready(&mut self) -> bool {
-        self.driven.poll(&mut Context::from_waker(Waker::noop()));
+        if self.bell.stirred() || !self.sender.is_ready() {
+            let mut nobody = Context::from_waker(Waker::noop());
+            let driven = &mut self.driven;
+            let _ = self.bell.poll(&mut nobody, |cx| {
+                driven.poll(cx);
+                Poll::<()>::Pending
+            });
+        }
         self.driven.end.is_none() && self.sender.is_ready()
     }
 

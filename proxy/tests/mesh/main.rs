@@ -7,6 +7,7 @@ mod faults;
 mod forms;
 mod http1;
 mod http2;
+mod instructions;
 mod mtls;
 mod support;
 mod tcp;

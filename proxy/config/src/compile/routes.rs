@@ -91,9 +91,11 @@ fn http_match(wire: mesh::HttpMatch) -> Result<HttpMatch, Refusal> {
             .transpose()
             .map_err(|refusal| refusal.within(field))
     };
+    let kind = wire.path.as_ref().and_then(|path| path.kind.as_ref());
+    let path_is_regex = matches!(kind, Some(mesh::string_match::Kind::Regex(_)));
     Ok(HttpMatch {
         path: single(wire.path, "path")?,
-        ignore_path_case: wire.ignore_path_case,
+        ignore_path_case: wire.ignore_path_case && !path_is_regex,
         method: single(wire.method, "method")?,
         authority: single(wire.authority, "authority")?,
         headers: each(wire.headers, "headers", field_match)?,

@@ -20,12 +20,18 @@ pub(super) struct Request<'a> {
     pub(super) port: u16,
 }
 
+impl<'a> Request<'a> {
+    pub(super) fn path_and_query(&self) -> &'a str {
+        self.uri.path_and_query().map_or("", |path| path.as_str())
+    }
+}
+
 /// Conditions on a request; all must hold. The default holds for every request.
 #[derive(Clone, Debug, Default)]
 pub struct HttpMatch {
     /// The path, without the query.
     pub path: Option<StringMatch>,
-    /// Case of the path does not count (exact and prefix only).
+    /// Case of the path does not count. Not for a regex, which has its own flag for that.
     pub ignore_path_case: bool,
     /// The method.
     pub method: Option<StringMatch>,
@@ -81,20 +87,12 @@ pub struct FieldMatch {
 impl FieldMatch {
     fn is_match(&self, request: &Request<'_>) -> bool {
         match &self.field {
-            Field::Header(name) => {
-                let separator: &[u8] = if *name == COOKIE { b"; " } else { b"," };
-                self.value
-                    .is_match_joined(request.headers.get_all(name).iter(), separator)
-            }
+            Field::Header(name) => self
+                .value
+                .is_match_joined(request.headers.get_all(name).iter(), separator(name)),
             Field::Authority => self.value.is_match(request.authority.as_bytes()),
             Field::Method => self.value.is_match(request.method.as_str().as_bytes()),
-            Field::PathAndQuery => {
-                let path = request
-                    .uri
-                    .path_and_query()
-                    .map_or("", |path| path.as_str());
-                self.value.is_match(path.as_bytes())
-            }
+            Field::PathAndQuery => self.value.is_match(request.path_and_query().as_bytes()),
         }
     }
 }
@@ -110,9 +108,7 @@ pub struct QueryMatch {
 
 impl QueryMatch {
     fn is_match(&self, query: &str) -> bool {
-        query
-            .split('&')
-            .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
+        parameters(query)
             .find(|(name, _)| *name == &*self.name)
             .is_some_and(|(_, value)| self.value.is_match(value.as_bytes()))
     }
@@ -159,6 +155,18 @@ impl HttpMatch {
             .chain(fields)
             .chain(self.query.iter().map(|parameter| &parameter.value))
     }
+}
+
+/// What stands between the values of a header that occurs several times.
+pub(super) fn separator(name: &HeaderName) -> &'static [u8] {
+    if *name == COOKIE { b"; " } else { b"," }
+}
+
+/// Names and values of a query, as they stand in it.
+pub(super) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query
+        .split('&')
+        .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
 }
 
 fn matches(pattern: Option<&StringMatch>, value: &str) -> bool {

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use http::HeaderValue;
 
-use super::re2::{Regex, RegexError};
+use super::re2::{self, MAX_REGEX_BYTES, Regex, RegexError};
 
 /// A comparison with one value.
 #[derive(Clone, Debug)]
@@ -37,11 +37,17 @@ impl StringMatch {
         Self::Prefix(text.into())
     }
 
-    /// Matches `pattern` (RE2 syntax) as a whole.
+    /// Matches `pattern` (RE2 syntax) as a whole. One that needs no automaton becomes what it
+    /// amounts to: `/a/.*` is the prefix `/a/`.
     ///
     /// # Errors
     /// When the pattern is refused.
     pub fn regex(pattern: &str) -> Result<Self, RegexError> {
+        if pattern.len() <= MAX_REGEX_BYTES
+            && let Some(plain) = re2::plain(pattern)
+        {
+            return Ok(plain);
+        }
         Ok(Self::Regex(Box::new(Regex::new(pattern)?)))
     }
 
@@ -78,12 +84,7 @@ impl StringMatch {
         let Some(second) = values.next() else {
             return self.is_match(first.as_bytes());
         };
-        let mut pieces = std::iter::once(first.as_bytes()).chain(
-            [second]
-                .into_iter()
-                .chain(values)
-                .flat_map(|value| [separator, value.as_bytes()]),
-        );
+        let mut pieces = joined([first, second].into_iter().chain(values), separator);
         match self {
             Self::Exact(text) => pieces
                 .try_fold(text.as_bytes(), |rest, piece| rest.strip_prefix(piece))
@@ -101,14 +102,23 @@ impl StringMatch {
                 }
                 rest.is_empty()
             }
-            Self::Regex(regex) => JOINED.with_borrow_mut(|joined| {
-                joined.clear();
-                pieces.for_each(|piece| joined.extend_from_slice(piece));
-                regex.is_match(joined)
+            Self::Regex(regex) => JOINED.with_borrow_mut(|text| {
+                text.clear();
+                pieces.for_each(|piece| text.extend_from_slice(piece));
+                regex.is_match(text)
             }),
             Self::Present => true,
         }
     }
+}
+
+/// The pieces of several values joined.
+pub(super) fn joined<'a>(
+    values: impl Iterator<Item = &'a HeaderValue>,
+    separator: &'static [u8],
+) -> impl Iterator<Item = &'a [u8]> {
+    let mut before: &'static [u8] = b"";
+    values.flat_map(move |value| [std::mem::replace(&mut before, separator), value.as_bytes()])
 }
 
 #[cfg(test)]

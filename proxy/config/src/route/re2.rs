@@ -5,7 +5,11 @@
 //! ASCII as in RE2; unless a pattern names Unicode itself, `.` is one byte, which tells only on
 //! values that HTTP does not allow unescaped. Length and compiled size are bounded.
 
+mod literal;
+
 use std::fmt;
+
+pub(super) use literal::plain;
 
 /// Longest pattern, in bytes (Istio's limit).
 pub const MAX_REGEX_BYTES: usize = 1024;
@@ -56,13 +60,8 @@ impl Regex {
             pattern: pattern.to_owned(),
             problem: problem.to_owned(),
         };
-        let translated = translate(pattern).map_err(malformed)?;
-        let unicode = !pattern.is_ascii()
-            || [r"\p", r"\P", r"\x{"]
-                .iter()
-                .any(|escape| pattern.contains(escape));
-        let compiled = regex::bytes::RegexBuilder::new(&format!(r"\A(?:{translated})\z"))
-            .unicode(unicode)
+        let compiled = regex::bytes::RegexBuilder::new(&whole(pattern).map_err(malformed)?)
+            .unicode(is_unicode(pattern))
             .size_limit(COMPILED_BYTES)
             .dfa_size_limit(CACHE_BYTES)
             .build()
@@ -89,6 +88,11 @@ impl Regex {
         self.compiled.is_match(value)
     }
 
+    /// What every value that matches begins with, in lower case; may be empty.
+    pub(super) fn beginning(&self) -> Vec<u8> {
+        literal::prefix(&self.source)
+    }
+
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.source
@@ -99,6 +103,17 @@ impl fmt::Debug for Regex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.source, f)
     }
+}
+
+/// The engine's pattern for the whole of a value.
+fn whole(pattern: &str) -> Result<String, &'static str> {
+    Ok(format!(r"\A(?:{})\z", translate(pattern)?))
+}
+
+/// Does the pattern name Unicode?
+fn is_unicode(pattern: &str) -> bool {
+    let escapes = [r"\p", r"\P", r"\x{"];
+    !pattern.is_ascii() || escapes.iter().any(|escape| pattern.contains(escape))
 }
 
 /// Rewrites RE2 syntax into the engine's. It must also see that parentheses balance, because the

@@ -1,13 +1,8 @@
-//! The rules of one service, in order, with an index by exact path.
-//!
-//! Invariant: entries keep the order of the rules, and the lists of the index are sorted; `find`
-//! merges the few lists that can match, so the answer is that of walking every rule.
-
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+//! The rules of one service, in order, and the index that finds the first that matches.
 
 use http::{HeaderMap, Method, Uri};
 
+use super::index::{Item, List, Work};
 use super::matcher::{HttpMatch, Request};
 use super::pattern::StringMatch;
 use crate::snapshot::HttpRule;
@@ -34,14 +29,7 @@ pub enum TableError {
 pub struct HttpTable {
     rules: Vec<HttpRule>,
     entries: Vec<Entry>,
-    /// Entries with an exact path, by that path.
-    exact: HashMap<Box<str>, Vec<u32>>,
-    /// Entries with an exact path in any case, by a hash of the path in lower case; each still
-    /// compares its path.
-    any_case: HashMap<u64, Vec<u32>>,
-    hasher: RandomState,
-    /// Every other entry.
-    rest: Vec<u32>,
+    index: List,
 }
 
 #[derive(Clone, Debug)]
@@ -74,9 +62,20 @@ impl HttpTable {
             if matches.is_empty() {
                 matches.push(HttpMatch::default());
             }
-            matches.into_iter().for_each(|matcher| table.add(matcher));
+            // Fits: there are no more rules than matches, and at most MAX_MATCHES of those.
+            let rule_index = table.rules.len() as u32;
+            let entries = matches.into_iter().map(|matcher| Entry {
+                rule: rule_index,
+                matcher,
+            });
+            table.entries.extend(entries);
             table.rules.push(rule);
         }
+        let items = (0..).zip(&table.entries).map(|(place, entry)| Item {
+            place,
+            conditions: entry.matcher.conditions(),
+        });
+        table.index = List::new(items.collect());
         Ok(table)
     }
 
@@ -94,6 +93,18 @@ impl HttpTable {
         headers: &HeaderMap,
         port: u16,
     ) -> Option<usize> {
+        self.find_counting(method, uri, authority, headers, port).0
+    }
+
+    /// As [`HttpTable::find`], and what it took.
+    pub fn find_counting(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        authority: &str,
+        headers: &HeaderMap,
+        port: u16,
+    ) -> (Option<usize>, Work) {
         let request = Request {
             method,
             uri,
@@ -101,62 +112,9 @@ impl HttpTable {
             headers,
             port,
         };
-        let mut candidates: [&[u32]; 3] = [
-            list(self.exact.get(uri.path())),
-            if self.any_case.is_empty() {
-                &[]
-            } else {
-                list(self.any_case.get(&self.hash_lower(uri.path())))
-            },
-            &self.rest,
-        ];
-        loop {
-            let list = candidates
-                .iter_mut()
-                .filter(|list| !list.is_empty())
-                .min_by_key(|list| list[0])?;
-            let (first, after) = list.split_first()?;
-            *list = after;
-            let entry = &self.entries[*first as usize];
-            if entry.matcher.is_match(&request) {
-                return Some(entry.rule as usize);
-            }
-        }
+        let matcher = |place: u32| &self.entries[place as usize].matcher;
+        let (place, work) = self.index.find(&request, matcher);
+        let rule = place.map(|place| self.entries[place as usize].rule as usize);
+        (rule, work)
     }
-
-    fn add(&mut self, mut matcher: HttpMatch) {
-        // Both counts fit: a table has at most MAX_MATCHES entries, and no more rules than that.
-        let (index, rule) = (self.entries.len() as u32, self.rules.len() as u32);
-        match (matcher.path.take(), matcher.ignore_path_case) {
-            (Some(StringMatch::Exact(path)), false) => {
-                self.exact.entry(path).or_default().push(index)
-            }
-            (Some(StringMatch::Exact(path)), true) => {
-                let hash = self.hash_lower(&path);
-                self.any_case.entry(hash).or_default().push(index);
-                matcher.path = Some(StringMatch::Exact(path));
-            }
-            (path, _) => {
-                matcher.path = path;
-                self.rest.push(index);
-            }
-        }
-        self.entries.push(Entry { rule, matcher });
-    }
-
-    fn hash_lower(&self, path: &str) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        for chunk in path.as_bytes().chunks(64) {
-            let mut lower = [0; 64];
-            let lower = &mut lower[..chunk.len()];
-            lower.copy_from_slice(chunk);
-            lower.make_ascii_lowercase();
-            hasher.write(lower);
-        }
-        hasher.finish()
-    }
-}
-
-fn list(found: Option<&Vec<u32>>) -> &[u32] {
-    found.map_or(&[], Vec::as_slice)
 }

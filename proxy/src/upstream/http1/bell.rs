@@ -21,9 +21,14 @@ struct Shared {
     task: AtomicWaker,
 }
 
-const AWAY: u8 = 0;
+/// Nobody is at it, and nothing has happened.
+const QUIET: u8 = 0;
+/// The task is at it.
 const DRIVING: u8 = 1;
+/// The task is at it, and should look once more.
 const RUNG: u8 = 2;
+/// Nobody is at it, and something has happened: its bytes, or its end, have come.
+const STIRRED: u8 = 3;
 
 impl Wake for Shared {
     fn wake(self: Arc<Self>) {
@@ -31,10 +36,14 @@ impl Wake for Shared {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let noted = self
-            .state
-            .compare_exchange(DRIVING, RUNG, Ordering::AcqRel, Ordering::Acquire);
-        if noted == Err(AWAY) {
+        let (Ok(before) | Err(before)) =
+            self.state
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| match state {
+                    DRIVING => Some(RUNG),
+                    QUIET => Some(STIRRED),
+                    _ => None,
+                });
+        if matches!(before, QUIET | STIRRED) {
             self.task.wake();
         }
     }
@@ -43,7 +52,7 @@ impl Wake for Shared {
 impl Bell {
     pub(super) fn new() -> Self {
         let shared = Arc::new(Shared {
-            state: AtomicU8::new(AWAY),
+            state: AtomicU8::new(QUIET),
             task: AtomicWaker::new(),
         });
         Self {
@@ -63,13 +72,18 @@ impl Bell {
         for _ in 0..LOOKS {
             self.shared.state.store(DRIVING, Ordering::Release);
             let polled = poll(&mut inner);
-            let rung = self.shared.state.swap(AWAY, Ordering::AcqRel) == RUNG;
+            let rung = self.shared.state.swap(QUIET, Ordering::AcqRel) == RUNG;
             if polled.is_ready() || !rung {
                 return polled;
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether something has happened since it was polled last.
+    pub(super) fn stirred(&self) -> bool {
+        self.shared.state.load(Ordering::Acquire) != QUIET
     }
 
     /// Lets go of the task.
@@ -112,6 +126,7 @@ mod tests {
         });
         assert!(polled.is_pending());
         assert_eq!((looks, woken.0.load(Ordering::Relaxed)), (3, 0));
+        assert!(!bell.stirred());
     }
 
     #[test]
@@ -126,6 +141,7 @@ mod tests {
         assert!(polled.is_pending());
         outside.iter().for_each(Waker::wake_by_ref);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(bell.stirred());
         bell.forget();
         outside.iter().for_each(Waker::wake_by_ref);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);

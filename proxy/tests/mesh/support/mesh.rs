@@ -40,6 +40,8 @@ pub(crate) struct PodSpec {
     pub(crate) name: &'static str,
     pub(crate) mtls: MtlsMode,
     pub(crate) environment: Vec<(&'static str, String)>,
+    /// A command that runs the sidecar's, such as valgrind's.
+    pub(crate) launcher: Vec<String>,
     pub(crate) meshed: bool,
 }
 
@@ -49,6 +51,7 @@ impl PodSpec {
             name,
             mtls: MtlsMode::Strict,
             environment: Vec::new(),
+            launcher: Vec::new(),
             meshed: true,
         }
     }
@@ -135,7 +138,9 @@ impl Mesh {
             let name = format!("default/{}", spec.name);
             self.control.set(Kind::Workload, &name, &resource);
             Sidecar::redirect(&pod.netns);
-            let sidecar = Sidecar::start(&pod.netns, self.settings(&pod, spec.environment));
+            let mut settings = self.settings(&pod, spec.environment);
+            settings.launcher = spec.launcher;
+            let sidecar = Sidecar::start(&pod.netns, settings);
             sidecar.wait_ready();
             pod.sidecar = Some(sidecar);
         }
@@ -167,7 +172,11 @@ impl Mesh {
             ("HEDDLE_POD_IP", pod.ip.to_string()),
         ];
         environment.extend(more);
-        Settings { environment, state }
+        Settings {
+            environment,
+            launcher: Vec::new(),
+            state,
+        }
     }
 }
 

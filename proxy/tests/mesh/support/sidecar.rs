@@ -24,6 +24,7 @@ const USER: &str = "1337";
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) environment: Vec<(&'static str, String)>,
+    pub(crate) launcher: Vec<String>,
     pub(crate) state: PathBuf,
 }
 
@@ -55,7 +56,9 @@ impl Sidecar {
         command
             .args(["--reuid", USER, "--regid", USER, "--clear-groups"])
             // Of the thread that starts it, which lives as long as the namespace's runtime.
-            .args(["--pdeathsig", "KILL", &program(), "run"])
+            .args(["--pdeathsig", "KILL"])
+            .args(&self.settings.launcher)
+            .args([&program(), "run"])
             .env_clear()
             .envs(self.settings.environment.iter().map(|(k, v)| (*k, v)))
             .stdin(Stdio::null())

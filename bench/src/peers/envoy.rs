@@ -1,14 +1,15 @@
 //! Envoy as a sidecar: its configuration is in envoy/, complete but for addresses and paths.
 
-use crate::certificates::Certificates;
-use crate::error::Result;
+use crate::cases::{Setup, Traffic};
+use crate::error::{Error, Result};
+use crate::peers::{Sidecars, Tools};
 use crate::process::Process;
-use crate::programs::{Programs, for_anybody};
+use crate::programs::for_anybody;
 use crate::template::fill;
-use crate::world::{Place, SIDECAR_USER, World};
+use crate::world::{Place, SIDECAR_USER};
 
-const CLIENT: &str = include_str!("../envoy/client.yaml");
-const SERVER: &str = include_str!("../envoy/server.yaml");
+const CLIENT: &str = include_str!("../../envoy/client.yaml");
+const SERVER: &str = include_str!("../../envoy/server.yaml");
 
 /// One worker, as Istio starts it.
 const FLAGS: &[&str] = &[
@@ -19,12 +20,19 @@ const FLAGS: &[&str] = &[
     "warning",
 ];
 
-/// Starts one in each pod, the client's first.
-pub(crate) fn sidecars(
-    world: &World,
-    programs: &Programs,
-    certificates: &Certificates,
-) -> Result<Vec<Process>> {
+/// Starts one in each pod.
+pub(crate) fn start(tools: Tools<'_>, setup: &Setup) -> Result<Sidecars> {
+    if setup.traffic != Traffic::Http1 || setup.tracing {
+        return Err(Error::Unable(format!(
+            "there is no configuration for {:?}, tracing {}",
+            setup.traffic, setup.tracing
+        )));
+    }
+    let Tools {
+        world,
+        programs,
+        certificates,
+    } = tools;
     let dir = world.fresh_dir("envoy", SIDECAR_USER)?;
     certificates.write(
         world,
@@ -42,7 +50,7 @@ pub(crate) fn sidecars(
     let client = world.write("envoy/client.yaml", &fill(CLIENT, &values), SIDECAR_USER)?;
     let server = world.write("envoy/server.yaml", &fill(SERVER, &values), SIDECAR_USER)?;
     let envoy = for_anybody(world, &programs.envoy)?;
-    Place::PODS
+    let sidecars: Result<Vec<Process>> = Place::PODS
         .into_iter()
         .map(|pod| {
             let config = if pod == Place::Client {
@@ -54,7 +62,10 @@ pub(crate) fn sidecars(
             let args = args.into_iter().chain(FLAGS.iter().map(AsRef::as_ref));
             Process::start(world, pod, SIDECAR_USER, "envoy", &envoy, args)
         })
-        .collect()
+        .collect();
+    let mut sidecars = Sidecars::of(sidecars?, Vec::new());
+    sidecars.ready(15000, "/ready")?;
+    Ok(sidecars)
 }
 
 #[cfg(test)]
