@@ -26,7 +26,7 @@ struct Cli {
 enum Task {
     /// Build and run the whole mesh on this machine, with the Bookinfo sample and some traffic
     Demo(demo::Args),
-    /// Formatting, lints and every test
+    /// Formatting, lints, every test, and what a request costs
     Test,
     /// Count the instructions that a request costs the sidecar (part of `test`)
     Guard(guard::Args),

@@ -1,0 +1,251 @@
+//! What a request costs a sidecar in instructions, counted by callgrind while the optimised program
+//! carries requests on one kept-alive connection, between real redirects. A count is the same on a
+//! loaded machine as on an idle one. Two runs that differ only in how many requests there are tell
+//! what one costs. Run by `cargo xtask guard`, which builds the program and names it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use heddle_proto::mesh::Protocol;
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::http::Client;
+use crate::support::mesh::{Mesh, PodSpec};
+use crate::support::resources::{ServiceSpec, header_is, rule};
+use crate::support::tcp::{Server, connect};
+use crate::support::{app::App, http};
+
+/// Requests of the shorter and the longer run. The longer one is long enough for what start-up
+/// varies by (keys, handshakes) to vanish in the difference.
+const RUNS: [usize; 2] = [200, 2200];
+
+/// How far a figure may be from the committed one, either way, as a share of it. What is added by
+/// one careless change is more; what compilers and code placement vary by is less.
+const TOLERANCE: f64 = 0.05;
+
+const BODY: usize = 1024;
+
+/// What a case is called and how it is made.
+struct Case {
+    name: &'static str,
+    protocol: Protocol,
+    /// Whether the server has a sidecar, and so the connection between them mutual TLS.
+    meshed: bool,
+}
+
+const CASES: [Case; 3] = [
+    Case {
+        name: "http1-plain",
+        protocol: Protocol::Http1,
+        meshed: false,
+    },
+    Case {
+        name: "http1-mtls",
+        protocol: Protocol::Http1,
+        meshed: true,
+    },
+    Case {
+        name: "http2-mtls",
+        protocol: Protocol::Http2,
+        meshed: true,
+    },
+];
+
+#[test]
+#[ignore = "counts the optimised program under valgrind: cargo xtask guard"]
+fn a_request_costs_what_was_committed() {
+    let measured: Figures = CASES.iter().flat_map(measure).collect();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.toml");
+    if std::env::var_os("HEDDLE_GUARD_UPDATE").is_some() {
+        return std::fs::write(&file, write(&read(&file), &measured)).unwrap();
+    }
+    let committed = read(&file);
+    let mut table = String::new();
+    let mut off = 0;
+    for (name, now) in &measured {
+        let Some(then) = committed.get(name) else {
+            off += 1;
+            let _ = writeln!(table, "{name:<36} {now:>8}, and no committed figure");
+            continue;
+        };
+        let change = *now as f64 / *then as f64 - 1.0;
+        let far = change.abs() > TOLERANCE;
+        off += usize::from(far);
+        let mark = if far { "  <-- too far" } else { "" };
+        let percent = 100.0 * change;
+        let _ = writeln!(
+            table,
+            "{name:<36} {now:>8}, committed {then:>8} ({percent:+.1} %){mark}"
+        );
+    }
+    println!("instructions for a request:\n{table}");
+    assert_eq!(
+        off, 0,
+        "figures have left the committed ones by more than 5 %. If that is meant (or the compiler is \
+         another one), `cargo xtask guard --update` commits the new ones:\n{table}"
+    );
+}
+
+/// Figures by architecture, case and side.
+type Figures = BTreeMap<String, u64>;
+
+/// Lines of the form `x86_64.http1-plain.outbound = 1234`.
+fn read(file: &Path) -> Figures {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once(" = "))
+        .filter_map(|(name, figure)| Some((name.to_owned(), figure.parse().ok()?)))
+        .collect()
+}
+
+/// The committed figures with these in their places.
+fn write(committed: &Figures, measured: &Figures) -> String {
+    let mut all = committed.clone();
+    all.extend(measured.clone());
+    let mut text = "# Instructions (callgrind) that a sidecar of the release profile executes for one\n\
+                    # request: GET and a response of 1 KiB on a kept-alive connection, a route of the\n\
+                    # table matched by a header. Written by `cargo xtask guard --update`.\n"
+        .to_owned();
+    for (name, figure) in all {
+        let _ = writeln!(text, "{name} = {figure}");
+    }
+    text
+}
+
+/// What one request costs each of the case's sidecars.
+fn measure(case: &Case) -> Vec<(String, u64)> {
+    let [few, many] = RUNS.map(|requests| count(case, requests));
+    let requests = (RUNS[1] - RUNS[0]) as u64;
+    few.into_iter()
+        .zip(many)
+        .map(|((side, few), (_, many))| {
+            let name = format!("{}.{}.{side}", std::env::consts::ARCH, case.name);
+            (name, (many - few) / requests)
+        })
+        .collect()
+}
+
+/// All instructions of each sidecar in a life with so many requests.
+fn count(case: &Case, requests: usize) -> Vec<(&'static str, u64)> {
+    let dir = tempfile::tempdir().unwrap();
+    // The sidecars are another user's.
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let counted = |name: &'static str| PodSpec {
+        launcher: callgrind(&dir.path().join(name)),
+        ..PodSpec::new(name)
+    };
+    let mesh = Mesh::new();
+    let mut client = mesh.pod(counted("client"));
+    let mut server = mesh.pod(PodSpec {
+        meshed: case.meshed,
+        ..counted("server")
+    });
+    let web = ServiceSpec::new("web", 1, case.protocol);
+    web.set(&mesh.control, &[&server], &["v1"]);
+    let mut premium = rule("premium", vec![web.to("v1", 100)]);
+    premium.matches = vec![header_is("user-type", "premium")];
+    let rest = rule("rest", vec![web.to("v1", 90), web.to("v1", 10)]);
+    web.set_rules(&mesh.control, vec![premium, rest]);
+    match case.protocol {
+        Protocol::Http1 => {
+            let _app = raw_app(&server.netns);
+            client.run(raw_client(web.at(), requests));
+        }
+        _ => {
+            let _app = App::http(&server.netns, 8080, |_| async {
+                Ok(::http::Response::new(http::full(vec![b'x'; BODY])))
+            });
+            client.run(async move {
+                let mut client = Client::http2(web.at()).await.unwrap();
+                for _ in 0..requests {
+                    let premium = [("user-type", "premium")];
+                    let answer = client.get_with("/cart?id=1", &premium).await.unwrap();
+                    assert_eq!((answer.status, answer.body.len()), (200, BODY));
+                }
+            });
+        }
+    }
+    let mut sides = vec![("outbound", &mut client)];
+    if case.meshed {
+        sides.push(("inbound", &mut server));
+    }
+    sides
+        .into_iter()
+        .map(|(side, pod)| {
+            let sidecar = pod.sidecar.as_mut().unwrap();
+            sidecar.signal(Signal::SIGTERM);
+            assert!(sidecar.ended(), "{}", sidecar.log());
+            let profile = dir.path().join(pod.name);
+            if let Some(keep) = std::env::var_os("HEDDLE_GUARD_PROFILES") {
+                let name = format!("callgrind.{}.{side}.{requests}", case.name);
+                std::fs::copy(&profile, Path::new(&keep).join(name)).unwrap();
+            }
+            (side, total(&profile))
+        })
+        .collect()
+}
+
+fn callgrind(out: &Path) -> Vec<String> {
+    let out = format!("--callgrind-out-file={}", out.display());
+    ["valgrind", "--tool=callgrind", &out]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// The sum that callgrind writes at the end of a program.
+fn total(out: &Path) -> u64 {
+    let text = std::fs::read_to_string(out).unwrap();
+    let sum = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "))
+        .unwrap();
+    sum.trim().parse().unwrap()
+}
+
+const REQUEST: &[u8] =
+    b"GET /cart?id=1 HTTP/1.1\r\nhost: web\r\nuser-agent: test\r\naccept: */*\r\nuser-type: premium\r\n\r\n";
+
+fn raw_answer() -> Vec<u8> {
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\ncontent-type: text/plain\r\n\
+         content-length: {BODY}\r\n\r\n"
+    )
+    .into_bytes();
+    answer.resize(answer.len() + BODY, b'x');
+    answer
+}
+
+/// Answers each read as one request.
+fn raw_app(netns: &crate::support::netns::Netns) -> Server {
+    Server::start(netns, 8080, |mut stream, _| async move {
+        let mut buffer = vec![0; 4096];
+        let answer = raw_answer();
+        while let Ok(1..) = stream.read(&mut buffer).await {
+            stream.write_all(&answer).await.unwrap();
+        }
+    })
+}
+
+async fn raw_client(to: SocketAddr, requests: usize) {
+    let mut stream = connect(to).await;
+    let mut buffer = vec![0; 8192];
+    for _ in 0..requests {
+        stream.write_all(REQUEST).await.unwrap();
+        let mut read = 0;
+        let whole = |read: &[u8]| {
+            let head = read.windows(4).position(|four| four == b"\r\n\r\n");
+            head.is_some_and(|head| read.len() == head + 4 + BODY)
+        };
+        while !whole(&buffer[..read]) {
+            match stream.read(&mut buffer[read..]).await.unwrap() {
+                0 => panic!("{}", String::from_utf8_lossy(&buffer[..read])),
+                more => read += more,
+            }
+        }
+        assert!(buffer.starts_with(b"HTTP/1.1 200 "));
+    }
+}
