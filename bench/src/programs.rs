@@ -32,7 +32,11 @@ impl Programs {
         }
         let own = std::env::current_exe().map_err(Error::io("find this program"))?;
         let beside = own.parent().unwrap_or(Path::new("/")).to_owned();
-        let bin = args.bin_dir.clone().unwrap_or_else(|| beside.clone());
+        let bin = match &args.bin_dir {
+            // Programs are started in another directory.
+            Some(dir) => fs::canonicalize(dir).map_err(Error::file("find", dir))?,
+            None => beside.clone(),
+        };
         let ours = |name: &str| {
             let path = bin.join(name);
             match path.is_file() {

@@ -1,0 +1,92 @@
+//! Every case of the comparison. A case names itself, says what must stand around its load, and
+//! measures one peer at a time; `run` calls it for each of its peers in each round.
+
+mod http1;
+
+use crate::app::App;
+use crate::error::Result;
+use crate::peers::Peer;
+use crate::stage::Stage;
+
+/// Every case, in the order in which they run and are shown.
+pub(crate) fn registry() -> Vec<Box<dyn Case>> {
+    vec![Box::new(http1::Http1)]
+}
+
+/// Something that is compared.
+pub(crate) trait Case {
+    /// For `--case`: one word.
+    fn name(&self) -> &'static str;
+
+    /// A heading.
+    fn title(&self) -> &'static str;
+
+    /// What is sent and what it is measured with: a sentence or two, in Markdown.
+    fn about(&self) -> String;
+
+    /// What the pods are given. Sidecars and applications are fresh for each; [`Case::measure`] is
+    /// called for each.
+    fn setups(&self) -> Vec<Setup>;
+
+    /// Whom to compare, in the order of a round.
+    fn peers(&self) -> Vec<Peer> {
+        let setups = self.setups();
+        Peer::able(setups.first().map_or(Traffic::Http1, |s| s.traffic))
+    }
+
+    /// Measures one peer in one round: applications and sidecars are ready, and have been seen to do
+    /// the work that is compared.
+    fn measure(&self, stage: &mut Stage<'_>) -> Result<()>;
+}
+
+/// What the server pods offer at the one Service, so what its port is declared as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    Http1,
+    Http2,
+    Grpc,
+    Tcp,
+}
+
+impl Traffic {
+    /// The name of the Service's port, which declares its protocol.
+    pub(crate) fn port_name(self) -> &'static str {
+        match self {
+            Traffic::Http1 => "http",
+            Traffic::Http2 => "http2",
+            Traffic::Grpc => "grpc",
+            Traffic::Tcp => "tcp",
+        }
+    }
+}
+
+/// What stands around a load: one Service (`world::SERVICE`, port `world::PORT`) before two pods, v1
+/// and v2.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// Which of a case's several setups; empty when there is only one.
+    pub(crate) label: String,
+    pub(crate) traffic: Traffic,
+    /// What runs in both server pods.
+    pub(crate) app: App,
+    /// Every request traced and exported over OTLP, instead of none.
+    pub(crate) tracing: bool,
+    /// VirtualService and DestinationRule for Heddle.
+    pub(crate) routes: String,
+    /// Further files for Heddle's control plane: name and text.
+    pub(crate) manifests: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// With the routes of the example, tracing at 0 %.
+    pub(crate) fn new(traffic: Traffic, app: App) -> Self {
+        Self {
+            label: String::new(),
+            traffic,
+            app,
+            tracing: false,
+            routes: include_str!("../../examples/bookinfo/reviews.yaml").to_owned(),
+            manifests: Vec::new(),
+        }
+    }
+}
