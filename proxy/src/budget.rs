@@ -3,6 +3,8 @@
 //! that carries it. Bounds are what was measured when written, and a little.
 #![allow(clippy::unwrap_used)]
 
+mod idle;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
