@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use crate::body::RequestBytes;
+use crate::head::Survey;
 use crate::upstream::{ActiveRequest, Lease, http1, since};
 
 /// A request under way.
@@ -90,9 +91,11 @@ impl Exchange {
     }
 
     /// The head of the response.
-    pub(crate) fn head(&mut self, status: http::StatusCode, headers: &HeaderMap) {
+    pub(crate) fn head(&mut self, status: http::StatusCode, headers: &HeaderMap, seen: Survey) {
         self.status = status.as_u16();
-        self.note_grpc(headers);
+        if seen.grpc_status {
+            self.note_grpc(headers);
+        }
         if let Some(span) = &mut self.span {
             span.mark_first_byte();
         }

@@ -20,7 +20,7 @@ use self::plan::is_idempotent;
 use crate::body::{ReplyBody, RequestBody};
 use crate::cluster::Member;
 use crate::exchange::Exchange;
-use crate::head;
+use crate::head::{self, Survey};
 use crate::reply::Failure;
 use crate::upstream::connect::Link;
 use crate::upstream::{ActiveRequest, Lease, SendError, Upstream, Version, since};
@@ -70,8 +70,9 @@ pub(crate) async fn forward(
             lease,
         }) => {
             exchange.lent(active, lease, response.status());
-            head::clean_response(&mut response);
-            exchange.head(response.status(), response.headers());
+            let seen = Survey::of(response.headers());
+            head::clean_response(&mut response, seen);
+            exchange.head(response.status(), response.headers(), seen);
             response.map(|body| ReplyBody::upstream(body, exchange, deadline))
         }
     }

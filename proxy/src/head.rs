@@ -2,6 +2,8 @@
 //! (RFC 9110 §7.6.1), one name for the host wins everywhere, and headers that only the mesh may
 //! set are taken off what a peer sent.
 
+mod survey;
+
 use std::net::SocketAddr;
 
 use http::header::{
@@ -11,6 +13,7 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version as HttpVersion};
 
+pub(crate) use self::survey::Survey;
 use crate::upstream::Version;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -21,8 +24,8 @@ pub(crate) static FORWARDED_CLIENT_CERT: HeaderName =
     HeaderName::from_static("x-forwarded-client-cert");
 
 /// Whether the head asks to change protocols on this connection (RFC 9110 §7.8).
-pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE)
+pub(crate) fn is_upgrade(headers: &HeaderMap, seen: Survey) -> bool {
+    seen.upgrade
         && headers
             .get_all(CONNECTION)
             .iter()
@@ -30,7 +33,10 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// Takes off what belongs to the connection it came in on.
-pub(crate) fn strip_hop(headers: &mut HeaderMap, keep_upgrade: bool) {
+pub(crate) fn strip_hop(headers: &mut HeaderMap, seen: Survey, keep_upgrade: bool) {
+    if !seen.hop_by_hop {
+        return;
+    }
     if let Some(connection) = headers.get(CONNECTION) {
         // Nearly always one header that names nothing.
         let plain = [&b"keep-alive"[..], b"close"];
@@ -106,18 +112,6 @@ pub(crate) enum HeadError {
     TransferEncoding,
 }
 
-/// Refuses codings that the next hop might read differently (RFC 9112 §6.1); asked before the header
-/// is taken off. What else is ambiguous about a length, hyper refuses, or drops before it gets here.
-pub(crate) fn framing(headers: &HeaderMap) -> Result<(), HeadError> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let chunked = |v: &HeaderValue| v.as_bytes().eq_ignore_ascii_case(b"chunked");
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(only), None) if chunked(only) => Ok(()),
-        _ => Err(HeadError::TransferEncoding),
-    }
-}
-
 /// Makes the head what the upstream version wants: origin-form with Host for HTTP/1.1, scheme and
 /// authority for HTTP/2. Where target and Host disagree, the target wins, here and at every later
 /// hop (RFC 9112 §3.2.2).
@@ -125,13 +119,14 @@ pub(crate) fn framing(headers: &HeaderMap) -> Result<(), HeadError> {
 /// HTTP/1.0 has clients that name no host: they mean the address that they called.
 pub(crate) fn prepare<B>(
     request: &mut Request<B>,
+    seen: Survey,
     version: Version,
     called: SocketAddr,
 ) -> Result<(), HeadError> {
     if request.method() == Method::CONNECT {
         return Err(HeadError::Connect);
     }
-    if request.headers().get_all(HOST).iter().nth(1).is_some() {
+    if seen.hosts > 1 {
         return Err(HeadError::TwoHosts);
     }
     match version {
@@ -142,7 +137,7 @@ pub(crate) fn prepare<B>(
                 let path = request.uri().path_and_query().cloned();
                 request.headers_mut().insert(HOST, host);
                 *request.uri_mut() = path.unwrap_or(PathAndQuery::from_static("/")).into();
-            } else if !request.headers().contains_key(HOST) {
+            } else if seen.hosts == 0 {
                 if request.version() > HttpVersion::HTTP_10 {
                     return Err(HeadError::NoHost);
                 }
@@ -184,9 +179,9 @@ pub(crate) fn copy<B>(request: &Request<B>, body: B) -> Request<B> {
 }
 
 /// Cleans a response's head on its way downstream.
-pub(crate) fn clean_response<B>(response: &mut Response<B>) {
+pub(crate) fn clean_response<B>(response: &mut Response<B>, seen: Survey) {
     let upgraded = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-    strip_hop(response.headers_mut(), upgraded);
+    strip_hop(response.headers_mut(), seen, upgraded);
 }
 
 #[cfg(test)]
@@ -197,15 +192,20 @@ mod tests {
     const CALLED: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80);
 
+    fn prepared(request: &mut Request<()>, version: Version) -> Result<(), HeadError> {
+        let seen = Survey::of(request.headers());
+        prepare(request, seen, version, CALLED)
+    }
+
     #[test]
     fn only_http_1_0_may_leave_the_host_out() {
         let mut request = Request::get("/").body(()).unwrap();
         assert_eq!(
-            prepare(&mut request, Version::Http1, CALLED),
+            prepared(&mut request, Version::Http1),
             Err(HeadError::NoHost)
         );
         *request.version_mut() = HttpVersion::HTTP_10;
-        prepare(&mut request, Version::Http1, CALLED).unwrap();
+        prepared(&mut request, Version::Http1).unwrap();
         assert_eq!(request.headers()["host"], "127.0.0.1:80");
     }
 
@@ -228,7 +228,8 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("x-kept", "1"),
         ]);
-        strip_hop(&mut map, false);
+        let seen = Survey::of(&map);
+        strip_hop(&mut map, seen, false);
         let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "x-kept"]);
@@ -240,8 +241,9 @@ mod tests {
             ("connection", "keep-alive, Upgrade"),
             ("upgrade", "websocket"),
         ]);
-        assert!(is_upgrade(&map));
-        strip_hop(&mut map, true);
+        let seen = Survey::of(&map);
+        assert!(is_upgrade(&map, seen));
+        strip_hop(&mut map, seen, true);
         assert_eq!(
             map,
             headers(&[("upgrade", "websocket"), ("connection", "upgrade")])
@@ -251,7 +253,8 @@ mod tests {
     #[test]
     fn te_trailers_is_grpc_s_and_stays() {
         let mut map = headers(&[("te", "trailers")]);
-        strip_hop(&mut map, false);
+        let seen = Survey::of(&map);
+        strip_hop(&mut map, seen, false);
         assert!(map.contains_key("te"));
     }
 
@@ -262,7 +265,7 @@ mod tests {
             .body(())
             .unwrap();
         assert_eq!(authority(&request), "target");
-        prepare(&mut request, Version::Http1, CALLED).unwrap();
+        prepared(&mut request, Version::Http1).unwrap();
         assert_eq!(request.uri(), "/x?y");
         assert_eq!(request.headers()["host"], "target");
     }
@@ -273,7 +276,7 @@ mod tests {
             .header("host", "reviews:9080")
             .body(())
             .unwrap();
-        prepare(&mut request, Version::Http2, CALLED).unwrap();
+        prepared(&mut request, Version::Http2).unwrap();
         assert_eq!(request.uri(), "http://reviews:9080/x");
         assert!(request.headers().get("host").is_none());
     }
@@ -286,7 +289,7 @@ mod tests {
             .body(())
             .unwrap();
         assert_eq!(
-            prepare(&mut request, Version::Http1, CALLED),
+            prepared(&mut request, Version::Http1),
             Err(HeadError::TwoHosts)
         );
     }

@@ -11,6 +11,9 @@ pub(crate) const HEAD_BYTES: usize = 64 * 1024;
 /// side that reuses a connection is the side that closes it.
 pub(crate) const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
 
+/// How often idle upstream connections are looked over.
+pub(crate) const SWEEP: Duration = Duration::from_secs(10);
+
 /// How long a downstream connection may wait for its next request (Envoy's default).
 pub(crate) const DOWNSTREAM_IDLE: Duration = Duration::from_secs(3600);
 

@@ -3,10 +3,11 @@
 
 use heddle_proxy_telemetry::ResponseFlag;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use crate::body::ReplyBody;
 use crate::exchange::Exchange;
+use crate::head::Survey;
 
 /// A failure, to be told to the one who called.
 pub(crate) struct Failure {
@@ -46,26 +47,19 @@ impl Failure {
             if let Ok(message) = HeaderValue::from_str(&percent(&self.text)) {
                 headers.insert("grpc-message", message);
             }
-            exchange.head(StatusCode::OK, headers);
+            exchange.head(StatusCode::OK, headers, Survey::of(headers));
             *response.body_mut() = ReplyBody::own("", Some(exchange));
         } else {
             headers.insert(
                 CONTENT_TYPE,
                 HeaderValue::from_static("text/plain; charset=utf-8"),
             );
-            exchange.head(self.status, headers);
+            exchange.head(self.status, headers, Survey::of(headers));
             *response.status_mut() = self.status;
             *response.body_mut() = ReplyBody::own(self.text + "\n", Some(exchange));
         }
         response
     }
-}
-
-/// Whether a request is a gRPC call.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// gRPC's own mapping of HTTP statuses (grpc/doc/http-grpc-status-mapping.md).

@@ -51,7 +51,8 @@ where
     let service = service_fn(|request| {
         asked.set(true);
         let under_way = clock.asked();
-        let answer = handler(request);
+        // Boxed: it is large, hyper would move it about, and keep its room while nothing is asked.
+        let answer = Box::pin(handler(request));
         async move {
             let mut response = answer.await;
             response.body_mut().hold(under_way);
@@ -80,11 +81,13 @@ where
                 .with_upgrades();
             let mut connection = pin!(connection);
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => return ended.map_err(End::Http),
                 () = draining => connection.as_mut().graceful_shutdown(),
                 why = clock.expired() => return Err(End::Waited(why)),
             }
             tokio::select! {
+                biased;
                 ended = connection => ended.map_err(End::Http),
                 why = clock.expired() => Err(End::Waited(why)),
             }
@@ -103,11 +106,13 @@ where
                 .serve_connection(io, service);
             let mut connection = pin!(connection);
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => return ended.map_err(End::Http),
                 () = draining => connection.as_mut().graceful_shutdown(),
                 why = clock.expired() => return Err(End::Waited(why)),
             }
             tokio::select! {
+                biased;
                 ended = connection => ended.map_err(End::Http),
                 why = clock.expired() => Err(End::Waited(why)),
             }

@@ -10,7 +10,7 @@ use hyper::upgrade::{OnUpgrade, on};
 use hyper_util::rt::TokioIo;
 
 use crate::body::ReplyBody;
-use crate::head;
+use crate::head::{self, Survey};
 use crate::io::Io;
 use crate::relay::relay;
 use crate::upstream::{Version, http1};
@@ -24,8 +24,8 @@ pub(crate) struct Upgraded(Cell<Option<(OnUpgrade, http1::Connection)>>);
 
 impl Upgrade {
     /// The upgrade that a request asks for, if it does.
-    pub(crate) fn of<B>(request: &mut Request<B>, version: Version) -> Option<Self> {
-        (version == Version::Http1 && head::is_upgrade(request.headers()))
+    pub(crate) fn of<B>(request: &mut Request<B>, seen: Survey, version: Version) -> Option<Self> {
+        (version == Version::Http1 && head::is_upgrade(request.headers(), seen))
             .then(|| Self(on(request)))
     }
 

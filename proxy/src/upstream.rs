@@ -38,13 +38,15 @@ pub(crate) struct Upstream {
 
 struct Idle {
     connection: http1::Connection,
-    since: Instant,
+    /// Looks that it has been idle for.
+    looks: u32,
 }
 
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
     streams: Rc<Cell<u32>>,
-    last_used: Cell<Instant>,
+    /// Looks that it has been without a stream for.
+    looks: Cell<u32>,
 }
 
 /// A connection lent for one request.
@@ -161,10 +163,8 @@ impl Upstream {
 
     fn pop_idle(&self) -> Option<http1::Connection> {
         let mut idle = self.idle.borrow_mut();
-        let now = Instant::now();
         while let Some(mut candidate) = idle.pop() {
-            let stale = now.duration_since(candidate.since) > limits::UPSTREAM_IDLE;
-            if !stale && candidate.connection.is_ready() {
+            if candidate.connection.is_ready() {
                 return Some(candidate.connection);
             }
             candidate.connection.close();
@@ -213,7 +213,7 @@ impl Upstream {
         self.shared.borrow_mut().push(Shared {
             sender,
             streams,
-            last_used: Cell::new(Instant::now()),
+            looks: Cell::new(0),
         });
         Ok(Checkout {
             lease,
@@ -228,7 +228,7 @@ impl Upstream {
             .iter()
             .find(|s| s.sender.is_ready() && s.streams.get() < limits::H2_STREAMS)?;
         roomy.streams.set(roomy.streams.get() + 1);
-        roomy.last_used.set(Instant::now());
+        roomy.looks.set(0);
         Some(Checkout {
             lease: Lease::Http2 {
                 sender: roomy.sender.clone(),
@@ -271,22 +271,27 @@ impl Upstream {
             connection.rest();
             idle.push(Idle {
                 connection,
-                since: Instant::now(),
+                looks: 0,
             });
         } else {
             connection.close();
         }
     }
 
-    /// Closes connections that have been idle for too long.
-    pub(crate) fn sweep(&self, now: Instant) {
-        let fresh = |since: Instant| now.duration_since(since) <= limits::UPSTREAM_IDLE;
+    /// Closes connections that have been idle for too long; called every [`limits::SWEEP`], so that
+    /// a request need not read the clock.
+    pub(crate) fn sweep(&self) {
+        const MOST: u32 = (limits::UPSTREAM_IDLE.as_secs() / limits::SWEEP.as_secs()) as u32;
         let mut idle = self.idle.borrow_mut();
-        let old = idle.extract_if(.., |i| !fresh(i.since) || !i.connection.is_ready());
+        let old = idle.extract_if(.., |i| {
+            i.looks += 1;
+            i.looks > MOST || !i.connection.is_ready()
+        });
         old.for_each(|idle| idle.connection.close());
-        self.shared
-            .borrow_mut()
-            .retain(|s| !s.sender.is_closed() && (s.streams.get() > 0 || fresh(s.last_used.get())));
+        self.shared.borrow_mut().retain(|s| {
+            s.looks.update(|looks| looks + 1);
+            !s.sender.is_closed() && (s.streams.get() > 0 || s.looks.get() <= MOST)
+        });
     }
 }
 

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Instant;
 
 use heddle_proxy_config::route::Split;
 use heddle_proxy_config::snapshot::{
@@ -78,10 +77,9 @@ impl Upstreams {
 
     /// Closes what has been idle for too long and forgets what is gone.
     pub(crate) fn sweep(&mut self) {
-        let now = Instant::now();
         self.0.retain(|_, upstream| match upstream.upgrade() {
             Some(upstream) => {
-                upstream.sweep(now);
+                upstream.sweep();
                 true
             }
             None => false,

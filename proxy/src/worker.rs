@@ -8,7 +8,6 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
 
 use heddle_identity::MeshTls;
 use heddle_proxy_config::snapshot::Snapshot;
@@ -24,9 +23,6 @@ use crate::listener::{self, Gate, Listeners};
 use crate::outbound;
 use crate::upstream::connect::{ConnectError, Dialer};
 use crate::view::{Upstreams, View};
-
-/// How often idle upstream connections are looked over.
-const SWEEP: Duration = Duration::from_secs(10);
 
 /// Where the sidecar is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +189,7 @@ async fn run(listeners: Listeners, shared: Shared) {
     let worker = Rc::new(Worker::new(&shared));
     let sweep = Rc::clone(&worker);
     tokio::task::spawn_local(async move {
-        let mut tick = tokio::time::interval(SWEEP);
+        let mut tick = tokio::time::interval(limits::SWEEP);
         loop {
             tick.tick().await;
             // Also lets go of what the configuration no longer names, when no traffic does.

@@ -13,9 +13,9 @@ use super::Inbound;
 use crate::body::{ReplyBody, RequestBody};
 use crate::exchange::Exchange;
 use crate::forward::{self, Plan};
-use crate::head;
+use crate::head::{self, Survey};
 use crate::io::Io;
-use crate::reply::{Failure, is_grpc};
+use crate::reply::Failure;
 use crate::serve;
 use crate::upgrade::Upgrade;
 use crate::upstream::Version;
@@ -48,11 +48,11 @@ pub(crate) async fn handle(
     caller: Option<HeaderValue>,
 ) -> Response<ReplyBody> {
     let worker = &inbound.worker;
-    let grpc = is_grpc(request.headers());
+    let seen = Survey::of(request.headers());
+    let grpc = seen.grpc;
     let started = Instant::now();
-    let upgrade = Upgrade::of(&mut request, version);
-    let framing = head::framing(request.headers());
-    head::strip_hop(request.headers_mut(), upgrade.is_some());
+    let upgrade = Upgrade::of(&mut request, seen, version);
+    head::strip_hop(request.headers_mut(), seen, upgrade.is_some());
     match caller {
         Some(caller) => {
             request
@@ -79,7 +79,9 @@ pub(crate) async fn handle(
     }
     let mut exchange = Exchange::new(started, span);
     exchange.serving(serving);
-    let fit = framing.and_then(|()| head::prepare(&mut request, version, inbound.destination));
+    let fit = seen
+        .framing()
+        .and_then(|()| head::prepare(&mut request, seen, version, inbound.destination));
     if let Err(error) = fit {
         let text = format!("the request cannot be forwarded: {error}");
         let failure = Failure::new(

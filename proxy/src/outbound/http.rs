@@ -17,10 +17,10 @@ use crate::body::{ReplyBody, RequestBody};
 use crate::cluster::{Cluster, Member};
 use crate::exchange::Exchange;
 use crate::forward::{self, Plan};
-use crate::head;
+use crate::head::{self, Survey};
 use crate::io::Io;
 use crate::limits;
-use crate::reply::{Failure, is_grpc};
+use crate::reply::Failure;
 use crate::serve;
 use crate::upgrade::Upgrade;
 use crate::upstream::Version;
@@ -58,10 +58,10 @@ pub(crate) async fn handle(
 ) -> Response<ReplyBody> {
     let worker = &outbound.worker;
     let started = Instant::now();
-    let grpc = is_grpc(request.headers());
-    let upgrade = Upgrade::of(&mut request, version);
-    let framing = head::framing(request.headers());
-    head::strip_hop(request.headers_mut(), upgrade.is_some());
+    let seen = Survey::of(request.headers());
+    let grpc = seen.grpc;
+    let upgrade = Upgrade::of(&mut request, seen, version);
+    head::strip_hop(request.headers_mut(), seen, upgrade.is_some());
     let mut span = worker
         .tracer
         .start(Kind::Client, request.headers_mut(), &mut rand::rng());
@@ -74,7 +74,9 @@ pub(crate) async fn handle(
     }
     let mut exchange = Exchange::new(started, span);
     let view = worker.view();
-    let fit = framing.and_then(|()| head::prepare(&mut request, version, outbound.destination));
+    let fit = seen
+        .framing()
+        .and_then(|()| head::prepare(&mut request, seen, version, outbound.destination));
     if let Err(error) = fit {
         let text = format!("the request cannot be forwarded: {error}");
         let failure = Failure::new(

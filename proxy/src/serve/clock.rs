@@ -1,28 +1,29 @@
 //! How long a served HTTP connection may do nothing: between requests, and in the middle of a head.
-//! The connection is looked at now and then, so a request costs two integers and no timer; a head
-//! that takes too long ends its connection within twice the time it may take.
+//! It is looked at now and then, so a request reads no clock and sets no timer; what takes too long
+//! is found a look or two later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::limits;
 
+/// Between two looks.
+const LOOK: Duration = limits::HEAD;
+
 /// What one connection is doing. Only its own thread looks at it; atomic because an upgrade needs a
 /// connection that can be sent to another.
+#[derive(Default)]
 pub(crate) struct Clock {
-    started: Instant,
     /// Requests that are not answered whole.
     under_way: AtomicU32,
-    /// When the last of them ended, in milliseconds.
-    idle_since: AtomicU64,
-    /// When the first bytes since then came, or [`NEVER`].
-    head_since: AtomicU64,
+    /// Requests that ever came; wraps.
+    requests: AtomicU32,
+    /// Something has come since the last request was answered whole.
+    head_begun: AtomicBool,
 }
-
-const NEVER: u64 = u64::MAX;
 
 /// One request under way.
 pub(crate) struct UnderWay(Arc<Clock>);
@@ -32,30 +33,19 @@ impl Drop for UnderWay {
         let clock = &self.0;
         let others = clock.under_way.load(Relaxed) - 1;
         clock.under_way.store(others, Relaxed);
-        clock.idle_since.store(clock.now(), Relaxed);
-        clock.head_since.store(NEVER, Relaxed);
+        clock.head_begun.store(false, Relaxed);
     }
 }
 
 impl Clock {
     pub(crate) fn start() -> Arc<Self> {
-        Arc::new(Self {
-            started: Instant::now(),
-            under_way: AtomicU32::new(0),
-            idle_since: AtomicU64::new(0),
-            head_since: AtomicU64::new(NEVER),
-        })
-    }
-
-    fn now(&self) -> u64 {
-        // Half a billion years fit.
-        self.started.elapsed().as_millis() as u64
+        Arc::default()
     }
 
     /// The peer has sent something.
     pub(crate) fn heard(&self) {
-        if self.under_way.load(Relaxed) == 0 && self.head_since.load(Relaxed) == NEVER {
-            self.head_since.store(self.now(), Relaxed);
+        if self.under_way.load(Relaxed) == 0 {
+            self.head_begun.store(true, Relaxed);
         }
     }
 
@@ -63,24 +53,30 @@ impl Clock {
     pub(crate) fn asked(self: &Arc<Self>) -> UnderWay {
         self.under_way
             .store(self.under_way.load(Relaxed) + 1, Relaxed);
+        self.requests
+            .store(self.requests.load(Relaxed).wrapping_add(1), Relaxed);
         UnderWay(Arc::clone(self))
     }
 
     /// Returns when the connection has waited too long, with what for.
     pub(crate) async fn expired(&self) -> &'static str {
+        let mut seen = None;
+        let mut idle = Duration::ZERO;
         loop {
-            sleep(limits::HEAD).await;
+            sleep(LOOK).await;
             if self.under_way.load(Relaxed) > 0 {
+                seen = None;
                 continue;
             }
-            let over = |since: u64, bound: Duration| {
-                u128::from(self.now().saturating_sub(since)) >= bound.as_millis()
-            };
-            match self.head_since.load(Relaxed) {
-                NEVER if over(self.idle_since.load(Relaxed), limits::DOWNSTREAM_IDLE) => {
-                    return "no request came";
-                }
-                begun if begun != NEVER && over(begun, limits::HEAD) => return "no whole head came",
+            let now = (self.requests.load(Relaxed), self.head_begun.load(Relaxed));
+            if seen.replace(now) != Some(now) {
+                idle = Duration::ZERO;
+                continue;
+            }
+            idle += LOOK;
+            match now {
+                (_, true) if idle >= limits::HEAD => return "no whole head came",
+                (_, false) if idle >= limits::DOWNSTREAM_IDLE => return "no request came",
                 _ => {}
             }
         }
@@ -89,6 +85,8 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
