@@ -157,10 +157,11 @@ fn each<T, U>(
     field: &str,
     convert: impl Fn(T) -> Result<U, Refusal>,
 ) -> Result<Vec<U>, Refusal> {
-    list.into_iter()
-        .enumerate()
-        .map(|(index, item)| {
-            convert(item).map_err(|refusal| refusal.within(format!("{field}[{index}]")))
-        })
-        .collect()
+    // Kept for long and in great numbers, most with one element: no room to spare.
+    let mut converted = Vec::with_capacity(list.len());
+    for (index, item) in list.into_iter().enumerate() {
+        let item = convert(item);
+        converted.push(item.map_err(|refusal| refusal.within(format!("{field}[{index}]")))?);
+    }
+    Ok(converted)
 }

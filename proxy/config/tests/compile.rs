@@ -271,6 +271,33 @@ fn each_mistake_is_refused_with_its_field() {
 }
 
 #[test]
+fn a_regex_that_is_plain_text_still_minds_case() {
+    use mesh::string_match::Kind as Pattern;
+    let found = |pattern: Pattern, path: &str| {
+        let table = matching(|matcher| {
+            matcher.path = text(pattern.clone());
+            matcher.ignore_path_case = true;
+        });
+        let Compiled::Routes(_, table) =
+            compile(Kind::RouteTable, "default/a", &table.encode_to_vec()).unwrap()
+        else {
+            panic!("not routes")
+        };
+        let (method, uri, headers) = (
+            http::Method::GET,
+            path.parse().unwrap(),
+            http::HeaderMap::new(),
+        );
+        table.http.find(&method, &uri, "a", &headers, 80).is_some()
+    };
+    for pattern in ["/Foo", "/Foo.*"] {
+        assert!(found(Pattern::Regex(pattern.into()), "/Foo"));
+        assert!(!found(Pattern::Regex(pattern.into()), "/foo"), "{pattern}");
+    }
+    assert!(found(Pattern::Exact("/Foo".into()), "/foo"));
+}
+
+#[test]
 fn good_resources_convert_whole() {
     let Compiled::Endpoints(_, converted) = compile(
         Kind::Endpoints,

@@ -57,7 +57,11 @@ impl HttpTable {
         if regexes > MAX_REGEXES {
             return Err(TableError::TooManyRegexes(regexes));
         }
-        let mut table = Self::default();
+        let mut table = Self {
+            rules: Vec::with_capacity(rules.len()),
+            entries: Vec::with_capacity(total),
+            index: List::default(),
+        };
         for (mut matches, rule) in rules {
             if matches.is_empty() {
                 matches.push(HttpMatch::default());

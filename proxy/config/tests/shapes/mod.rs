@@ -118,7 +118,7 @@ fn path(path: StringMatch) -> HttpMatch {
 
 fn with_header(mut matcher: HttpMatch, name: &str, value: StringMatch) -> HttpMatch {
     let field = Field::parse(name).unwrap();
-    matcher.headers.push(FieldMatch { field, value });
+    matcher.headers = vec![FieldMatch { field, value }];
     matcher
 }
 

@@ -81,6 +81,31 @@ fn is_anything(part: &Hir) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::Regex;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2048, ..ProptestConfig::default() })]
+        #[test]
+        fn what_is_told_agrees_with_the_regex(
+            pattern in r"(\^|\(\?[isx]\)|\\Q)?([abA.]|\.\*|[|+?*]|\(|\)|a\{2\}|\[ab\]|\\\.|\\E|é){0,7}\$?",
+            values in proptest::collection::vec("[abABé.#|]{0,5}", 20),
+        ) {
+            let Ok(regex) = Regex::new(&pattern) else {
+                prop_assert!(plain(&pattern).is_none(), "refused: {}", pattern);
+                return Ok(());
+            };
+            let (plain, beginning) = (plain(&pattern), regex.beginning());
+            for value in values.iter().map(String::as_bytes) {
+                let matches = regex.is_match(value);
+                if let Some(plain) = &plain {
+                    prop_assert_eq!(plain.is_match(value), matches, "{} {:?}", pattern, value);
+                }
+                let begins = value.to_ascii_lowercase().starts_with(&beginning);
+                prop_assert!(begins || !matches, "{} {:?}", pattern, value);
+            }
+        }
+    }
 
     #[test]
     fn patterns_that_need_no_automaton_are_told() {
