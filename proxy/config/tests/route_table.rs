@@ -249,6 +249,31 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// One that shares each of its conditions with many others.
+    fn common_match()(
+        path in prop_oneof![Just(StringMatch::prefix("/")), pattern(&["/a", "/A/b"])],
+        method in proptest::option::weighted(0.2, Just(StringMatch::exact("GET"))),
+        headers in proptest::collection::vec(
+            (proptest::sample::select(&["x-b", "cookie"][..]), pattern(&["x", "x,y"])).prop_map(
+                |(name, value)| FieldMatch { field: Field::parse(name).unwrap(), value }),
+            0..3,
+        ),
+        query in proptest::option::weighted(0.3, pattern(&["x", "y"])),
+        port in proptest::option::weighted(0.6, 79_u16..82),
+        never in proptest::bool::weighted(0.8),
+    ) -> HttpMatch {
+        let query = query.map(|value| QueryMatch { name: "q".into(), value }).into_iter().collect();
+        // Most hold for no request, so that more than the first few rules are looked at.
+        let without_headers = Vec::from_iter(never.then(|| FieldMatch {
+            field: Field::Method,
+            value: StringMatch::Present,
+        }));
+        let path = Some(path);
+        HttpMatch { path, method, headers, without_headers, query, port, ..HttpMatch::default() }
+    }
+}
+
 fn agrees(rules: Vec<Vec<HttpMatch>>, requests: &[Plain]) -> Result<(), TestCaseError> {
     let table = table(rules.clone());
     for request in requests {
@@ -271,7 +296,10 @@ proptest! {
     ) {
         agrees(rules, &requests)?;
     }
+}
 
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 128, ..ProptestConfig::default() })]
     /// Many rules, hardly one of which holds for every request: the index decides.
     #[test]
     fn finds_what_walking_many_rules_finds(
@@ -279,6 +307,15 @@ proptest! {
         requests in proptest::collection::vec(any_request(), 40),
     ) {
         agrees(rules, &requests)?;
+    }
+
+    /// Many rules alike: an index within an index decides.
+    #[test]
+    fn finds_what_walking_many_rules_alike_finds(
+        matches in proptest::collection::vec(common_match(), 50..200),
+        requests in proptest::collection::vec(any_request(), 40),
+    ) {
+        agrees(matches.into_iter().map(|one| vec![one]).collect(), &requests)?;
     }
 }
 

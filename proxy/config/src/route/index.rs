@@ -206,6 +206,7 @@ impl<'a, M: Fn(u32) -> &'a HttpMatch> Search<'a, M> {
 
     fn index(&mut self, index: &Index) {
         let request = self.request;
+        self.work.lookups += index.single.len();
         for (part, trie) in &index.single {
             let port;
             let value = match part {
@@ -222,10 +223,12 @@ impl<'a, M: Fn(u32) -> &'a HttpMatch> Search<'a, M> {
             self.look_up(trie, std::iter::once(value));
         }
         if index.headers.len() <= request.headers.keys_len() {
+            self.work.lookups += index.headers.len();
             for (name, trie) in &index.headers {
                 self.header(trie, request.headers, name);
             }
         } else {
+            self.work.lookups += request.headers.keys_len();
             for name in request.headers.keys() {
                 if let Some(trie) = index.headers.get(name) {
                     self.header(trie, request.headers, name);
@@ -234,6 +237,7 @@ impl<'a, M: Fn(u32) -> &'a HttpMatch> Search<'a, M> {
         }
         if !index.query.is_empty() {
             for (name, value) in matcher::parameters(request.uri.query().unwrap_or_default()) {
+                self.work.lookups += 1;
                 if let Some(trie) = index.query.get(name) {
                     self.look_up(trie, std::iter::once(value.as_bytes()));
                 }
@@ -251,7 +255,6 @@ impl<'a, M: Fn(u32) -> &'a HttpMatch> Search<'a, M> {
     }
 
     fn look_up<'p>(&mut self, trie: &Trie<List>, value: impl Iterator<Item = &'p [u8]>) {
-        self.work.lookups += 1;
         trie.walk(value, |list| self.list(list));
     }
 
