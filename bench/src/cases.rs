@@ -1,16 +1,34 @@
 //! Every case of the comparison. A case names itself, says what must stand around its load, and
 //! measures one peer at a time; `run` calls it for each of its peers in each round.
 
+mod connections;
 mod http1;
+mod http2;
+mod idle;
+mod streams;
+mod tcp;
+mod tracing;
 
 use crate::app::App;
 use crate::error::Result;
 use crate::peers::Peer;
 use crate::stage::Stage;
 
+/// The routes that every comparison of requests has.
+const EXAMPLE: &str = include_str!("../../examples/bookinfo/reviews.yaml");
+
 /// Every case, in the order in which they run and are shown.
 pub(crate) fn registry() -> Vec<Box<dyn Case>> {
-    vec![Box::new(http1::Http1)]
+    vec![
+        Box::new(http1::Http1),
+        Box::new(http2::Http2),
+        Box::new(http2::Unary),
+        Box::new(streams::Streams),
+        Box::new(connections::Connections),
+        Box::new(idle::Idle),
+        Box::new(tcp::Tcp),
+        Box::new(tracing::Tracing),
+    ]
 }
 
 /// Something that is compared.
@@ -85,8 +103,27 @@ impl Setup {
             traffic,
             app,
             tracing: false,
-            routes: include_str!("../../examples/bookinfo/reviews.yaml").to_owned(),
+            routes: EXAMPLE.to_owned(),
             manifests: Vec::new(),
         }
+    }
+
+    /// Opaque TCP, every connection to v1.
+    pub(crate) fn opaque(app: App) -> Self {
+        Self {
+            routes: include_str!("../mesh/tcp-routes.yaml").to_owned(),
+            ..Self::new(Traffic::Tcp, app)
+        }
+    }
+
+    /// Whether the routes are the example's.
+    pub(crate) fn example(&self) -> bool {
+        self.routes == EXAMPLE
+    }
+
+    /// One of a case's several.
+    pub(crate) fn labelled(mut self, label: &str) -> Self {
+        self.label = label.to_owned();
+        self
     }
 }

@@ -1,9 +1,13 @@
 //! That a peer does the work which is to be compared: routes by header and by weight, counts what it
 //! routes, accepts nothing in the clear and nobody else's certificate, and puts nothing readable on
-//! the network. Whoever does
-//! less is not measured.
+//! the network. Whoever does less is not measured.
 
-use std::io::{Read as _, Write as _};
+mod http1;
+mod http2;
+pub(crate) mod knock;
+pub(crate) mod opaque;
+
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -11,11 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cases::{Setup, Traffic};
 use crate::error::{Error, Result};
-use crate::http::{self, Connection};
+use crate::http;
 use crate::netns;
-use crate::peers::heddle::FIRST_ANSWER;
-use crate::peers::{Peer, target};
-use crate::visitor::Visitors;
+use crate::peers::Peer;
+use crate::stop;
+use crate::visitor::{Visitors, Whose};
 use crate::wire::{self, Wire};
 use crate::world::Place;
 
@@ -53,21 +57,29 @@ impl Work {
     }
 }
 
-/// Looks at everything; the first thing that is not as it should be is an error.
-/// Nothing to look at when there is no sidecar.
+/// Looks at everything; the first thing that is not as it should be is an error. Nothing to look at when
+/// there is no sidecar, or when a case has routes of its own: that one checks for itself.
 pub(crate) fn same_work(
     peer: Peer,
     setup: &Setup,
     round: u32,
     visitors: &Visitors,
 ) -> Result<Option<Work>> {
-    if peer == Peer::Direct || setup.traffic != Traffic::Http1 {
-        return Ok(None);
+    match setup.traffic {
+        _ if peer == Peer::Direct => Ok(None),
+        Traffic::Tcp => Ok(None),
+        _ if !setup.example() => Ok(None),
+        traffic => requests(peer, traffic, round, visitors).map(Some),
     }
-    let ((premium_v2, plain_v2), wire) = wire::watch(|| {
-        let premium = versions(peer, PREMIUM, "user-type: premium\r\n")?;
-        Ok((premium, versions(peer, PLAIN, "")?))
-    })?;
+}
+
+fn requests(peer: Peer, traffic: Traffic, round: u32, visitors: &Visitors) -> Result<Work> {
+    let versions = |requests, premium| match traffic {
+        Traffic::Http1 => http1::versions(peer, requests, premium),
+        _ => http2::versions(peer, traffic, requests, premium),
+    };
+    let ((premium_v2, plain_v2), wire) =
+        wire::watch(|| Ok((versions(PREMIUM, true)?, versions(PLAIN, false)?)))?;
     let work = Work {
         peer,
         round,
@@ -104,74 +116,70 @@ pub(crate) fn same_work(
             "on the pods' network were {segments} segments: {records} TLS records, {readable} readable"
         ));
     }
-    let counted = counted(peer);
-    if counted.is_some_and(|counted| counted != u64::from(PREMIUM + PLAIN)) {
+    let sent = u64::from(PREMIUM + PLAIN);
+    // The last answer may be here before it is counted.
+    let mut seen = counted(peer);
+    for _ in 0..100 {
+        if seen.is_none_or(|seen| seen == sent) {
+            break;
+        }
+        stop::sleep(Duration::from_millis(10))?;
+        seen = counted(peer);
+    }
+    if let Some(seen) = seen.filter(|seen| *seen != sent) {
         return wrong(format!(
-            "its metrics count {} requests, not the {} that were sent",
-            counted.unwrap_or(0),
-            PREMIUM + PLAIN
+            "its metrics count {seen} requests, not the {sent} that were sent"
         ));
     }
     for pod in [Place::V1, Place::V2] {
-        if let Some(said) = plain_text(pod)? {
-            return wrong(format!("pod {} answers in the clear: {said:?}", pod.name()));
+        if plain_text(pod, traffic)? {
+            return wrong(format!("pod {} answers in the clear", pod.name()));
         }
-        if !visitors.friend_is_answered(pod) {
+        if !visitors.is_answered(Whose::Friend, pod, traffic) {
             return wrong(format!(
                 "pod {} refuses a certificate of the mesh",
                 pod.name()
             ));
         }
-        if visitors.stranger_is_answered(pod) {
+        if visitors.is_answered(Whose::Stranger, pod, traffic) {
             return wrong(format!(
                 "pod {} accepts another authority's certificate",
                 pod.name()
             ));
         }
     }
-    Ok(Some(work))
-}
-
-/// Of so many requests over one connection, how many v2 answered; v1 must have answered the others.
-fn versions(peer: Peer, requests: u32, headers: &str) -> Result<u32> {
-    let mut connection = Connection::open(Place::Client, target(peer), FIRST_ANSWER)?;
-    let mut v2 = 0;
-    for _ in 0..requests {
-        let answer = connection.get("/reviews/0", "reviews:9080", headers)?;
-        match (answer.status, answer.body.get(..3), answer.body.len()) {
-            (200, Some("v1 "), 1024) => {}
-            (200, Some("v2 "), 1024) => v2 += 1,
-            (status, begins, length) => {
-                return Err(Error::Check {
-                    peer: peer.name(),
-                    what: format!("an answer is wrong: {status}, {length} bytes, {begins:?}"),
-                });
-            }
-        }
-    }
-    Ok(v2)
+    Ok(work)
 }
 
 /// How many requests the client's sidecar has counted in its metrics: they are on. None when it has no
 /// metrics that tell.
 fn counted(peer: Peer) -> Option<u64> {
     let (port, path, counter) = match peer {
-        Peer::Direct | Peer::Relay | Peer::Haproxy | Peer::Nginx => return None,
+        Peer::Direct | Peer::Relay => return None,
         Peer::Heddle => (15090, "/stats/prometheus", "istio_requests_total{"),
         Peer::Envoy => (
             15000,
             "/stats?filter=%5Ehttp%5C.outbound_0.0.0.0_9080%5C.downstream_rq_2xx$",
             "http.outbound_0.0.0.0_9080.downstream_rq_2xx:",
         ),
+        Peer::Haproxy => (
+            15090,
+            "/stats/prometheus",
+            "haproxy_frontend_http_responses_total{proxy=\"outbound\",code=\"2xx\"}",
+        ),
+        // The line of totals, the last of which is of requests.
+        Peer::Nginx => (15090, "/status", " "),
     };
     let metrics = http::tell(Place::Client, port, path).unwrap_or_default();
     let series = metrics.lines().filter(|line| line.starts_with(counter));
-    let values = series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    Some(values.map(|value| value as u64).sum())
+    let values = series.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok());
+    let all: u64 = values.map(|value| value as u64).sum();
+    // nginx counts the request that asks it.
+    Some(all.saturating_sub((peer == Peer::Nginx).into()))
 }
 
-/// What a server pod says to a client without TLS: nothing is right, closed or not.
-fn plain_text(pod: Place) -> Result<Option<String>> {
+/// Whether a server pod answers a client without TLS.
+fn plain_text(pod: Place, traffic: Traffic) -> Result<bool> {
     let to = pod.app();
     let failed = || Error::io(format!("connect to {to} in the clear"));
     let mut stream = netns::within(&Place::Node.netns(), || {
@@ -179,9 +187,6 @@ fn plain_text(pod: Place) -> Result<Option<String>> {
     })?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed())?;
     // Refused so soon that it cannot be sent: as good.
-    let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: reviews:9080\r\nConnection: close\r\n\r\n");
-    let mut said = [0; 64];
-    let length = stream.read(&mut said).unwrap_or(0);
-    let said = String::from_utf8_lossy(&said[..length]).into_owned();
-    Ok(said.contains("HTTP/").then_some(said))
+    let _ = stream.write_all(&knock::request(traffic));
+    Ok(knock::succeeds(traffic, &mut stream))
 }

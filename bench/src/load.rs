@@ -1,6 +1,12 @@
 //! Load generators: programs that a package provides, and hidden ones of this program. Each runs in the
 //! client pod to its end and says what it saw; one failed request fails its measurement.
 
+pub(crate) mod connections;
+pub(crate) mod h2load;
+pub(crate) mod idle;
+pub(crate) mod iperf3;
+mod latency;
+pub(crate) mod streams;
 pub(crate) mod wrk;
 
 use std::net::SocketAddr;
@@ -10,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::peers::{Peer, Tools, target};
-use crate::process;
+use crate::process::{self, Process};
 use crate::programs::for_anybody;
 use crate::world::{APP_USER, Place, SIDECAR_USER};
 
@@ -42,14 +48,18 @@ impl Ground<'_> {
         target(self.peer)
     }
 
-    /// Runs a program in the client pod to its end; what it printed.
-    pub(crate) fn run(self, command: &mut Command) -> Result<String> {
-        // Without a sidecar nothing may be redirected: the rules let the sidecars' user through.
-        let user = match self.peer {
+    /// Who load generators run as. Without a sidecar nothing may be redirected: the rules let the
+    /// sidecars' user through.
+    fn user(self) -> u32 {
+        match self.peer {
             Peer::Direct => SIDECAR_USER,
             _ => APP_USER,
-        };
-        process::run_in(Place::Client, user, command)
+        }
+    }
+
+    /// Runs a program in the client pod to its end; what it printed.
+    pub(crate) fn run(self, command: &mut Command) -> Result<String> {
+        process::run_in(Place::Client, self.user(), command)
     }
 
     /// Runs a hidden command of this program in the client pod; what its last line says in JSON.
@@ -59,6 +69,13 @@ impl Ground<'_> {
         let last = said.lines().next_back().unwrap_or_default();
         serde_json::from_str(last)
             .map_err(|error| self.not(format!("`{}` said {last:?}: {error}", args.join(" "))))
+    }
+
+    /// Starts a hidden command of this program in the client pod.
+    pub(crate) fn start_own(self, args: &[String]) -> Result<Process> {
+        let own = for_anybody(self.tools.world, &self.tools.programs.own)?;
+        let world = self.tools.world;
+        Process::start(world, Place::Client, self.user(), "load", &own, args)
     }
 
     /// An error about this peer: what it does is not comparable.

@@ -7,9 +7,11 @@ mod cases;
 mod certificates;
 mod chart;
 mod check;
+mod collector;
 mod docs;
 mod error;
 mod figure;
+mod files;
 mod http;
 mod load;
 mod machine;
@@ -89,6 +91,7 @@ fn compare(args: &Args) -> Result<bool> {
 fn measure(args: &Args) -> Result<Report> {
     let programs = Programs::find(args)?;
     stop::install()?;
+    files::allow_all()?;
     world::sweep_abandoned();
     let world = World::make()?;
     run::all(args, &programs, &world)

@@ -2,7 +2,10 @@
 //! What is a peer's own (programs, configuration, when it is ready) is in its file below.
 
 pub(crate) mod envoy;
+mod haproxy;
 pub(crate) mod heddle;
+mod nginx;
+mod relay;
 
 use std::process::Command;
 
@@ -11,12 +14,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::cases::{Setup, Traffic};
 use crate::certificates::Certificates;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http;
 use crate::netns;
 use crate::process::{self, Process};
 use crate::programs::Programs;
 use crate::world::{PORT, Place, World};
+
+/// The DNS name of the server pods' certificates, for peers that know servers by nothing else.
+const SERVER_NAME: &str = "reviews.default.svc.cluster.local";
 
 /// Whose work is measured.
 #[derive(
@@ -59,10 +65,16 @@ impl Peer {
     /// Who can carry this, in the order of a round.
     pub(crate) fn able(traffic: Traffic) -> Vec<Peer> {
         match traffic {
-            Traffic::Http1 => vec![Peer::Direct, Peer::Heddle, Peer::Envoy],
-            Traffic::Http2 | Traffic::Grpc | Traffic::Tcp => {
-                vec![Peer::Direct, Peer::Heddle, Peer::Envoy]
-            }
+            Traffic::Http1 => Peer::ALL.to_vec(),
+            // nginx sends no HTTP/2 to upstreams but gRPC.
+            Traffic::Http2 => vec![Peer::Direct, Peer::Heddle, Peer::Envoy, Peer::Haproxy],
+            Traffic::Grpc | Traffic::Tcp => vec![
+                Peer::Direct,
+                Peer::Heddle,
+                Peer::Envoy,
+                Peer::Haproxy,
+                Peer::Nginx,
+            ],
         }
     }
 
@@ -72,10 +84,9 @@ impl Peer {
             Peer::Direct => return Ok(None),
             Peer::Heddle => heddle::start(tools, setup),
             Peer::Envoy => envoy::start(tools, setup),
-            Peer::Relay | Peer::Haproxy | Peer::Nginx => Err(Error::Unable(format!(
-                "there is no configuration of {}",
-                self.name()
-            ))),
+            Peer::Relay => relay::start(tools, setup),
+            Peer::Haproxy => haproxy::start(tools, setup),
+            Peer::Nginx => nginx::start(tools, setup),
         }
         .map(Some)
     }
@@ -83,7 +94,10 @@ impl Peer {
     /// Whether it has the routes of the example, so that a header and weights choose the version; who
     /// has not carries everything to v1.
     pub(crate) fn routes(self) -> bool {
-        matches!(self, Peer::Heddle | Peer::Envoy)
+        matches!(
+            self,
+            Peer::Heddle | Peer::Envoy | Peer::Haproxy | Peer::Nginx
+        )
     }
 }
 
@@ -117,11 +131,14 @@ impl Sidecars {
 
     /// Waits until each answers 200 at a path of a port of its own loopback.
     pub(crate) fn ready(&mut self, port: u16, path: &str) -> Result<()> {
+        self.each_ready(|place| http::ask(place, port, path).is_some_and(|a| a.status == 200))
+    }
+
+    /// Waits for a condition in each pod.
+    fn each_ready(&mut self, is_ready: impl Fn(Place) -> bool) -> Result<()> {
         for sidecar in self.all() {
             let place = sidecar.place();
-            sidecar.wait("ready", || {
-                http::ask(place, port, path).is_some_and(|a| a.status == 200)
-            })?;
+            sidecar.wait("ready", || is_ready(place))?;
         }
         Ok(())
     }

@@ -15,9 +15,14 @@ pub(crate) struct Programs {
     pub(crate) proxy: PathBuf,
     pub(crate) control: PathBuf,
     pub(crate) identity: PathBuf,
+    /// The bare relay.
+    pub(crate) relay: PathBuf,
     pub(crate) envoy: PathBuf,
+    pub(crate) haproxy: PathBuf,
     pub(crate) wrk: PathBuf,
+    pub(crate) h2load: PathBuf,
     pub(crate) nginx: PathBuf,
+    pub(crate) iperf3: PathBuf,
 }
 
 impl Programs {
@@ -62,9 +67,13 @@ impl Programs {
             proxy: ours("heddle-proxy")?,
             control: ours("heddle-control")?,
             identity: ours("heddle-identity")?,
+            relay: ours("heddle-bench-relay")?,
             envoy,
+            haproxy: on_path("haproxy")?,
             wrk: on_path("wrk")?,
+            h2load: on_path("h2load")?,
             nginx: on_path("nginx")?,
+            iperf3: on_path("iperf3")?,
         })
     }
 }

@@ -2,7 +2,7 @@
 //! them. For each: redirect, fresh applications and sidecars, proof of the same work, then the case.
 
 use crate::args::Args;
-use crate::cases::{Case, Setup, registry};
+use crate::cases::{Case, Setup, Traffic, registry};
 use crate::certificates::Certificates;
 use crate::check;
 use crate::error::{self, Error, Result};
@@ -127,6 +127,10 @@ fn stage(
     if let Some(work) = check::same_work(peer, setup, round, visitors)? {
         println!("  same work: {}", work.says());
         report.works.push(work);
+    }
+    if setup.traffic == Traffic::Tcp && peer != Peer::Direct {
+        let wire = check::opaque::same_work(stage.ground(), setup.app, visitors)?;
+        println!("  same work: {}", wire.says());
     }
     let measured = case.measure(&mut stage);
     report.take(stage);

@@ -11,15 +11,32 @@ use heddle_identity::{MeshTls, SpiffeId};
 use rustls::{ClientConnection, StreamOwned};
 use rustls_pki_types::{PrivateKeyDer, ServerName, pem::PemObject as _};
 
+use crate::cases::Traffic;
 use crate::certificates::Certificates;
+use crate::check::knock;
 use crate::error::{Error, Result};
 use crate::netns;
 use crate::world::{Place, World};
 
 /// What any proxy with a certificate of the trust domain may offer.
-const ALPN: &[&[u8]] = &[b"http/1.1"];
+fn alpn(traffic: Traffic) -> &'static [&'static [u8]] {
+    match traffic {
+        Traffic::Http2 | Traffic::Grpc => &[b"h2"],
+        _ => &[b"http/1.1"],
+    }
+}
+
 /// For an answer or a refusal.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// With a certificate of the mesh.
+    Friend,
+    /// With a certificate of another authority.
+    Stranger,
+}
 
 /// The two clients.
 pub(crate) struct Visitors {
@@ -38,19 +55,38 @@ impl Visitors {
         })
     }
 
-    /// Whether a server pod answers the client with a certificate of the mesh.
-    pub(crate) fn friend_is_answered(&self, pod: Place) -> bool {
-        self.visit(&self.friend, pod)
-            .is_ok_and(|said| said.starts_with("HTTP/1.1 200"))
+    /// Whether a server pod answers one of them.
+    pub(crate) fn is_answered(&self, whose: Whose, pod: Place, traffic: Traffic) -> bool {
+        let stream = self.says(whose, pod, alpn(traffic), &knock::request(traffic));
+        stream.is_ok_and(|mut stream| knock::succeeds(traffic, &mut stream))
     }
 
-    /// Whether a server pod answers the client with a certificate of another authority.
-    pub(crate) fn stranger_is_answered(&self, pod: Place) -> bool {
-        self.visit(&self.stranger, pod)
-            .is_ok_and(|said| said.contains("HTTP/"))
+    /// What one of them hears first when it speaks to a server pod.
+    pub(crate) fn hears(
+        &self,
+        whose: Whose,
+        pod: Place,
+        alpn: &'static [&'static [u8]],
+        say: &[u8],
+    ) -> io::Result<Vec<u8>> {
+        let mut stream = self.says(whose, pod, alpn, say)?;
+        // A server refuses a certificate after its side of the handshake: with an alert, seen here.
+        let mut said = [0; 64];
+        let length = stream.read(&mut said)?;
+        Ok(said[..length].to_vec())
     }
 
-    fn visit(&self, tls: &MeshTls, pod: Place) -> io::Result<String> {
+    fn says(
+        &self,
+        whose: Whose,
+        pod: Place,
+        alpn: &'static [&'static [u8]],
+        say: &[u8],
+    ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let tls = match whose {
+            Whose::Friend => &self.friend,
+            Whose::Stranger => &self.stranger,
+        };
         let to = pod.app();
         let stream = netns::within(&Place::Node.netns(), || {
             TcpStream::connect_timeout(&to, PATIENCE).map_err(Error::io("knock"))
@@ -58,14 +94,11 @@ impl Visitors {
         let stream = stream.map_err(io::Error::other)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::IpAddress(IpAddr::V4(pod.ip()).into());
-        let connection = ClientConnection::new(tls.client_config(&self.server, ALPN), name)
+        let connection = ClientConnection::new(tls.client_config(&self.server, alpn), name)
             .map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, stream);
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: reviews:9080\r\nConnection: close\r\n\r\n")?;
-        // A server refuses a certificate after its side of the handshake: with an alert, seen here.
-        let mut said = [0; 64];
-        let length = stream.read(&mut said)?;
-        Ok(String::from_utf8_lossy(&said[..length]).into_owned())
+        stream.write_all(say)?;
+        Ok(stream)
     }
 }
 

@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::app::MARK;
 use crate::error::{Error, Result};
+use crate::load::iperf3::PATTERN;
 use crate::netns;
 use crate::world::{PORT, Place};
 
@@ -88,11 +89,22 @@ impl Wire {
         self.segments += 1;
         self.records += u64::from(payload.starts_with(&[23, 3, 3]));
         let contains = |text: &str| payload.windows(text.len()).any(|w| w == text.as_bytes());
-        self.readable += u64::from(contains("HTTP/1.1") || contains(MARK));
+        self.readable += u64::from(
+            ["HTTP/1.1", "HTTP/2.0", MARK].into_iter().any(contains) || contains(PATTERN),
+        );
         if let Some((suite, group)) = server_hello(payload) {
             self.suite = Some(suite);
             self.group = group.or(self.group);
         }
+    }
+
+    /// In words.
+    pub(crate) fn says(&self) -> String {
+        format!(
+            "{}, {}; clear text and strangers refused",
+            self.suite_name(),
+            self.group_name()
+        )
     }
 
     /// The suite's name, for people.

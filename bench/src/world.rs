@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::error::{Error, Result};
+use crate::netns::within;
 use crate::process::{self, run};
 
 /// Of namespaces and of the directory in [`RUN`].
@@ -108,6 +109,7 @@ impl World {
             ip(&["-n", &netns, "address", "add", &address, "dev", "eth0"])?;
             ip(&["-n", &netns, "link", "set", "eth0", "up"])?;
             ip(&["-n", &netns, "route", "add", "default", "via", "10.77.0.1"])?;
+            within(&netns, tune)?;
         }
         Ok(())
     }
@@ -148,6 +150,24 @@ impl Drop for World {
     fn drop(&mut self) {
         sweep(std::process::id());
     }
+}
+
+/// Lets a pod make thousands of connections a second, and hold thousands: many ports, and neither
+/// ports nor tracked connections kept long after their end.
+fn tune() -> Result<()> {
+    const SETTINGS: &[(&str, &str)] = &[
+        ("ipv4/ip_local_port_range", "16384 65535"),
+        ("ipv4/tcp_tw_reuse", "1"),
+        ("netfilter/nf_conntrack_tcp_timeout_time_wait", "2"),
+    ];
+    SETTINGS.iter().try_for_each(|(name, value)| {
+        let path = Path::new("/proc/sys/net").join(name);
+        match fs::write(&path, value) {
+            // Nothing has loaded connection tracking yet; its own defaults serve a first run.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            written => written.map_err(Error::file("set", &path)),
+        }
+    })
 }
 
 fn ip(args: &[&str]) -> Result<()> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cases::Setup;
 use crate::certificates::NAMESPACE;
+use crate::collector;
 use crate::error::Result;
 use crate::http;
 use crate::peers::{Sidecars, Tools};
@@ -32,7 +33,10 @@ struct Mesh {
 /// Identity, control plane, and a sidecar in each pod.
 pub(crate) fn start(tools: Tools<'_>, setup: &Setup) -> Result<Sidecars> {
     let mesh = mesh(tools, setup)?;
-    let mut sidecars = Sidecars::of(sidecars(&mesh, tools)?, vec![mesh.identity, mesh.control]);
+    let all = sidecars(&mesh, tools)?;
+    let mut helpers = collector::start(tools, setup)?;
+    helpers.extend([mesh.identity, mesh.control]);
+    let mut sidecars = Sidecars::of(all, helpers);
     sidecars.ready(15021, "/healthz/ready")?;
     Ok(sidecars)
 }
@@ -75,6 +79,11 @@ fn mesh(tools: Tools<'_>, setup: &Setup) -> Result<Mesh> {
     let token = world.write("heddle/control-token", &token, 0)?;
     let state = world.fresh_dir("heddle/control-state", 0)?;
     let address = format!("{}:{IDENTITY_PORT}", Place::Node.ip());
+    // No flag would be no endpoint, and an empty one is as well.
+    let spans = match setup.tracing {
+        true => format!("http://{}", collector::endpoint()),
+        false => String::new(),
+    };
     let mut control = Process::start(
         world,
         Place::Node,
@@ -87,6 +96,7 @@ fn mesh(tools: Tools<'_>, setup: &Setup) -> Result<Mesh> {
             ("--token-file", &token),
             ("--trust-bundle-file", &root),
             ("--state-dir", &state),
+            ("--otlp-endpoint", Path::new(&spans)),
         ]),
     )?;
     control.wait("listening", || http::listens(Place::Node, CONTROL_PORT))?;
