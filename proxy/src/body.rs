@@ -154,8 +154,8 @@ impl ReplyBody {
     }
 
     /// The downstream connection is busy until this body is gone.
-    pub(crate) fn hold(&mut self, under_way: UnderWay) {
-        self.under_way = Some(under_way);
+    pub(crate) fn hold(&mut self, under_way: Option<UnderWay>) {
+        self.under_way = under_way;
     }
 
     /// Takes the upstream connection out of HTTP, after an upgrade.

@@ -37,43 +37,72 @@ struct Answer {
     lease: Lease,
 }
 
-/// Forwards a request whose head is ready, and accounts for it in `exchange`.
-pub(crate) async fn forward(
-    worker: &Worker,
-    plan: Plan<'_>,
-    request: Request<RequestBody>,
-    mut exchange: Exchange,
-) -> Response<ReplyBody> {
-    let mut deadline = plan
-        .timeout
-        .map(|timeout| Box::pin(tokio::time::sleep(timeout)));
-    let mut tries = Tries {
-        worker,
-        plan: &plan,
-        tried: Vec::new(),
-        spare: None,
-        retries: 0,
-        backoff: None,
-        refused_since: None,
-    };
-    // One place with and without a deadline: each mention of a future that is awaited takes its room.
-    let answer = tokio::select! {
-        biased;
-        answer = tries.run(request, &mut exchange) => answer,
-        () = passed(&mut deadline) => Err(timed_out(&plan)),
-    };
-    match answer {
-        Err(failure) => failure.into_response(plan.grpc, exchange),
-        Ok(Answer {
-            mut response,
-            active,
-            lease,
-        }) => {
-            exchange.lent(active, lease, response.status());
-            let seen = Survey::of(response.headers());
-            head::clean_response(&mut response, seen);
-            exchange.head(response.status(), response.headers(), seen);
-            response.map(|body| ReplyBody::upstream(body, exchange, deadline))
+/// One request whose head is ready, and what will account for it. Kept in one place, and lent to
+/// what works on it: what an `async fn` takes by value, it keeps twice.
+pub(crate) struct Forwarding {
+    /// What is to be sent next; taken when it is.
+    request: Option<Request<RequestBody>>,
+    exchange: Exchange,
+}
+
+/// How it went, and what is left of the time that the route gives.
+pub(crate) struct Outcome {
+    answer: Result<Answer, Failure>,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Forwarding {
+    pub(crate) fn new(request: Request<Incoming>, mut exchange: Exchange) -> Self {
+        let (head, body) = request.into_parts();
+        let (body, bytes) = RequestBody::new(body);
+        exchange.request_bytes(bytes);
+        Self {
+            request: Some(Request::from_parts(head, body)),
+            exchange,
+        }
+    }
+
+    /// Carries the request to an endpoint, and the head of its answer back.
+    pub(crate) async fn carry(&mut self, worker: &Worker, plan: &Plan<'_>) -> Outcome {
+        let mut deadline = plan
+            .timeout
+            .map(|timeout| Box::pin(tokio::time::sleep(timeout)));
+        let mut tries = Tries {
+            worker,
+            plan,
+            forwarding: self,
+            tried: Vec::new(),
+            spare: None,
+            retries: 0,
+            backoff: None,
+            refused_since: None,
+        };
+        // One place with and without a deadline: each mention of a future that is awaited takes
+        // its room.
+        let answer = tokio::select! {
+            biased;
+            answer = tries.run() => answer,
+            () = passed(&mut deadline) => Err(timed_out(plan)),
+        };
+        Outcome { answer, deadline }
+    }
+
+    /// The response on its way downstream.
+    pub(crate) fn respond(self, outcome: Outcome, grpc: bool) -> Response<ReplyBody> {
+        let mut exchange = self.exchange;
+        match outcome.answer {
+            Err(failure) => failure.into_response(grpc, exchange),
+            Ok(Answer {
+                mut response,
+                active,
+                lease,
+            }) => {
+                exchange.lent(active, lease, response.status());
+                let seen = Survey::of(response.headers());
+                head::clean_response(&mut response, seen);
+                exchange.head(response.status(), response.headers(), seen);
+                response.map(|body| ReplyBody::upstream(body, exchange, outcome.deadline))
+            }
         }
     }
 }
@@ -102,6 +131,7 @@ fn timed_out(plan: &Plan<'_>) -> Failure {
 struct Tries<'a> {
     worker: &'a Worker,
     plan: &'a Plan<'a>,
+    forwarding: &'a mut Forwarding,
     tried: Vec<Rc<Upstream>>,
     /// A copy of the request under way, where it may be sent again.
     spare: Option<Request<RequestBody>>,
@@ -114,18 +144,14 @@ struct Tries<'a> {
 enum Attempt {
     Answered(Answer),
     /// Nothing was sent, or sending it again is harmless: at once, on a new connection.
-    Again(Request<RequestBody>),
+    Again,
     /// If a retry is left.
-    Retry(Request<RequestBody>, Failure),
+    Retry(Failure),
     Failed(Failure),
 }
 
 impl Tries<'_> {
-    async fn run(
-        &mut self,
-        mut request: Request<RequestBody>,
-        exchange: &mut Exchange,
-    ) -> Result<Answer, Failure> {
+    async fn run(&mut self) -> Result<Answer, Failure> {
         let mut fresh = false;
         loop {
             let Some(member) = self.plan.cluster.pick(&self.tried) else {
@@ -135,37 +161,33 @@ impl Tries<'_> {
                     .plan
                     .cluster
                     .unplaced_http(shard, self.plan.grpc, labels);
-                exchange.series = Some(series);
+                self.forwarding.exchange.series = Some(series);
                 return Err(no_endpoint(self.plan));
             };
             let per_try = self.plan.retries.and_then(|r| r.per_try_timeout);
             let mut bound = per_try.map(|bound| Box::pin(tokio::time::sleep(bound)));
             let in_time = tokio::select! {
                 biased;
-                outcome = self.attempt(member, request, fresh, exchange) => Some(outcome),
+                outcome = self.attempt(member, fresh) => Some(outcome),
                 () = passed(&mut bound) => None,
             };
             let outcome = match in_time {
                 Some(outcome) => outcome,
                 None => self.too_slow(member, per_try.unwrap_or_default()),
             };
-            request = match outcome {
+            match outcome {
                 Attempt::Answered(answer) => return Ok(answer),
                 Attempt::Failed(failure) => return Err(failure),
-                Attempt::Again(request) => {
-                    fresh = true;
-                    request
-                }
-                Attempt::Retry(request, failure) => {
+                Attempt::Again => fresh = true,
+                Attempt::Retry(failure) => {
                     if !self.may_retry() {
                         return Err(failure);
                     }
                     fresh = false;
                     self.tried.push(Rc::clone(&member.upstream));
                     self.pause(&failure).await;
-                    request
                 }
-            };
+            }
         }
     }
 
@@ -212,24 +234,20 @@ impl Tries<'_> {
                 if is_idempotent(spare.method())
                     || self.plan.asks_for(StatusCode::GATEWAY_TIMEOUT) =>
             {
-                Attempt::Retry(spare, failure)
+                self.forwarding.request = Some(spare);
+                Attempt::Retry(failure)
             }
             _ => Attempt::Failed(failure),
         }
     }
 
-    async fn attempt(
-        &mut self,
-        member: &Rc<Member>,
-        request: Request<RequestBody>,
-        fresh: bool,
-        exchange: &mut Exchange,
-    ) -> Attempt {
+    async fn attempt(&mut self, member: &Rc<Member>, fresh: bool) -> Attempt {
         let plan = self.plan;
         let labels = |protocol| (plan.labels)(Some(member), protocol);
-        exchange.series = Some(member.http_series(&self.worker.shard, plan.grpc, labels));
+        self.forwarding.exchange.series =
+            Some(member.http_series(&self.worker.shard, plan.grpc, labels));
         let active = member.upstream.begin();
-        let asked = exchange.span.as_mut().map(|span| {
+        let asked = self.forwarding.exchange.span.as_mut().map(|span| {
             span.attempt();
             span.endpoint(
                 member.upstream.addr,
@@ -252,10 +270,10 @@ impl Tries<'_> {
                 self.worker.connect_failed(&member.name(), &error);
                 let text = format!("cannot connect to {}: {error}", member.name());
                 let failure = unavailable(ResponseFlag::UpstreamConnectFailure, text);
-                return Attempt::Retry(request, failure);
+                return Attempt::Retry(failure);
             }
         };
-        if let (Some(span), Some(asked)) = (&mut exchange.span, asked) {
+        if let (Some(span), Some(asked)) = (&mut self.forwarding.exchange.span, asked) {
             let connected = if checkout.reused {
                 Duration::ZERO
             } else {
@@ -263,6 +281,9 @@ impl Tries<'_> {
             };
             span.mark_connect(connected);
         }
+        let Some(request) = self.forwarding.request.take() else {
+            return Attempt::Failed(nothing_to_send(self.plan));
+        };
         let harmless = checkout.reused && is_idempotent(request.method());
         let keep = harmless || plan.version == Version::Http2 || plan.may_repeat();
         self.spare =
@@ -273,8 +294,9 @@ impl Tries<'_> {
                 let wanted = plan.asks_for(response.status()) && self.retries < plan.attempts();
                 match self.spare.take().filter(|_| wanted) {
                     Some(spare) => {
+                        self.forwarding.request = Some(spare);
                         let text = format!("{} answered {}", member.name(), response.status());
-                        Attempt::Retry(spare, unavailable(ResponseFlag::RetryLimit, text))
+                        Attempt::Retry(unavailable(ResponseFlag::RetryLimit, text))
                     }
                     None => Attempt::Answered(Answer {
                         response,
@@ -283,7 +305,7 @@ impl Tries<'_> {
                     }),
                 }
             }
-            Err(error) => self.broken_off(member, error, fresh, harmless),
+            Err(error) => self.broken_off(member, error.into(), fresh, harmless),
         }
     }
 
@@ -302,16 +324,28 @@ impl Tries<'_> {
         );
         let failure = unavailable(ResponseFlag::UpstreamClosed, text);
         let untouched = error.is_refused_stream();
-        match (error.unsent, self.spare.take()) {
-            (Some(unsent), _) if !fresh => Attempt::Again(*unsent),
-            (Some(unsent), _) => Attempt::Retry(*unsent, failure),
-            (None, Some(spare)) if !fresh && (harmless || untouched) => Attempt::Again(spare),
+        let (outcome, again) = match (error.unsent, self.spare.take()) {
+            (Some(unsent), _) if !fresh => (Attempt::Again, *unsent),
+            (Some(unsent), _) => (Attempt::Retry(failure), *unsent),
+            (None, Some(spare)) if !fresh && (harmless || untouched) => (Attempt::Again, spare),
             (None, Some(spare)) if untouched || self.plan.asks_for_resets() => {
-                Attempt::Retry(spare, failure)
+                (Attempt::Retry(failure), spare)
             }
-            _ => Attempt::Failed(failure),
-        }
+            _ => return Attempt::Failed(failure),
+        };
+        self.forwarding.request = Some(again);
+        outcome
     }
+}
+
+/// Not reached: whatever asks for another attempt has put the request back.
+fn nothing_to_send(plan: &Plan<'_>) -> Failure {
+    let text = format!("a request to {} was lost in the sidecar", plan.cluster);
+    Failure::new(
+        ResponseFlag::UpstreamClosed,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        text,
+    )
 }
 
 fn unavailable(flag: ResponseFlag, text: String) -> Failure {

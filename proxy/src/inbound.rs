@@ -188,7 +188,8 @@ impl Inbound {
                 }
             }
         };
-        http::serve(self, io, version).await;
+        // Boxed: a stream of opaque bytes needs no room for HTTP.
+        Box::pin(http::serve(self, io, version)).await;
     }
 
     /// Carries bytes between the caller and the application, which may be connected already.

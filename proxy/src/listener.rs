@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -106,9 +107,10 @@ impl Drop for Admitted {
 /// Accepts for ever, each connection in a task of its own that ends with it.
 pub(crate) async fn accept<F, Fut>(socket: std::net::TcpListener, gate: Gate, serve: F)
 where
-    F: Fn(TcpStream, SocketAddr) -> Fut,
+    F: Fn(TcpStream, SocketAddr) -> Fut + 'static,
     Fut: Future<Output = ()> + 'static,
 {
+    let serve = Rc::new(serve);
     let listener = match TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot use a listening socket"),
@@ -122,9 +124,10 @@ where
             Ok((stream, peer)) => {
                 backoff.reset();
                 let admitted = Admitted::new(permit, &gate.total);
-                let serving = serve(stream, peer);
+                let serve = Rc::clone(&serve);
+                // Asked for inside, so that its future is kept once.
                 tokio::task::spawn_local(async move {
-                    serving.await;
+                    serve(stream, peer).await;
                     drop(admitted);
                 });
             }

@@ -115,7 +115,8 @@ impl Outbound {
                 None => return self.serve_silent(io).await,
             },
         };
-        http::serve(self, io, version).await;
+        // Boxed: a stream of opaque bytes needs no room for HTTP.
+        Box::pin(http::serve(self, io, version)).await;
     }
 
     /// The client says nothing: the server may be the one that speaks first. Whoever does decides.
@@ -135,7 +136,7 @@ impl Outbound {
         };
         // Each request has its own connection, chosen by the routes.
         drop(ahead);
-        http::serve(self, io, version).await;
+        Box::pin(http::serve(self, io, version)).await;
     }
 }
 

@@ -5,7 +5,8 @@ pub(crate) mod clock;
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -14,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
-use self::clock::Clock;
+use self::clock::{Clock, UnderWay};
 use crate::body::ReplyBody;
 use crate::io::Io;
 use crate::limits;
@@ -28,6 +29,27 @@ pub(crate) enum End {
     Http(hyper::Error),
     #[error("{0} in time")]
     Waited(&'static str),
+}
+
+pin_project_lite::pin_project! {
+    /// An answer whose body keeps its request under way. By hand: an `async` block would keep the
+    /// future that it awaits twice.
+    struct Counted<F> {
+        #[pin]
+        answer: F,
+        under_way: Option<UnderWay>,
+    }
+}
+
+impl<F: Future<Output = Response<ReplyBody>>> Future for Counted<F> {
+    type Output = Result<Response<ReplyBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.answer.poll(cx));
+        response.body_mut().hold(this.under_way.take());
+        Poll::Ready(Ok(response))
+    }
 }
 
 /// Serves until either side ends the connection.
@@ -51,12 +73,10 @@ where
     let service = service_fn(|request| {
         asked.set(true);
         let under_way = clock.asked();
-        // Boxed: it is large, hyper would move it about, and keep its room while nothing is asked.
-        let answer = Box::pin(handler(request));
-        async move {
-            let mut response = answer.await;
-            response.body_mut().hold(under_way);
-            Ok::<_, Infallible>(response)
+        let answer = handler(request);
+        Counted {
+            answer,
+            under_way: Some(under_way),
         }
     });
     let late = *phase.borrow() != Phase::Serving;

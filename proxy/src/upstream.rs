@@ -11,9 +11,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http2;
+use futures_util::future::Either;
+use http::Request;
+use hyper::client::conn::{TrySendError, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use self::connect::{ConnectError, Dialer, Link};
@@ -96,6 +96,15 @@ pub(crate) struct SendError {
     pub(crate) unsent: Option<Box<Request<RequestBody>>>,
 }
 
+impl From<TrySendError<Request<RequestBody>>> for SendError {
+    fn from(mut error: TrySendError<Request<RequestBody>>) -> Self {
+        Self {
+            unsent: error.take_message().map(Box::new),
+            source: error.into_error(),
+        }
+    }
+}
+
 impl SendError {
     /// The peer says that it has not looked at the request (RFC 9113 §8.7).
     pub(crate) fn is_refused_stream(&self) -> bool {
@@ -148,16 +157,17 @@ impl Upstream {
                         reused: true,
                     });
                 }
-                let io = dialer
-                    .dial(self.addr, &self.link, connect::Alpn::Http1)
-                    .await?;
-                let connection = http1::Connection::new(io).await;
+                // Boxed, as in the other version: most requests find a connection.
+                let connection = Box::pin(self.connect_http1(dialer)).await?;
                 Ok(Checkout {
-                    lease: Lease::Http1(connection.map_err(ConnectError::Http)?),
+                    lease: Lease::Http1(connection),
                     reused: false,
                 })
             }
-            Version::Http2 => self.checkout_shared(dialer, fresh).await,
+            Version::Http2 => match (!fresh).then(|| self.share()).flatten() {
+                Some(checkout) => Ok(checkout),
+                None => Box::pin(self.connect_http2(dialer, fresh)).await,
+            },
         }
     }
 
@@ -172,14 +182,14 @@ impl Upstream {
         None
     }
 
-    async fn checkout_shared(
-        &self,
-        dialer: &Dialer,
-        fresh: bool,
-    ) -> Result<Checkout, ConnectError> {
-        if !fresh && let Some(checkout) = self.share() {
-            return Ok(checkout);
-        }
+    async fn connect_http1(&self, dialer: &Dialer) -> Result<http1::Connection, ConnectError> {
+        let io = dialer
+            .dial(self.addr, &self.link, connect::Alpn::Http1)
+            .await?;
+        http1::Connection::new(io).await.map_err(ConnectError::Http)
+    }
+
+    async fn connect_http2(&self, dialer: &Dialer, fresh: bool) -> Result<Checkout, ConnectError> {
         // One connects, the others wait and then share what it made.
         let _gate = self.shared_gate.lock().await;
         if let Some(mut checkout) = self.share() {
@@ -296,19 +306,15 @@ impl Upstream {
 }
 
 impl Lease {
-    /// Sends the request and waits for the head of its response.
-    pub(crate) async fn send(
+    /// Sends the request; the future is the head of its response.
+    pub(crate) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, SendError> {
-        let sent = match self {
-            Lease::Http1(connection) => connection.send(request).await,
-            Lease::Http2 { sender, .. } => sender.try_send_request(request).await,
-        };
-        sent.map_err(|mut e| SendError {
-            unsent: e.take_message().map(Box::new),
-            source: e.into_error(),
-        })
+    ) -> impl Future<Output = http1::Answer> {
+        match self {
+            Lease::Http1(connection) => Either::Left(connection.send(request)),
+            Lease::Http2 { sender, .. } => Either::Right(sender.try_send_request(request)),
+        }
     }
 }
 

@@ -10,9 +10,9 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::Inbound;
-use crate::body::{ReplyBody, RequestBody};
+use crate::body::ReplyBody;
 use crate::exchange::Exchange;
-use crate::forward::{self, Plan};
+use crate::forward::{Forwarding, Plan};
 use crate::head::{self, Survey};
 use crate::io::Io;
 use crate::reply::Failure;
@@ -41,16 +41,60 @@ fn forwarded_client_cert(inbound: &Inbound) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("By={own};URI={caller}")).ok()
 }
 
-pub(crate) async fn handle(
+/// Answers one request. What can be decided at once is, before there is a future to keep it.
+pub(crate) fn handle(
     inbound: Rc<Inbound>,
+    request: Request<Incoming>,
+    version: Version,
+    caller: Option<HeaderValue>,
+) -> impl Future<Output = Response<ReplyBody>> {
+    let decided = decide(&inbound, request, version, caller);
+    async move {
+        match decided {
+            Ok(decided) => decided.carry(&inbound).await,
+            Err(refusal) => *refusal,
+        }
+    }
+}
+
+/// A request that the application is to have.
+struct Served {
+    forwarding: Forwarding,
+    version: Version,
+    grpc: bool,
+    upgrade: Option<Upgrade>,
+}
+
+impl Served {
+    async fn carry(mut self: Box<Self>, inbound: &Inbound) -> Response<ReplyBody> {
+        let plan = Plan {
+            cluster: &inbound.cluster,
+            version: self.version,
+            grpc: self.grpc,
+            timeout: None,
+            retries: None,
+            patience: Duration::ZERO,
+            labels: &|_, protocol| inbound.labels(protocol),
+        };
+        let outcome = self.forwarding.carry(&inbound.worker, &plan).await;
+        let mut response = self.forwarding.respond(outcome, self.grpc);
+        if let Some(upgrade) = self.upgrade {
+            upgrade.finish(&mut response, &inbound.upgraded);
+        }
+        response
+    }
+}
+
+fn decide(
+    inbound: &Inbound,
     mut request: Request<Incoming>,
     version: Version,
     caller: Option<HeaderValue>,
-) -> Response<ReplyBody> {
+) -> Result<Box<Served>, Box<Response<ReplyBody>>> {
     let worker = &inbound.worker;
+    let started = Instant::now();
     let seen = Survey::of(request.headers());
     let grpc = seen.grpc;
-    let started = Instant::now();
     let upgrade = Upgrade::of(&mut request, seen, version);
     head::strip_hop(request.headers_mut(), seen, upgrade.is_some());
     match caller {
@@ -92,24 +136,12 @@ pub(crate) async fn handle(
         exchange.series = inbound.cluster.pick(&[]).map(|member| {
             member.http_series(&worker.shard, grpc, |protocol| inbound.labels(protocol))
         });
-        return failure.into_response(grpc, exchange);
+        return Err(Box::new(failure.into_response(grpc, exchange)));
     }
-    let (head, body) = request.into_parts();
-    let (body, bytes) = RequestBody::new(body);
-    exchange.request_bytes(bytes);
-    let plan = Plan {
-        cluster: &inbound.cluster,
+    Ok(Box::new(Served {
+        forwarding: Forwarding::new(request, exchange),
         version,
         grpc,
-        timeout: None,
-        retries: None,
-        patience: Duration::ZERO,
-        labels: &|_, protocol| inbound.labels(protocol),
-    };
-    let request = Request::from_parts(head, body);
-    let mut response = forward::forward(worker, plan, request, exchange).await;
-    if let Some(upgrade) = upgrade {
-        upgrade.finish(&mut response, &inbound.upgraded);
-    }
-    response
+        upgrade,
+    }))
 }

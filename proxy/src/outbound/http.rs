@@ -13,10 +13,10 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::{Outbound, Target};
-use crate::body::{ReplyBody, RequestBody};
+use crate::body::ReplyBody;
 use crate::cluster::{Cluster, Member};
 use crate::exchange::Exchange;
-use crate::forward::{self, Plan};
+use crate::forward::{Forwarding, Plan};
 use crate::head::{self, Survey};
 use crate::io::Io;
 use crate::limits;
@@ -51,11 +51,58 @@ impl Choice {
     }
 }
 
-pub(crate) async fn handle(
+/// Answers one request. What can be decided at once is, before there is a future to keep it.
+pub(crate) fn handle(
     outbound: Rc<Outbound>,
+    request: Request<Incoming>,
+    version: Version,
+) -> impl Future<Output = Response<ReplyBody>> {
+    let decided = decide(&outbound, request, version);
+    async move {
+        match decided {
+            Ok(decided) => decided.carry(&outbound).await,
+            Err(refusal) => *refusal,
+        }
+    }
+}
+
+/// A request that knows where it goes.
+struct Routed {
+    forwarding: Forwarding,
+    view: Rc<View>,
+    choice: Choice,
+    version: Version,
+    grpc: bool,
+    upgrade: Option<Upgrade>,
+}
+
+impl Routed {
+    async fn carry(mut self: Box<Self>, outbound: &Outbound) -> Response<ReplyBody> {
+        let (view, choice) = (&self.view, &self.choice);
+        let rule = choice.rule();
+        let plan = Plan {
+            cluster: &choice.cluster,
+            version: self.version,
+            grpc: self.grpc,
+            timeout: rule.and_then(|r| r.timeout),
+            retries: rule.and_then(|r| r.retries.as_ref()),
+            patience: limits::REFUSED_PATIENCE,
+            labels: &|member, protocol| labels(outbound, view, &choice.cluster, member, protocol),
+        };
+        let outcome = self.forwarding.carry(&outbound.worker, &plan).await;
+        let mut response = self.forwarding.respond(outcome, self.grpc);
+        if let Some(upgrade) = self.upgrade {
+            upgrade.finish(&mut response, &outbound.upgraded);
+        }
+        response
+    }
+}
+
+fn decide(
+    outbound: &Outbound,
     mut request: Request<Incoming>,
     version: Version,
-) -> Response<ReplyBody> {
+) -> Result<Box<Routed>, Box<Response<ReplyBody>>> {
     let worker = &outbound.worker;
     let started = Instant::now();
     let seen = Survey::of(request.headers());
@@ -77,26 +124,23 @@ pub(crate) async fn handle(
     let fit = seen
         .framing()
         .and_then(|()| head::prepare(&mut request, seen, version, outbound.destination));
-    if let Err(error) = fit {
-        let text = format!("the request cannot be forwarded: {error}");
-        let failure = Failure::new(
+    let chosen = match fit {
+        Ok(()) => choose(outbound, &view, &request),
+        Err(error) => Err(Failure::new(
             ResponseFlag::DownstreamProtocolError,
             StatusCode::BAD_REQUEST,
-            text,
-        );
-        exchange.series = unplaced(&outbound, &view, grpc);
-        return failure.into_response(grpc, exchange);
-    }
-    let choice = match choose(&outbound, &view, &request) {
+            format!("the request cannot be forwarded: {error}"),
+        )),
+    };
+    let choice = match chosen {
         Ok(choice) => choice,
         Err(failure) => {
-            exchange.series = unplaced(&outbound, &view, grpc);
-            return failure.into_response(grpc, exchange);
+            exchange.series = unplaced(outbound, &view, grpc);
+            return Err(Box::new(failure.into_response(grpc, exchange)));
         }
     };
-    let rule = choice.rule();
     if let Some(span) = &mut exchange.span {
-        if let (Some(rule), Some((_, index))) = (rule, &choice.rule) {
+        if let (Some(rule), Some((_, index))) = (choice.rule(), &choice.rule) {
             span.route(Arc::clone(&rule.origin), *index as u32);
         }
         if let Some(subset) = &choice.cluster.subset {
@@ -106,24 +150,14 @@ pub(crate) async fn handle(
             span.service(service.to_string());
         }
     }
-    let (head, body) = request.into_parts();
-    let (body, bytes) = RequestBody::new(body);
-    exchange.request_bytes(bytes);
-    let plan = Plan {
-        cluster: &choice.cluster,
+    Ok(Box::new(Routed {
+        forwarding: Forwarding::new(request, exchange),
+        view,
+        choice,
         version,
         grpc,
-        timeout: rule.and_then(|r| r.timeout),
-        retries: rule.and_then(|r| r.retries.as_ref()),
-        patience: limits::REFUSED_PATIENCE,
-        labels: &|member, protocol| labels(&outbound, &view, &choice.cluster, member, protocol),
-    };
-    let request = Request::from_parts(head, body);
-    let mut response = forward::forward(worker, plan, request, exchange).await;
-    if let Some(upgrade) = upgrade {
-        upgrade.finish(&mut response, &outbound.upgraded);
-    }
-    response
+        upgrade,
+    }))
 }
 
 /// Where a request is counted for which no cluster was chosen: by its service alone.

@@ -119,8 +119,7 @@ impl Dialer {
         link: &Link,
         alpn: Alpn,
     ) -> Result<Io, ConnectError> {
-        // Boxed: a handshake is large, and most requests need none.
-        let connecting = Box::pin(async {
+        let connecting = async {
             let stream = tcp(addr, matches!(link, Link::App)).await?;
             match link {
                 Link::Plain | Link::App => Ok(Io::from(stream)),
@@ -132,7 +131,7 @@ impl Dialer {
                     Ok(Io::from(stream))
                 }
             }
-        });
+        };
         tokio::time::timeout(limits::CONNECT, connecting)
             .await
             .map_err(|_| ConnectError::Timeout)?

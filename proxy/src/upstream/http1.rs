@@ -5,7 +5,7 @@
 mod bell;
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -46,6 +46,31 @@ impl Driven {
     }
 }
 
+/// The head of an answer; without one, the request where nothing of it was sent.
+pub(crate) type Answer = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+pin_project_lite::pin_project! {
+    /// Drives a connection until an answer comes.
+    struct Sending<'a, F> {
+        #[pin]
+        answer: F,
+        driven: &'a mut Driven,
+        bell: &'a Bell,
+    }
+}
+
+impl<F: Future<Output = Answer>> Future for Sending<'_, F> {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let mut this = self.project();
+        this.bell.poll(cx, |cx| {
+            this.driven.poll(cx);
+            this.answer.as_mut().poll(cx)
+        })
+    }
+}
+
 impl Connection {
     /// Speaks HTTP/1.1 over a connection that stands.
     pub(crate) async fn new(io: Io) -> hyper::Result<Self> {
@@ -64,20 +89,13 @@ impl Connection {
         })
     }
 
-    /// Sends a request and waits for the head of its answer.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let (driven, bell) = (&mut self.driven, &self.bell);
-        poll_fn(|cx| {
-            bell.poll(cx, |cx| {
-                driven.poll(cx);
-                answer.as_mut().poll(cx)
-            })
-        })
-        .await
+    /// Sends a request; the future is the head of its answer.
+    pub(crate) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Answer> {
+        Sending {
+            answer: self.sender.try_send_request(request),
+            driven: &mut self.driven,
+            bell: &self.bell,
+        }
     }
 
     /// The next frame of the answer's body.
