@@ -361,6 +361,27 @@ fn an_empty_table_finds_nothing() {
 }
 
 #[test]
+fn every_service_is_named_once() {
+    let to = |services: &[&str]| {
+        let destination = rule("r").destinations.remove(0);
+        let named = |name: &&str| Destination {
+            service: Name::new(*name),
+            ..destination.clone()
+        };
+        let destinations = services.iter().map(named).collect();
+        (
+            vec![],
+            HttpRule {
+                destinations,
+                ..rule("r")
+            },
+        )
+    };
+    let table = HttpTable::new(vec![to(&["n/b", "n/a"]), to(&["n/c", "n/b"])]).unwrap();
+    assert_eq!(table.services(), ["n/a", "n/b", "n/c"].map(Name::new));
+}
+
+#[test]
 fn a_prefix_is_of_the_text_and_not_of_segments() {
     let path = |path| HttpMatch {
         path: Some(path),

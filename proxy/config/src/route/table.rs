@@ -1,11 +1,13 @@
 //! The rules of one service, in order, and the index that finds the first that matches.
 
+use std::collections::BTreeSet;
+
 use http::{HeaderMap, Method, Uri};
 
 use super::index::{Item, List, Work};
 use super::matcher::{HttpMatch, Request};
 use super::pattern::StringMatch;
-use crate::snapshot::HttpRule;
+use crate::snapshot::{HttpRule, Name};
 
 /// Most matches in one table.
 pub const MAX_MATCHES: usize = 100_000;
@@ -30,6 +32,7 @@ pub struct HttpTable {
     rules: Vec<HttpRule>,
     entries: Vec<Entry>,
     index: List,
+    services: Box<[Name]>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +64,7 @@ impl HttpTable {
             rules: Vec::with_capacity(rules.len()),
             entries: Vec::with_capacity(total),
             index: List::default(),
+            services: services(&rules),
         };
         for (mut matches, rule) in rules {
             if matches.is_empty() {
@@ -86,6 +90,11 @@ impl HttpTable {
     /// The rules, in order.
     pub fn rules(&self) -> &[HttpRule] {
         &self.rules
+    }
+
+    /// Every service that a rule sends to, once, in order.
+    pub fn services(&self) -> &[Name] {
+        &self.services
     }
 
     /// Index of the first rule that takes the request. `port` is that of the service.
@@ -121,4 +130,10 @@ impl HttpTable {
         let rule = place.map(|place| self.entries[place as usize].rule as usize);
         (rule, work)
     }
+}
+
+fn services(rules: &[(Vec<HttpMatch>, HttpRule)]) -> Box<[Name]> {
+    let destinations = rules.iter().flat_map(|(_, rule)| &rule.destinations);
+    let names: BTreeSet<&Name> = destinations.map(|to| &to.service).collect();
+    names.into_iter().cloned().collect()
 }
