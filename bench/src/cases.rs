@@ -5,6 +5,7 @@ mod connections;
 mod http1;
 mod http2;
 mod idle;
+mod size;
 mod streams;
 mod tcp;
 mod tracing;
@@ -28,6 +29,7 @@ pub(crate) fn registry() -> Vec<Box<dyn Case>> {
         Box::new(idle::Idle),
         Box::new(tcp::Tcp),
         Box::new(tracing::Tracing),
+        Box::new(size::Size),
     ]
 }
 

@@ -8,6 +8,7 @@ use crate::machine::Description;
 use crate::peers::Peer;
 use crate::report::CaseReport;
 use crate::statistics::Spread;
+use crate::table;
 
 const INK: &str = "#1f2933";
 const FAINT: &str = "#d8dee4";
@@ -103,14 +104,7 @@ fn title(measure: &Measure) -> String {
         Better::More => "more is better",
         Better::Less => "less is better",
     };
-    format!("{} ({better})", capital(&measure.what))
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    format!("{} ({better})", table::capital(&measure.what))
 }
 
 fn legend(svg: &mut String, case: &CaseReport, peers: &[Peer], machine: &Description) {
@@ -249,6 +243,16 @@ fn thousands(value: f64, digits: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::tests::sample;
+
+    #[test]
+    fn a_chart_has_a_bar_for_each_peer_and_load() {
+        let svg = svg(&sample(), &Description::default()).unwrap_or_default();
+        // A legend's and two loads' of Heddle; Envoy has one of them.
+        assert_eq!(svg.matches(colour(Peer::Heddle)).count(), 3);
+        assert_eq!(svg.matches(colour(Peer::Envoy)).count(), 2);
+        assert_eq!(svg.matches("<g ").count(), svg.matches("</g>").count());
+    }
 
     #[test]
     fn numbers_and_lines_are_round() {

