@@ -4,5 +4,6 @@
 mod grpc;
 mod lifecycle;
 mod process;
+mod rate;
 mod refusals;
 mod support;

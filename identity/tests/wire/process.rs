@@ -13,11 +13,11 @@ use tokio::{net::TcpStream, time::timeout};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_heddle-identity");
 
 /// The running program; killed when the test ends early.
-struct Process(Option<Child>);
+pub(crate) struct Process(Option<Child>);
 
 impl Process {
     /// Starts the program under a limit of open files.
-    fn start(cluster: &Cluster, files: u32, log_level: &str) -> Self {
+    pub(crate) fn start(cluster: &Cluster, files: u32, log_level: &str) -> Self {
         let child = Command::new("sh")
             .arg("-c")
             .arg(format!(
@@ -45,7 +45,11 @@ impl Process {
         Self(Some(child))
     }
 
-    async fn terminate(mut self) -> Output {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
+    }
+
+    pub(crate) async fn terminate(mut self) -> Output {
         let child = self.0.take().unwrap();
         kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
         let wait = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap());
@@ -66,7 +70,7 @@ async fn its_memory_and_files_are_closed_to_other_processes_of_its_user() {
     let cluster = Cluster::new();
     let process = Process::start(&cluster, 1024, "info");
     eventually("the trust bundle", || cluster.bundle().exists()).await;
-    let pid = process.0.as_ref().unwrap().id();
+    let pid = process.id();
     let look = |what: &str| {
         let command = format!("{} ls /proc/{pid}/{what}", plain_user());
         let output = Command::new("sh").args(["-c", &command]).output().unwrap();
