@@ -85,7 +85,8 @@ pub struct Outbound {
 /// Reads the context of a request.
 pub fn extract(headers: &HeaderMap) -> Inbound {
     let mut inbound = Inbound::default();
-    if let Some(context) = w3c::parse(headers) {
+    let there = there(headers);
+    if let Some(context) = there.w3c.then(|| w3c::parse(headers)).flatten() {
         let sampled = context.flags & FLAG_SAMPLED != 0;
         inbound.context = Some(context);
         inbound.decision = Some(sampled);
@@ -94,8 +95,8 @@ pub fn extract(headers: &HeaderMap) -> Inbound {
             return inbound;
         }
     }
-    let single = b3::parse_single(headers);
-    let multi = b3::parse_multi(headers);
+    let single = there.b3_single.then(|| b3::parse_single(headers)).flatten();
+    let multi = there.b3_multi.then(|| b3::parse_multi(headers)).flatten();
     inbound.formats.b3_single = single.is_some();
     inbound.formats.b3_multi = multi.is_some();
     if !inbound.formats.w3c
@@ -106,6 +107,21 @@ pub fn extract(headers: &HeaderMap) -> Inbound {
         inbound.debug = b3.debug;
     }
     inbound
+}
+
+/// Which forms there are headers of, valid or not, from one pass over the names: most requests
+/// carry one form or none, and a look-up of each costs more.
+fn there(headers: &HeaderMap) -> Formats {
+    let mut there = Formats::default();
+    for name in headers.keys() {
+        match name.as_str() {
+            "traceparent" => there.w3c = true,
+            "b3" => there.b3_single = true,
+            "x-b3-traceid" | "x-b3-sampled" | "x-b3-flags" => there.b3_multi = true,
+            _ => {}
+        }
+    }
+    there
 }
 
 /// Writes the context of a sampled request: the next hop continues from `span`.
