@@ -4,6 +4,7 @@
 mod connections;
 mod http1;
 mod http2;
+mod identity;
 mod idle;
 mod size;
 mod streams;
@@ -29,6 +30,7 @@ pub(crate) fn registry() -> Vec<Box<dyn Case>> {
         Box::new(idle::Idle),
         Box::new(tcp::Tcp),
         Box::new(tracing::Tracing),
+        Box::new(identity::Identity),
         Box::new(size::Size),
     ]
 }

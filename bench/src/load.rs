@@ -1,6 +1,7 @@
 //! Load generators: programs that a package provides, and hidden ones of this program. Each runs in the
 //! client pod to its end and says what it saw; one failed request fails its measurement.
 
+pub(crate) mod certificates;
 pub(crate) mod connections;
 pub(crate) mod h2load;
 pub(crate) mod idle;

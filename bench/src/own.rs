@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::app;
 use crate::collector;
 use crate::error::{Error, Result};
-use crate::load::{connections, idle, streams};
+use crate::load::{certificates, connections, idle, streams};
 
 /// Which.
 #[derive(Debug, Subcommand)]
@@ -24,6 +24,9 @@ pub(crate) enum Own {
     /// A gRPC server that sends back what it is sent
     #[command(hide = true)]
     GrpcServer { on: SocketAddr, version: String },
+    /// Asks for certificates
+    #[command(hide = true)]
+    LoadCertificates(certificates::Options),
     /// Opens short connections
     #[command(hide = true)]
     LoadConnections(connections::Options),
@@ -41,6 +44,7 @@ pub(crate) fn run(own: &Own) -> Result<()> {
         Own::Collector { on } => wait(collector::serve(*on)),
         Own::EchoServer { on } => wait(app::echo::serve(*on)),
         Own::GrpcServer { on, version } => wait(app::grpc::serve(*on, version)),
+        Own::LoadCertificates(options) => wait(certificates::run(options)).and_then(tell),
         Own::LoadConnections(options) => connections::run(options).and_then(tell),
         Own::LoadIdle(options) => idle::run(options, &mut io::stdout()),
         Own::LoadStreams(options) => wait(streams::run(options)).and_then(tell),

@@ -19,7 +19,8 @@ use crate::world::{Place, SERVICE, SIDECAR_USER};
 
 const MESH: &str = include_str!("../../mesh/mesh.yaml");
 
-const IDENTITY_PORT: u16 = 15013;
+/// Of heddle-identity, on the node.
+pub(crate) const IDENTITY_PORT: u16 = 15013;
 const CONTROL_PORT: u16 = 15012;
 
 /// What the sidecars are told with.
