@@ -5,14 +5,16 @@
 //! parts that it has. Invariant: a match that is not visited cannot hold, and the lowest one that
 //! holds wins, so the answer is that of walking every match.
 
+mod search;
+
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
-use super::condition::{Condition, Part, port_text};
-use super::matcher::{self, HttpMatch, Request};
-use super::pattern;
+use self::search::Search;
+use super::condition::{Condition, Part};
+use super::matcher::{HttpMatch, Request};
 use super::trie::{Filed, Trie};
 
 /// Up to so many matches are compared one by one: as long as looking them up would take.
@@ -56,14 +58,6 @@ pub(super) struct Index {
     rest: Box<[u32]>,
 }
 
-/// The lowest match that holds, so far.
-pub(super) struct Search<'a, M> {
-    request: &'a Request<'a>,
-    matcher: M,
-    best: u32,
-    work: Work,
-}
-
 impl Default for List {
     fn default() -> Self {
         Self::Walked(Box::default())
@@ -95,17 +89,7 @@ impl List {
         request: &'a Request<'a>,
         matcher: impl Fn(u32) -> &'a HttpMatch,
     ) -> (Option<u32>, Work) {
-        let mut search = Search {
-            request,
-            matcher,
-            best: u32::MAX,
-            work: Work::default(),
-        };
-        search.list(self);
-        (
-            (search.best != u32::MAX).then_some(search.best),
-            search.work,
-        )
+        Search::new(request, matcher).run(self)
     }
 }
 
@@ -192,79 +176,4 @@ fn file(mut filed: Vec<(Condition, Item)>, depth: usize) -> Trie<List> {
         value: List::at_depth(group.value, depth),
     });
     Trie::new(lists.collect())
-}
-
-impl<'a, M: Fn(u32) -> &'a HttpMatch> Search<'a, M> {
-    fn list(&mut self, list: &List) {
-        match list {
-            List::One(place) => self.compare(std::slice::from_ref(place)),
-            List::Walked(places) => self.compare(places),
-            List::Indexed(index) if index.first < self.best => self.index(index),
-            List::Indexed(_) => {}
-        }
-    }
-
-    fn index(&mut self, index: &Index) {
-        let request = self.request;
-        self.work.lookups += index.single.len();
-        for (part, trie) in &index.single {
-            let port;
-            let value = match part {
-                Part::Path => request.uri.path().as_bytes(),
-                Part::PathAndQuery => request.path_and_query().as_bytes(),
-                Part::Method => request.method.as_str().as_bytes(),
-                Part::Authority => request.authority.as_bytes(),
-                Part::Port => {
-                    port = port_text(request.port);
-                    &port[..]
-                }
-                Part::Header(_) | Part::Query(_) => continue,
-            };
-            self.look_up(trie, std::iter::once(value));
-        }
-        if index.headers.len() <= request.headers.keys_len() {
-            self.work.lookups += index.headers.len();
-            for (name, trie) in &index.headers {
-                self.header(trie, request.headers, name);
-            }
-        } else {
-            self.work.lookups += request.headers.keys_len();
-            for name in request.headers.keys() {
-                if let Some(trie) = index.headers.get(name) {
-                    self.header(trie, request.headers, name);
-                }
-            }
-        }
-        if !index.query.is_empty() {
-            for (name, value) in matcher::parameters(request.uri.query().unwrap_or_default()) {
-                self.work.lookups += 1;
-                if let Some(trie) = index.query.get(name) {
-                    self.look_up(trie, std::iter::once(value.as_bytes()));
-                }
-            }
-        }
-        self.compare(&index.rest);
-    }
-
-    fn header(&mut self, trie: &Trie<List>, headers: &HeaderMap, name: &HeaderName) {
-        let mut values = headers.get_all(name).iter();
-        if let Some(first) = values.next() {
-            let values = std::iter::once(first).chain(values);
-            self.look_up(trie, pattern::joined(values, matcher::separator(name)));
-        }
-    }
-
-    fn look_up<'p>(&mut self, trie: &Trie<List>, value: impl Iterator<Item = &'p [u8]>) {
-        trie.walk(value, |list| self.list(list));
-    }
-
-    fn compare(&mut self, places: &[u32]) {
-        for place in places.iter().take_while(|place| **place < self.best) {
-            self.work.compared += 1;
-            if (self.matcher)(*place).is_match(self.request) {
-                self.best = *place;
-                return;
-            }
-        }
-    }
 }
