@@ -17,10 +17,10 @@ const WARM: usize = 30;
 
 /// What is measured, and how many bytes of heap it may hold.
 const BOUNDS: [(&str, i64); 4] = [
-    ("outbound connection, plain", 36_000),
-    ("upstream connection, mutual TLS", 36_500),
-    ("inbound connection, mutual TLS", 44_500),
-    ("connection to the application", 29_000),
+    ("outbound connection, plain", 26_500),
+    ("upstream connection, mutual TLS", 36_000),
+    ("inbound connection, mutual TLS", 35_500),
+    ("connection to the application", 28_500),
 ];
 
 #[test]
