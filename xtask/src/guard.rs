@@ -2,9 +2,10 @@
 //! compared with the committed figures in `proxy/instructions.toml`.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::install::{self, ensure};
-use crate::run::{Result, binaries, cargo, step};
+use crate::run::{Result, binaries, cargo, output, step};
 
 /// Flags of the guard.
 #[derive(clap::Args, Default)]
@@ -49,7 +50,9 @@ pub(crate) fn guard(args: &Args) -> Result<()> {
         binaries("release").join("heddle-proxy"),
     );
     if args.update {
-        test.env("HEDDLE_GUARD_UPDATE", "1");
+        let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let compiler = output(Command::new(compiler).arg("--version"))?;
+        test.env("HEDDLE_GUARD_UPDATE", compiler.trim());
     }
     if let Some(dir) = &args.profiles {
         let dir = std::path::absolute(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
