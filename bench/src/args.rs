@@ -38,6 +38,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PEER,…", value_delimiter = ',')]
     pub(crate) peer: Vec<Peer>,
 
+    /// Measure once, without waiting for a quiet moment, to try things: not for figures to be shown
+    #[arg(long, conflicts_with = "write_docs")]
+    pub(crate) once: bool,
+
     /// Say which cases there are
     #[arg(long)]
     pub(crate) list: bool,
@@ -50,9 +54,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["case", "peer"])]
     pub(crate) from: Vec<PathBuf>,
 
-    /// Write docs/benchmarks.md and its charts
-    #[arg(long)]
-    pub(crate) write_docs: bool,
+    /// Write benchmarks.md and its charts to a directory [default: the repository's docs]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true,
+          default_missing_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"))]
+    pub(crate) write_docs: Option<PathBuf>,
 
     /// Where heddle-proxy, heddle-control and heddle-identity are [default: beside this program]
     #[arg(long, env = "HEDDLE_BENCH_BIN_DIR", value_name = "DIR")]
@@ -81,6 +86,9 @@ impl Args {
         );
         if connections.join(",") != DEFAULT_CONNECTIONS {
             command += &format!(" --connections {}", connections.join(","));
+        }
+        if self.once {
+            command += " --once";
         }
         command
     }

@@ -46,11 +46,15 @@ pub(crate) struct Work {
 impl Work {
     /// In words.
     pub(crate) fn says(&self) -> String {
+        let routes = match self.peer.routes() {
+            true => format!(
+                "{} of {PREMIUM} with the header and {} of {PLAIN} without to v2",
+                self.premium_v2, self.plain_v2
+            ),
+            false => "everything to v1".to_owned(),
+        };
         format!(
-            "{} of {PREMIUM} with the header and {} of {PLAIN} without to v2; {}, {}; clear text and \
-             strangers refused",
-            self.premium_v2,
-            self.plain_v2,
+            "{routes}; {}, {}; clear text and strangers refused",
             self.wire.suite_name(),
             self.wire.group_name()
         )

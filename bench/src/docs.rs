@@ -12,10 +12,9 @@ use crate::error::{Error, Result};
 use crate::report::{CaseReport, Report};
 use crate::table;
 
-/// Writes all; returns where.
-pub(crate) fn write(report: &Report) -> Result<Vec<PathBuf>> {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-    let docs = fs::canonicalize(&docs).map_err(Error::file("find", &docs))?;
+/// Writes all to a directory; returns where.
+pub(crate) fn write(report: &Report, docs: &Path) -> Result<Vec<PathBuf>> {
+    let docs = fs::canonicalize(docs).map_err(Error::file("find", docs))?;
     let charts = docs.join("benchmarks");
     fs::create_dir_all(&charts).map_err(Error::file("make", &charts))?;
     let mut written = Vec::new();
@@ -50,6 +49,10 @@ fn text(report: &Report) -> String {
          ## What was aimed at, and what was reached\n\n\
          {summary}\n\n\
          ```sh\ncargo xtask bench --write-docs   # all of it; each case's own command stands with its figures\n```\n\n\
+         The control plane is measured by a test of its own, which prints what it takes: \
+         `cargo nextest run --release -p heddle-control --run-ignored only --no-capture -E 'test(large)'`. \
+         Guards of what a request costs (instructions, allocations, bytes of an idle connection), which \
+         hold on a noisy machine too, run with `cargo xtask test`.\n\n\
          ## The machine\n\n\
          {machine}\n\n\
          ## Who is compared\n\n\
@@ -119,8 +122,8 @@ fn section(case: &CaseReport, charted: bool) -> String {
 
 /// What a program said, on one line that Markdown leaves alone.
 fn fenceless(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.replace(['*', '`', '<', '|'], "")
+    let harmless = text.replace(['*', '`', '<', '|'], " ");
+    harmless.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn method(report: &Report) -> String {

@@ -36,6 +36,14 @@ impl Requests {
     }
 }
 
+/// So many connections, in words.
+pub(crate) fn named(connections: u32) -> String {
+    match connections {
+        1 => "1 connection".to_owned(),
+        many => format!("{many} connections"),
+    }
+}
+
 /// Where a load generator stands.
 #[derive(Clone, Copy)]
 pub(crate) struct Ground<'a> {

@@ -80,8 +80,8 @@ fn compare(args: &Args) -> Result<bool> {
         report.write_json(file)?;
         println!("figures: {}", file.display());
     }
-    if args.write_docs {
-        for file in docs::write(&report)? {
+    if let Some(dir) = &args.write_docs {
+        for file in docs::write(&report, dir)? {
             println!("wrote {}", file.display());
         }
     }

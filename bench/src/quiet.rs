@@ -29,12 +29,24 @@ impl Disturbance {
     }
 }
 
+/// Whether to wait for a quiet moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Wait,
+    /// Measure once, at once.
+    None,
+}
+
 /// Measures again, up to twice, while others are at work; the quietest counts. What is measured has no
 /// say in it.
 pub(crate) fn quietest<T>(
-    measure: impl FnMut() -> Result<(T, Disturbance)>,
+    patience: Patience,
+    mut measure: impl FnMut() -> Result<(T, Disturbance)>,
 ) -> Result<(T, Disturbance)> {
-    quietest_after(settle, measure)
+    match patience {
+        Patience::Wait => quietest_after(settle, measure),
+        Patience::None => measure(),
+    }
 }
 
 fn quietest_after<T>(

@@ -32,7 +32,7 @@ pub(crate) struct CaseReport {
     pub(crate) command: String,
     pub(crate) rounds: u32,
     pub(crate) seconds: u32,
-    /// In the order in which they were first recorded.
+    /// In the order in which they are recorded.
     pub(crate) measures: Vec<Measure>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) works: Vec<Work>,
@@ -112,13 +112,23 @@ impl CaseReport {
 
     /// Takes over what a stage has recorded.
     pub(crate) fn take(&mut self, stage: Stage<'_>) {
-        for (measure, figure) in stage.figures {
-            if !self.measures.iter().any(|known| known.covers(&figure)) {
-                self.measures.push(measure);
-            }
+        self.add(stage.figures);
+        self.disturbances.extend(stage.disturbances);
+    }
+
+    /// A measure that is new comes after the one that was recorded before it: who has fewer figures
+    /// comes first, and must not put the others' at the end.
+    fn add(&mut self, figures: Vec<(Measure, Figure)>) {
+        let mut next = 0;
+        for (measure, figure) in figures {
+            let known = self.measures.iter().position(|m| m.covers(&figure));
+            let at = known.unwrap_or_else(|| {
+                self.measures.insert(next, measure);
+                next
+            });
+            next = at + 1;
             self.figures.push(figure);
         }
-        self.disturbances.extend(stage.disturbances);
     }
 
     pub(crate) fn failed(&self, peer: Peer, setup: &str) -> bool {
@@ -216,6 +226,28 @@ pub(crate) mod tests {
             }
         }
         report
+    }
+
+    #[test]
+    fn measures_stand_in_the_order_of_those_who_have_them_all() {
+        let mut report = sample();
+        report.measures.clear();
+        let one = |what: &str| {
+            let figure = Figure {
+                case: "http1".into(),
+                peer: Peer::Heddle,
+                round: 1,
+                what: what.into(),
+                at: String::new(),
+                unit: "µs".into(),
+                value: 1.0,
+            };
+            (Measure::less(what, "µs"), figure)
+        };
+        report.add(["p50", "p99"].map(one).into());
+        report.add(["idle", "p50", "p99", "CPU", "after"].map(one).into());
+        let names: Vec<&str> = report.measures.iter().map(|m| &*m.what).collect();
+        assert_eq!(names, ["idle", "p50", "p99", "CPU", "after"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::figure::{Figure, Measure};
 use crate::load::{Ground, Requests};
 use crate::peers::{Peer, Sidecars, Tools};
 use crate::process::Process;
-use crate::quiet::{Disturbance, quietest};
+use crate::quiet::{Disturbance, Patience, quietest};
 use crate::usage::{self, Machine, Memory};
 
 /// Where a case measures.
@@ -95,7 +95,11 @@ impl Stage<'_> {
         mut run: impl FnMut(Ground<'_>, u32) -> Result<T>,
     ) -> Result<(T, Spent)> {
         let seconds = self.args.seconds;
-        let measured = quietest(|| {
+        let patience = match self.args.once {
+            true => Patience::None,
+            false => Patience::Wait,
+        };
+        let measured = quietest(patience, || {
             run(self.ground(), (seconds / 4).max(1))?;
             let (machine, before) = (Machine::now()?, self.spent()?);
             let said = run(self.ground(), seconds)?;

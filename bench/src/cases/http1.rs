@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::cases::{Case, Setup, Traffic};
 use crate::error::Result;
-use crate::load::wrk;
+use crate::load::{named, wrk};
 use crate::stage::{Aims, Stage};
 
 pub(crate) struct Http1;
@@ -32,8 +32,7 @@ impl Case for Http1 {
         stage.record_memory("idle", 0.20)?;
         for connections in stage.connections() {
             let (load, spent) = stage.load(|at, seconds| wrk::run(at, connections, seconds))?;
-            let at = format!("{connections} connections");
-            stage.record_requests(&at, &load, &spent, aims(connections));
+            stage.record_requests(&named(connections), &load, &spent, aims(connections));
         }
         stage.record_memory("after the load", 0.25)
     }

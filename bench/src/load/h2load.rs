@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::app::MARK;
 use crate::error::{Error, Result};
 use crate::load::latency::percentile;
-use crate::load::{Ground, Requests};
+use crate::load::{Ground, Requests, named};
 
 const DIR: &str = "h2load";
 /// Of a gRPC message; its frame has five bytes more.
@@ -22,21 +22,11 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// For tables.
+    /// For tables: many streams are on one connection.
     pub(crate) fn name(self) -> String {
-        match self {
-            Shape {
-                connections,
-                streams: 1,
-            } => format!("{connections} connections"),
-            Shape {
-                connections: 1,
-                streams,
-            } => format!("{streams} streams of 1"),
-            Shape {
-                connections,
-                streams,
-            } => format!("{streams} streams of {connections}"),
+        match self.streams {
+            1 => named(self.connections),
+            streams => format!("{streams} streams"),
         }
     }
 }
