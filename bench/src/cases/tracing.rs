@@ -66,7 +66,7 @@ impl Case for Tracing {
             let lost_measure = Measure::less("spans lost", "%").at(&*at).bound(0.0);
             stage.record(lost_measure.digits(2).uncharted(), lost);
         }
-        stage.record_memory("after the load", 0.25)
+        stage.record_memory("after the load", 0.50)
     }
 }
 
