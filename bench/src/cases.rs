@@ -2,6 +2,7 @@
 //! measures one peer at a time; `run` calls it for each of its peers in each round.
 
 mod connections;
+mod growth;
 mod http1;
 mod http2;
 mod identity;
@@ -29,6 +30,7 @@ pub(crate) fn registry() -> Vec<Box<dyn Case>> {
         Box::new(connections::Connections),
         Box::new(idle::Idle),
         Box::new(tcp::Tcp),
+        Box::new(growth::Growth),
         Box::new(tracing::Tracing),
         Box::new(identity::Identity),
         Box::new(size::Size),

@@ -25,7 +25,8 @@ impl Case for Connections {
     fn about(&self) -> String {
         format!(
             "Opaque TCP, {CONCURRENCY} connections at a time: connect, send 16 bytes, read them back, close. \
-             Each is a new mutual TLS connection between the sidecars: a whole handshake, nothing resumed."
+             Each is a new mutual TLS connection between the sidecars with a whole handshake. Resumption, \
+             where a peer has it, is switched off: who resumes does not look at the certificate again."
         )
     }
 

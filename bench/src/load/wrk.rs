@@ -23,6 +23,16 @@ struct Said {
 
 /// Sends requests from the client pod for some seconds.
 pub(crate) fn run(at: Ground<'_>, connections: u32, seconds: u32) -> Result<Requests> {
+    run_with(at, connections, seconds, &[])
+}
+
+/// The same, with more headers.
+pub(crate) fn run_with(
+    at: Ground<'_>,
+    connections: u32,
+    seconds: u32,
+    headers: &[String],
+) -> Result<Requests> {
     let mut wrk = Command::new(&at.tools.programs.wrk);
     wrk.args(["--threads", "1", "--timeout", "10s"])
         .args(["--connections", &connections.to_string()])
@@ -30,6 +40,7 @@ pub(crate) fn run(at: Ground<'_>, connections: u32, seconds: u32) -> Result<Requ
         .arg("--script")
         .arg(script(at.tools.world)?)
         .args(["--header", "Host: reviews:9080"])
+        .args(headers.iter().flat_map(|header| ["--header", header]))
         .arg(format!("http://{}/reviews/0", at.target()));
     let said = at.run(&mut wrk)?;
     let load = parse(&said).ok_or_else(|| at.not(format!("wrk gave no figures: {said}")))?;

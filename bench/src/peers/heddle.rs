@@ -8,14 +8,14 @@ use std::time::Duration;
 use crate::cases::Setup;
 use crate::certificates::NAMESPACE;
 use crate::collector;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http;
 use crate::peers::{Sidecars, Tools};
 use crate::process::Process;
 use crate::programs::for_anybody;
 use crate::template::fill;
 use crate::tokens::Minter;
-use crate::world::{Place, SERVICE, SIDECAR_USER};
+use crate::world::{Place, SERVICE, SIDECAR_USER, World};
 
 const MESH: &str = include_str!("../../mesh/mesh.yaml");
 
@@ -154,6 +154,13 @@ fn sidecars(mesh: &Mesh, tools: Tools<'_>) -> Result<Vec<Process>> {
             Process::start(world, pod, SIDECAR_USER, "heddle-proxy", &proxy, args)
         })
         .collect()
+}
+
+/// Tells the control plane other routes, at once, and whatever else is in the file.
+pub(crate) fn replace_routes(world: &World, text: &str) -> Result<()> {
+    let new = world.write("heddle/routes.yaml.new", text, 0)?;
+    let file = world.path("heddle/manifests/routes.yaml");
+    std::fs::rename(&new, &file).map_err(Error::file("replace", &file))
 }
 
 /// Between one request to a new destination and the answer of the control plane.
