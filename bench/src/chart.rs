@@ -62,10 +62,9 @@ pub(crate) fn svg(case: &CaseReport, machine: &Description) -> Option<String> {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"{INK}\">\n\
-         <title>{title}: pairs of sidecars</title>\n\
+         <title>{title}</title>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"{PAPER}\"/>\n\
-         <text x=\"16\" y=\"28\" font-size=\"17\" font-weight=\"600\">A pair of sidecars, mutual TLS, one \
-         worker each: {title}</text>\n"
+         <text x=\"16\" y=\"28\" font-size=\"17\" font-weight=\"600\">{title}</text>\n"
     );
     legend(&mut svg, case, &peers, machine);
     for (index, panel) in panels.iter().enumerate() {
@@ -104,7 +103,10 @@ fn title(measure: &Measure) -> String {
         Better::More => "more is better",
         Better::Less => "less is better",
     };
-    format!("{} ({better})", table::capital(&measure.what))
+    format!(
+        "{} <tspan font-weight=\"400\" font-size=\"11\" fill=\"#616e7c\">({better})</tspan>",
+        table::capital(&measure.what)
+    )
 }
 
 fn legend(svg: &mut String, case: &CaseReport, peers: &[Peer], machine: &Description) {
@@ -126,7 +128,7 @@ fn legend(svg: &mut String, case: &CaseReport, peers: &[Peer], machine: &Descrip
     let _ = writeln!(
         svg,
         "<text x=\"16\" y=\"66\" font-size=\"10\" fill=\"#616e7c\">median of {} rounds; the line on a bar is \
-         their spread; {} cores</text>",
+         their spread; one worker each, {} cores</text>",
         case.rounds, machine.cores
     );
 }
@@ -171,6 +173,8 @@ fn draw(svg: &mut String, panel: &Panel, peers: &[Peer]) {
     }
     let slot = width / panel.groups.len().max(1) as f64;
     let bar = (slot * 0.8 / peers.len().max(1) as f64).min(44.0);
+    // Above all bars.
+    let mut numbers = String::new();
     for (index, (name, spreads)) in panel.groups.iter().enumerate() {
         let centre = left + slot * (index as f64 + 0.5);
         for (line, text) in name.split(' ').enumerate() {
@@ -199,14 +203,16 @@ fn draw(svg: &mut String, panel: &Panel, peers: &[Peer]) {
             );
             if bar >= LEGIBLE || *peer == Peer::Heddle {
                 let _ = writeln!(
-                    svg,
-                    "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"10\">{}</text>",
+                    numbers,
+                    "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\" font-size=\"10\" \
+                     stroke=\"{PAPER}\" stroke-width=\"3\" paint-order=\"stroke\">{}</text>",
                     y(spread.max) - 4.0,
                     thousands(spread.median, panel.digits)
                 );
             }
         }
     }
+    svg.push_str(&numbers);
 }
 
 /// The distance between lines, for at most five: 1, 2 or 5 times a power of ten.
