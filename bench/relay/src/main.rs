@@ -5,6 +5,8 @@
 //! alone: never a sidecar.
 
 mod relay;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
