@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use clap::Subcommand;
 use serde::Serialize;
+use tokio::net::TcpListener;
 
 use crate::app;
 use crate::collector;
@@ -42,8 +43,12 @@ pub(crate) enum Own {
 pub(crate) fn run(own: &Own) -> Result<()> {
     let done = match own {
         Own::Collector { on } => wait(collector::serve(*on)),
-        Own::EchoServer { on } => wait(app::echo::serve(*on)),
-        Own::GrpcServer { on, version } => wait(app::grpc::serve(*on, version)),
+        Own::EchoServer { on } => {
+            wait(async { app::echo::serve(TcpListener::bind(on).await?).await })
+        }
+        Own::GrpcServer { on, version } => {
+            wait(async { app::grpc::serve(TcpListener::bind(on).await?, version).await })
+        }
         Own::LoadCertificates(options) => wait(certificates::run(options)).and_then(tell),
         Own::LoadConnections(options) => connections::run(options).and_then(tell),
         Own::LoadIdle(options) => idle::run(options, &mut io::stdout()),

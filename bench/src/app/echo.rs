@@ -1,7 +1,6 @@
 //! A TCP server that sends back what it is sent, until the client ends.
 
 use std::io;
-use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,8 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 const BUFFER: usize = 4 * 1024;
 
 /// Serves for ever.
-pub(crate) async fn serve(on: SocketAddr) -> io::Result<()> {
-    let listener = TcpListener::bind(on).await?;
+pub(crate) async fn serve(listener: TcpListener) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         // A connection that breaks is its client's to report.

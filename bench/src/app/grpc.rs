@@ -3,7 +3,6 @@
 //! are passed on as they are framed.
 
 use std::io;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
@@ -19,9 +18,8 @@ const WINDOW: u32 = 1 << 20;
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("version");
 
 /// Serves for ever.
-pub(crate) async fn serve(on: SocketAddr, version: &str) -> io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, version: &str) -> io::Result<()> {
     let version = HeaderValue::from_str(version).map_err(io::Error::other)?;
-    let listener = TcpListener::bind(on).await?;
     loop {
         let (stream, _) = listener.accept().await?;
         // A connection that breaks is its client's to report.

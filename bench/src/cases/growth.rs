@@ -87,7 +87,7 @@ impl Case for Growth {
 
 /// Every size is first once in so many rounds as there are.
 fn in_turn<const N: usize>(mut sizes: [usize; N], round: u32) -> [usize; N] {
-    sizes.rotate_left(round as usize % N);
+    sizes.rotate_left((round as usize + N - 1) % N);
     sizes
 }
 
@@ -134,6 +134,6 @@ mod tests {
     #[test]
     fn every_size_is_first_in_its_turn() {
         let first: Vec<usize> = (1..=3).map(|round| in_turn(ROUTES, round)[0]).collect();
-        assert_eq!(first, [1_000, 10_000, 10]);
+        assert_eq!(first, [10, 1_000, 10_000]);
     }
 }

@@ -179,19 +179,15 @@ async fn status(body: &mut RecvStream) -> io::Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[tokio::test]
     async fn messages_come_back_on_every_stream() {
-        // Free a moment ago; the server binds it again.
-        let to = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|l| l.local_addr())
-            .unwrap();
-        let server = tokio::spawn(crate::app::grpc::serve(to, "v1"));
-        while TcpStream::connect(to).await.is_err() {
-            assert!(!server.is_finished());
-            tokio::task::yield_now().await;
-        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let server = tokio::spawn(crate::app::grpc::serve(listener, "v1"));
         let options = Options {
             to,
             connections: 2,
