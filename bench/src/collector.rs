@@ -82,6 +82,16 @@ struct Counters {
     other: AtomicU64,
 }
 
+impl Counters {
+    fn now(&self) -> Counts {
+        Counts {
+            client: self.client.load(Ordering::Relaxed),
+            server: self.server.load(Ordering::Relaxed),
+            other: self.other.load(Ordering::Relaxed),
+        }
+    }
+}
+
 struct Counting(Arc<Counters>);
 
 #[tonic::async_trait]
@@ -121,16 +131,50 @@ pub(crate) async fn serve(on: SocketAddr) -> io::Result<()> {
 async fn tell(listener: TcpListener, counters: &Counters) -> io::Result<()> {
     loop {
         let (mut stream, _) = listener.accept().await?;
-        let now = Counts {
-            client: counters.client.load(Ordering::Relaxed),
-            server: counters.server.load(Ordering::Relaxed),
-            other: counters.other.load(Ordering::Relaxed),
-        };
-        let body = serde_json::to_string(&now)?;
+        let body = serde_json::to_string(&counters.now())?;
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
         // A client that left is not missed.
         if stream.read(&mut [0; 1024]).await.is_ok() {
             let _ = stream.write_all([head, body].concat().as_bytes()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn spans_are_counted_by_kind() {
+        let kinds = [SpanKind::Client, SpanKind::Server, SpanKind::Client];
+        let spans = kinds.into_iter().map(|kind| Span {
+            kind: kind.into(),
+            ..Span::default()
+        });
+        let scope = ScopeSpans {
+            spans: spans.collect(),
+            ..ScopeSpans::default()
+        };
+        let resource = ResourceSpans {
+            scope_spans: vec![scope.clone(), scope],
+            ..ResourceSpans::default()
+        };
+        let counters = Arc::new(Counters::default());
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![resource],
+        };
+        let counting = Counting(Arc::clone(&counters));
+        counting.export(Request::new(request)).await.unwrap();
+        let counted = counters.now();
+        let expected = Counts {
+            client: 4,
+            server: 2,
+            other: 0,
+        };
+        assert_eq!(counted, expected);
+        assert_eq!(counted.since(expected), Counts::default());
     }
 }

