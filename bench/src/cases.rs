@@ -28,7 +28,8 @@ pub(crate) fn registry() -> Vec<Box<dyn Case>> {
         Box::new(http2::Unary),
         Box::new(streams::Streams),
         Box::new(connections::Connections),
-        Box::new(idle::Idle),
+        Box::new(idle::Idle::Http),
+        Box::new(idle::Idle::Tcp),
         Box::new(tcp::Tcp),
         Box::new(growth::Growth),
         Box::new(tracing::Tracing),
@@ -97,8 +98,6 @@ pub(crate) struct Setup {
     pub(crate) tracing: bool,
     /// VirtualService and DestinationRule for Heddle.
     pub(crate) routes: String,
-    /// Further files for Heddle's control plane: name and text.
-    pub(crate) manifests: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -110,7 +109,6 @@ impl Setup {
             app,
             tracing: false,
             routes: EXAMPLE.to_owned(),
-            manifests: Vec::new(),
         }
     }
 
@@ -125,11 +123,5 @@ impl Setup {
     /// Whether the routes are the example's.
     pub(crate) fn example(&self) -> bool {
         self.routes == EXAMPLE
-    }
-
-    /// One of a case's several.
-    pub(crate) fn labelled(mut self, label: &str) -> Self {
-        self.label = label.to_owned();
-        self
     }
 }

@@ -116,7 +116,6 @@ fn stage(
         tools,
         args,
         case: case.name(),
-        setup,
         peer,
         round,
         apps: apps?,

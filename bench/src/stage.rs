@@ -2,7 +2,6 @@
 //! those cost, and the figures that are recorded.
 
 use crate::args::Args;
-use crate::cases::Setup;
 use crate::error::Result;
 use crate::figure::{Figure, Measure};
 use crate::load::{Ground, Requests};
@@ -16,7 +15,6 @@ pub(crate) struct Stage<'a> {
     pub(crate) tools: Tools<'a>,
     pub(crate) args: &'a Args,
     pub(crate) case: &'static str,
-    pub(crate) setup: &'a Setup,
     pub(crate) peer: Peer,
     pub(crate) round: u32,
     /// None for [`Peer::Direct`].

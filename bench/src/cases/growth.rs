@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::figure::Measure;
 use crate::http::Connection;
 use crate::load::{Ground, wrk};
-use crate::peers::{Peer, heddle};
+use crate::peers::{Peer, envoy, heddle};
 use crate::stage::Stage;
 use crate::stop;
 use crate::world::Place;
@@ -61,7 +61,7 @@ impl Case for Growth {
     }
 
     fn peers(&self) -> Vec<Peer> {
-        vec![Peer::Heddle]
+        vec![Peer::Heddle, Peer::Envoy]
     }
 
     fn measure(&self, stage: &mut Stage<'_>) -> Result<()> {
@@ -72,6 +72,10 @@ impl Case for Growth {
             };
             let smallest = format!("{} routes", ROUTES[0]);
             one(stage, size, &format!("{routes} routes"), &smallest)?;
+        }
+        if stage.peer != Peer::Heddle {
+            // It has no control plane here.
+            return Ok(());
         }
         for endpoints in in_turn(ENDPOINTS, stage.round) {
             let size = Size {
@@ -92,7 +96,11 @@ fn in_turn<const N: usize>(mut sizes: [usize; N], round: u32) -> [usize; N] {
 }
 
 fn one(stage: &mut Stage<'_>, size: Size, at: &str, smallest: &str) -> Result<()> {
-    heddle::replace_routes(stage.tools.world, &manifests::all(size))?;
+    let world = stage.tools.world;
+    match stage.peer {
+        Peer::Envoy => envoy::replace_routes(world, &manifests::envoy(size))?,
+        _ => heddle::replace_routes(world, &manifests::all(size))?,
+    }
     let headers = manifests::headers(size);
     until_answered(stage.ground(), &headers)?;
     let (load, spent) =

@@ -27,43 +27,65 @@ const HOLD: Duration = Duration::from_secs(4);
 /// To ask each once more.
 const ASKING: Duration = Duration::from_secs(60);
 
-pub(crate) struct Idle;
+/// What is idle.
+pub(crate) enum Idle {
+    /// HTTP/1.1, kept alive.
+    Http,
+    /// Opaque TCP.
+    Tcp,
+}
 
 impl Case for Idle {
     fn name(&self) -> &'static str {
-        "idle"
+        match self {
+            Idle::Http => "idle",
+            Idle::Tcp => "idle-tcp",
+        }
     }
 
     fn title(&self) -> &'static str {
-        "Idle connections"
+        match self {
+            Idle::Http => "Idle connections",
+            Idle::Tcp => "Idle opaque connections",
+        }
     }
 
     fn about(&self) -> String {
-        "Connections that have had one exchange and are then silent; memory two seconds later. After \
-         that each must answer again. HTTP/1.1: kept-alive connections of an application to its own \
-         sidecar. TCP: through both sidecars, each with its own mutual TLS connection between them; a \
-         sidecar needs two descriptors for each, so that the limit of open files may allow fewer."
-            .to_owned()
+        let which = match self {
+            Idle::Http => "Kept-alive connections of an application to its own sidecar",
+            Idle::Tcp => {
+                "Connections through both sidecars, each with its own mutual TLS connection between them; \
+                 a sidecar needs two descriptors for each, so that the limit of open files may allow fewer \
+                 than 10,000"
+            }
+        };
+        format!(
+            "{which}. Each has had one exchange and is silent; memory two seconds later. After that each \
+             must answer again."
+        )
     }
 
     fn setups(&self) -> Vec<Setup> {
-        let http = Setup::new(Traffic::Http1, App::Nginx).labelled("HTTP/1.1");
-        vec![http, Setup::opaque(App::Echo).labelled("TCP")]
+        vec![match self {
+            Idle::Http => Setup::new(Traffic::Http1, App::Nginx),
+            Idle::Tcp => Setup::opaque(App::Echo),
+        }]
     }
 
     fn peers(&self) -> Vec<Peer> {
-        let traffic = self.setups().into_iter().map(|setup| setup.traffic);
-        let mut able: Vec<Peer> = traffic.flat_map(Peer::able).collect();
-        able.sort();
-        able.dedup();
+        let traffic = match self {
+            Idle::Http => Traffic::Http1,
+            Idle::Tcp => Traffic::Tcp,
+        };
+        let mut able = Peer::able(traffic);
         able.retain(|peer| *peer != Peer::Direct);
         able
     }
 
     fn measure(&self, stage: &mut Stage<'_>) -> Result<()> {
-        let (exchange, connections) = match stage.setup.traffic {
-            Traffic::Tcp => (Exchange::Echo, CONNECTIONS.min(through_both()?)),
-            _ => (Exchange::Http, CONNECTIONS),
+        let (exchange, connections) = match self {
+            Idle::Http => (Exchange::Http, CONNECTIONS),
+            Idle::Tcp => (Exchange::Echo, CONNECTIONS.min(through_both()?)),
         };
         let Some(before) = stage.memory()? else {
             return Ok(());
@@ -81,10 +103,10 @@ impl Case for Idle {
             let what = format!("of {connections} idle connections: {said:?}");
             return Err(stage.ground().not(what));
         }
-        let at = format!("{connections} {}", stage.setup.label);
+        let at = format!("{connections} connections");
         record(stage, &at, "client's", connections, (before.0, during.0));
         // Of HTTP, only what the client's sidecar pools reaches the server's.
-        if stage.setup.traffic == Traffic::Tcp {
+        if matches!(self, Idle::Tcp) {
             record(stage, &at, "server's", connections, (before.1, during.1));
         }
         Ok(())

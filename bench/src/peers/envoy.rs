@@ -3,15 +3,17 @@
 
 use crate::cases::{Setup, Traffic};
 use crate::collector;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::peers::{Sidecars, Tools};
 use crate::process::Process;
 use crate::programs::for_anybody;
 use crate::template::fill;
-use crate::world::{Place, SIDECAR_USER};
+use crate::world::{Place, SIDECAR_USER, World};
 
 const CLIENT: &str = include_str!("../../envoy/client.yaml");
 const SERVER: &str = include_str!("../../envoy/server.yaml");
+/// Of the client's, the routes of the example.
+pub(crate) const ROUTES: &str = include_str!("../../envoy/routes.yaml");
 const CLIENT_TCP: &str = include_str!("../../envoy/client-tcp.yaml");
 const SERVER_TCP: &str = include_str!("../../envoy/server-tcp.yaml");
 const TRACING: &str = include_str!("../../envoy/tracing.yaml");
@@ -51,6 +53,7 @@ pub(crate) fn start(tools: Tools<'_>, setup: &Setup) -> Result<Sidecars> {
         let text = fill(&shape(setup, pod), &values);
         world.write(&format!("envoy/{}.yaml", pod.name()), &text, SIDECAR_USER)
     };
+    replace_routes(world, ROUTES)?;
     let helpers = collector::start(tools, setup)?;
     let envoy = for_anybody(world, &programs.envoy)?;
     let sidecars: Result<Vec<Process>> = Place::PODS
@@ -65,6 +68,13 @@ pub(crate) fn start(tools: Tools<'_>, setup: &Setup) -> Result<Sidecars> {
     let mut sidecars = Sidecars::of(sidecars?, helpers);
     sidecars.ready(15000, "/ready")?;
     Ok(sidecars)
+}
+
+/// Tells the client's Envoy other routes, at once: it looks at what is moved into its directory.
+pub(crate) fn replace_routes(world: &World, text: &str) -> Result<()> {
+    let new = world.write("envoy/routes.yaml.new", text, SIDECAR_USER)?;
+    let file = world.path("envoy/routes.yaml");
+    std::fs::rename(&new, &file).map_err(Error::file("replace", &file))
 }
 
 /// A pod's configuration, but for what is the same in all.

@@ -54,9 +54,6 @@ fn mesh(tools: Tools<'_>, setup: &Setup) -> Result<Mesh> {
     let manifests = world.path("heddle/manifests");
     world.write("heddle/manifests/mesh.yaml", &manifest(setup), 0)?;
     world.write("heddle/manifests/routes.yaml", &setup.routes, 0)?;
-    for (name, text) in &setup.manifests {
-        world.write(&format!("heddle/manifests/{name}"), text, 0)?;
-    }
     let jwks = world.write("heddle/jwks.json", minter.jwks(), 0)?;
     let root = world.write("heddle/root-cert.pem", &certificates.root(), SIDECAR_USER)?;
 

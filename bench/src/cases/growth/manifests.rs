@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::Size;
+use crate::peers::envoy;
 
 /// Of each other Service.
 const ENDPOINTS_OF_ONE: usize = 10;
@@ -50,29 +51,45 @@ spec:
   http:
 "
     .to_owned();
-    for index in 1..size.routes {
+    for (prefix, (header, value), subset) in rules(size) {
+        // Writing to a string succeeds.
+        let _ = writeln!(
+            text,
+            "  - {{match: [{{uri: {{prefix: {prefix}}}, headers: {{{header}: {{exact: {value}}}}}}}], \
+             route: [{{destination: {{host: reviews, subset: {subset}}}}}]}}"
+        );
+    }
+    text
+}
+
+/// Prefix, header and subset of each.
+fn rules(size: Size) -> impl Iterator<Item = (String, (&'static str, String), &'static str)> {
+    let others = (1..size.routes).map(|index| {
         let prefix = match index % 2 {
             0 => format!("/section-{index}/"),
             _ => "/reviews".to_owned(),
         };
-        rule(
-            &mut text,
-            &prefix,
-            ("x-tenant", &format!("t-{index}")),
-            "v1",
-        );
-    }
-    rule(&mut text, "/reviews", ("x-size", &mark(size)), "v2");
-    text
+        (prefix, ("x-tenant", format!("t-{index}")), "v1")
+    });
+    let last = ("/reviews".to_owned(), ("x-size", mark(size)), "v2");
+    others.chain([last])
 }
 
-fn rule(text: &mut String, prefix: &str, (header, value): (&str, &str), subset: &str) {
-    // Writing to a string succeeds.
-    let _ = writeln!(
-        text,
-        "  - {{match: [{{uri: {{prefix: {prefix}}}, headers: {{{header}: {{exact: {value}}}}}}}], \
-         route: [{{destination: {{host: reviews, subset: {subset}}}}}]}}"
-    );
+/// The same routes for Envoy, in the frame of its own file.
+pub(super) fn envoy(size: Size) -> String {
+    const RULES: &str = "    routes:\n";
+    let mut text = envoy::ROUTES.to_owned();
+    text.truncate(text.find(RULES).unwrap_or_default());
+    text += RULES;
+    for (prefix, (header, value), subset) in rules(size) {
+        // Writing to a string succeeds.
+        let _ = writeln!(
+            text,
+            "    - {{match: {{prefix: {prefix}, headers: [{{name: {header}, string_match: {{exact: {value}}}}}]}}, \
+             route: {{cluster: \"outbound|9080|{subset}|reviews.default.svc.cluster.local\", timeout: 0s}}}}"
+        );
+    }
+    text
 }
 
 /// A Service and its endpoints, in addresses that nobody has.
@@ -119,6 +136,22 @@ mod tests {
         assert_eq!(
             (last, text.contains("{x-size: {exact: 7-1000}}")),
             (1, true)
+        );
+    }
+    #[test]
+    fn envoy_is_told_the_same_routes() {
+        let text = envoy(Size {
+            routes: 7,
+            endpoints: 0,
+        });
+        assert_eq!(text.matches("{match:").count(), 7);
+        assert!(
+            text.contains("name: x-size, string_match: {exact: 7-0}"),
+            "{text}"
+        );
+        assert!(
+            text.contains("virtual_hosts:") && !text.contains("premium"),
+            "{text}"
         );
     }
 }
