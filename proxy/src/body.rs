@@ -29,6 +29,9 @@ pub(crate) struct Passage(Rc<Passed>);
 #[derive(Default)]
 struct Passed {
     bytes: Cell<u64>,
+    /// It was read to its end.
+    whole: Cell<bool>,
+    /// Nobody will ask for more of it.
     over: Cell<bool>,
 }
 
@@ -63,6 +66,11 @@ impl RequestBytes {
         self.0.as_ref().map_or(0, |passed| passed.bytes.get())
     }
 
+    /// Whether it was read to its end.
+    pub(crate) fn whole(&self) -> bool {
+        self.0.as_ref().is_none_or(|passed| passed.whole.get())
+    }
+
     /// Whether there is nothing more of it to send.
     pub(crate) fn all_sent(&self) -> bool {
         self.0.as_ref().is_none_or(|passed| passed.over.get())
@@ -80,11 +88,18 @@ impl Body for RequestBody {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Streaming(incoming, Passage(passed)) => {
-                let polled = Pin::new(incoming).poll_frame(cx);
-                if let Poll::Ready(Some(Ok(frame))) = &polled
-                    && let Some(data) = frame.data_ref()
-                {
-                    passed.bytes.set(passed.bytes.get() + data.len() as u64);
+                let polled = Pin::new(&mut *incoming).poll_frame(cx);
+                match &polled {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                        passed.bytes.set(passed.bytes.get() + bytes);
+                        // Who writes it asks no further then.
+                        passed
+                            .whole
+                            .set(frame.is_trailers() || incoming.is_end_stream());
+                    }
+                    Poll::Ready(None) => passed.whole.set(true),
+                    Poll::Ready(Some(Err(_))) | Poll::Pending => {}
                 }
                 polled
             }
@@ -165,6 +180,11 @@ impl ReplyBody {
 
     fn whole(&mut self) {
         if let Some(exchange) = self.exchange.take() {
+            if let Some(under_way) = &self.under_way
+                && exchange.request_read()
+            {
+                under_way.body_read();
+            }
             exchange.finish(ResponseFlag::None);
         }
     }

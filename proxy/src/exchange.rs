@@ -61,6 +61,11 @@ impl Exchange {
         self.request_bytes = bytes;
     }
 
+    /// Whether the request was read to its end.
+    pub(crate) fn request_read(&self) -> bool {
+        self.request_bytes.whole()
+    }
+
     /// The response has begun, and comes over this connection.
     pub(crate) fn lent(&mut self, active: ActiveRequest, lease: Lease, status: http::StatusCode) {
         let upgraded = status == http::StatusCode::SWITCHING_PROTOCOLS;

@@ -56,31 +56,52 @@ pub(crate) struct Inbound {
 
 /// Serves one connection until it ends.
 pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    // Boxed: what it takes to admit it is not kept while the connection is served.
+    let Some((inbound, io, protocol, app)) = Box::pin(begin(worker, stream, peer)).await else {
+        return;
+    };
+    match app {
+        Some(app) => inbound.relay(io, Some(app)).await,
+        None => inbound.serve(io, protocol).await,
+    }
+}
+
+/// Admits a connection, and says what it speaks, with the application's where that was opened
+/// already; `None`: it was refused, and the reason was logged.
+async fn begin(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(Rc<Inbound>, Io, Protocol, Option<Io>)> {
     let destination = match original_destination(&stream) {
         Ok(Some(destination)) => destination,
         Ok(None) => {
             worker.count_refused("not-redirected");
             tracing::warn!(%peer, "refused: a connection to the inbound port that was not redirected to it");
-            return;
+            return None;
         }
-        Err(error) => return tracing::debug!(%peer, %error, "connection ended before it began"),
+        Err(error) => {
+            tracing::debug!(%peer, %error, "connection ended before it began");
+            return None;
+        }
     };
     if matches!(destination.port(), OUTBOUND_PORT | INBOUND_PORT) {
         // It would come back here for ever.
         worker.count_refused("loop");
         tracing::warn!(%peer, %destination, "refused: a connection to the sidecar's own port");
-        return;
+        return None;
     }
     let port = policy(&worker, destination.port());
     let admitted = match tls::admit(&worker, stream, destination, &port).await {
         Ok(admitted) => admitted,
         Err(Refusal::Ended(error)) => {
-            return tracing::debug!(%peer, %destination, %error, "connection ended before it began");
+            tracing::debug!(%peer, %destination, %error, "connection ended before it began");
+            return None;
         }
         Err(refusal) => {
             worker.count_refused(refusal.label());
             tracing::warn!(%peer, %destination, mode = ?port.mtls, "refused: {refusal}");
-            return;
+            return None;
         }
     };
     let Admitted {
@@ -106,10 +127,7 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: Sock
         cluster,
         upgraded: Upgraded::default(),
     });
-    match app {
-        Some(app) => inbound.relay(io, Some(app)).await,
-        None => inbound.serve(io, protocol).await,
-    }
+    Some((inbound, io, protocol, app))
 }
 
 /// What applies to a port of this pod. Until the first configuration nothing is let in without a
@@ -178,7 +196,7 @@ impl Inbound {
             Protocol::Tcp | Protocol::Tls => return self.relay(io, None).await,
             Protocol::Detect => {
                 let first = first::words(&self.worker, &mut io, self.destination, detect::LIMIT);
-                if let Ok(First::Server(app)) = first.await {
+                if let Ok(First::Server(app)) = Box::pin(first).await {
                     return self.relay(io, Some(app)).await;
                 }
                 match detect::ahead(&mut io).await {

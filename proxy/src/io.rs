@@ -34,7 +34,7 @@ impl<T> Prefixed<T> {
 pub(crate) struct Io {
     prefix: Bytes,
     kind: Kind,
-    /// Told when the peer sends something.
+    /// Told when the peer sends something, and when it takes nothing.
     clock: Option<Arc<Clock>>,
 }
 
@@ -101,6 +101,14 @@ impl Io {
             };
             Poll::Ready(Ok(true))
         })
+    }
+
+    /// The clock is told when the peer takes no more.
+    fn wrote<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let (Poll::Pending, Some(clock)) = (&polled, &self.clock) {
+            clock.stuck();
+        }
+        polled
     }
 
     /// Serves HTTP: the clock is told of what comes.
@@ -246,14 +254,23 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        delegate!(&mut self.kind, s => Pin::new(s).poll_write(cx, buf))
+        let polled = delegate!(&mut self.kind, s => Pin::new(s).poll_write(cx, buf));
+        self.wrote(polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(&mut self.kind, s => Pin::new(s).poll_flush(cx))
+        let polled = delegate!(&mut self.kind, s => Pin::new(s).poll_flush(cx));
+        if let (Poll::Ready(Ok(())), Some(clock)) = (&polled, &self.clock) {
+            clock.flushed();
+        }
+        self.wrote(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(clock) = &self.clock {
+            // For good: what is being ended is not idle.
+            clock.stuck();
+        }
         delegate!(&mut self.kind, s => Pin::new(s).poll_shutdown(cx))
     }
 
@@ -262,7 +279,8 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        delegate!(&mut self.kind, s => Pin::new(s).poll_write_vectored(cx, bufs))
+        let polled = delegate!(&mut self.kind, s => Pin::new(s).poll_write_vectored(cx, bufs));
+        self.wrote(polled)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -3,6 +3,7 @@
 //! share nothing; configuration, identity, telemetry and the admin endpoints live on the control
 //! thread. `run` is the way in; `worker` is where a connection's story begins.
 
+mod bell;
 mod body;
 #[cfg(test)]
 mod budget;

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use heddle_proxy_config::snapshot::{Address, Name, Protocol};
+use heddle_proxy_config::store::AddressUse;
 use tokio::net::TcpStream;
 
 use crate::detect::{self, Sniff};
@@ -34,21 +35,38 @@ pub(crate) struct Outbound {
     target: Target,
     destination: SocketAddr,
     upgraded: Upgraded,
+    /// What the target stands for is kept known meanwhile.
+    _in_use: Option<AddressUse>,
 }
 
 /// Serves one connection until it ends.
 pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    // Boxed: what it takes to find out is not kept while the connection is served.
+    if let Some((outbound, io, protocol)) = Box::pin(begin(worker, stream, peer)).await {
+        outbound.serve(io, protocol).await;
+    }
+}
+
+/// Finds out what a connection is for; `None`: it was refused, and the reason was logged.
+async fn begin(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(Rc<Outbound>, Io, Protocol)> {
     let destination = match original_destination(&stream) {
         Ok(Some(destination)) => destination,
         Ok(None) => {
             worker.count_refused("not-redirected");
             tracing::warn!(%peer, "refused: a connection to the outbound port that was not redirected to it");
-            return;
+            return None;
         }
-        Err(error) => return tracing::debug!(%peer, %error, "connection ended before it began"),
+        Err(error) => {
+            tracing::debug!(%peer, %error, "connection ended before it began");
+            return None;
+        }
     };
     let ip = destination.ip().to_canonical();
-    let _in_use = worker.store.hold(ip);
+    let in_use = worker.store.hold(ip);
     let target = match worker.store.resolve(ip).await.as_deref() {
         Ok(Address::Service(name)) => Target::Service(name.clone()),
         Ok(Address::Workload(..)) => Target::Workload(ip),
@@ -56,7 +74,7 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: Sock
         Err(error) => {
             worker.count_refused("unresolved");
             tracing::warn!(%destination, %error, "refused: what this address stands for is not known");
-            return;
+            return None;
         }
     };
     let protocol = match declared(&worker, &target, destination.port()) {
@@ -64,16 +82,17 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: Sock
         Err(reason) => {
             worker.count_refused("no-such-port");
             tracing::warn!(%destination, reason, "refused");
-            return;
+            return None;
         }
     };
-    let outbound = Rc::new(Outbound {
+    let outbound = Outbound {
         worker,
         target,
         destination,
         upgraded: Upgraded::default(),
-    });
-    outbound.serve(stream.into(), protocol).await;
+        _in_use: Some(in_use),
+    };
+    Some((Rc::new(outbound), stream.into(), protocol))
 }
 
 /// The declared protocol of a target's port.
@@ -100,6 +119,7 @@ impl Outbound {
             target,
             destination,
             upgraded: Upgraded::default(),
+            _in_use: None,
         })
     }
 
@@ -108,11 +128,11 @@ impl Outbound {
             Protocol::Http1 => Version::Http1,
             Protocol::Http2 | Protocol::Grpc => Version::Http2,
             Protocol::Tcp | Protocol::Tls => return tcp::serve(&self, io, None).await,
-            Protocol::Detect => match first_bytes(&mut io).await {
+            Protocol::Detect => match Box::pin(first_bytes(&mut io)).await {
                 Some(Sniff::Http1) => Version::Http1,
                 Some(Sniff::Http2) => Version::Http2,
                 Some(_) => return tcp::serve(&self, io, None).await,
-                None => return self.serve_silent(io).await,
+                None => return Box::pin(self.serve_silent(io)).await,
             },
         };
         // Boxed: a stream of opaque bytes needs no room for HTTP.

@@ -347,9 +347,9 @@ impl Linker<'_> {
     ) -> Vec<(Name, Option<Arc<Endpoints>>)> {
         let mut names = vec![own.clone()];
         if let Some(routes) = routes {
-            let http = routes.http.rules().iter().flat_map(|r| &r.destinations);
+            names.extend(routes.http.services().iter().cloned());
             let tcp = routes.tcp.iter().flat_map(|r| &r.destinations);
-            names.extend(http.chain(tcp).map(|d| d.service.clone()));
+            names.extend(tcp.map(|d| d.service.clone()));
         }
         names.sort();
         names.dedup();

@@ -2,8 +2,6 @@
 //! task: it has no task of its own and nothing is handed from one to another. In the pool nobody
 //! drives it; what happened to it meanwhile is seen when it is looked at again.
 
-mod bell;
-
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -15,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 
-use self::bell::Bell;
+use crate::bell::Bell;
 use crate::body::RequestBody;
 use crate::io::Io;
 use crate::limits;

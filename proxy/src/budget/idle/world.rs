@@ -27,6 +27,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use tokio::sync::watch;
 
 use crate::listener::{self, Gate};
+use crate::serve::clock::LOOK;
 use crate::worker::{Phase, Shared, Worker};
 use crate::{inbound, outbound};
 
@@ -196,9 +197,13 @@ impl Side {
                     return;
                 }
                 begins.recv().unwrap();
+                runtime.block_on(rest());
                 begun.send(()).unwrap();
                 let held = measure(|| {
-                    drop(runtime.block_on(until.wait_for(|counted| !*counted)));
+                    runtime.block_on(async {
+                        drop(until.wait_for(|counted| !*counted).await);
+                        rest().await;
+                    });
                 });
                 result.send(held.bytes_current).unwrap();
             }
@@ -222,6 +227,14 @@ impl Side {
     pub(super) fn end(&self) -> i64 {
         self.measuring.send_replace(false);
         self.measured.recv().unwrap()
+    }
+}
+
+/// Long enough for every connection to be found idle: it takes two looks, and this task and those
+/// that look take turns on one thread.
+async fn rest() {
+    for _ in 0..4 {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -1,5 +1,6 @@
-//! Wakes the task that drives a connection. What rings while the task is at it (its own two halves
-//! tell each other of what they did) makes it look once more, and costs no turn of the scheduler.
+//! A waker between a task and a part of what it does. What rings while the task is at that part (two
+//! halves of it tell each other of what they did) makes it look once more, and costs no turn of the
+//! scheduler; a part for which nothing has rung need not be polled at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,8 +11,8 @@ use futures_util::task::AtomicWaker;
 /// Looks in one turn, so that no connection keeps the others waiting.
 const LOOKS: usize = 16;
 
-/// The bell of one connection.
-pub(super) struct Bell {
+/// The bell of one part.
+pub(crate) struct Bell {
     shared: Arc<Shared>,
     waker: Waker,
 }
@@ -50,7 +51,7 @@ impl Wake for Shared {
 }
 
 impl Bell {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let shared = Arc::new(Shared {
             state: AtomicU8::new(QUIET),
             task: AtomicWaker::new(),
@@ -62,7 +63,7 @@ impl Bell {
     }
 
     /// Polls for the task of `cx`, again while it rings.
-    pub(super) fn poll<T>(
+    pub(crate) fn poll<T>(
         &self,
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -81,13 +82,35 @@ impl Bell {
         Poll::Pending
     }
 
+    /// Polls only if something has happened; the first time it must be rung by hand.
+    pub(crate) fn poll_if_stirred<T>(
+        &self,
+        cx: &mut Context<'_>,
+        poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if self.stirred() {
+            return self.poll(cx, poll);
+        }
+        self.shared.task.register(cx.waker());
+        // It may have rung for the task of before.
+        match self.stirred() {
+            true => self.poll(cx, poll),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Makes it be looked at.
+    pub(crate) fn ring(&self) {
+        self.shared.state.store(STIRRED, Ordering::Release);
+    }
+
     /// Whether something has happened since it was polled last.
-    pub(super) fn stirred(&self) -> bool {
+    pub(crate) fn stirred(&self) -> bool {
         self.shared.state.load(Ordering::Acquire) != QUIET
     }
 
     /// Lets go of the task.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.shared.task.take();
     }
 }
@@ -145,6 +168,24 @@ mod tests {
         bell.forget();
         outside.iter().for_each(Waker::wake_by_ref);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn what_has_not_rung_is_not_polled() {
+        let (_, waker) = task();
+        let bell = Bell::new();
+        let mut polls = 0;
+        let mut poll = || {
+            bell.poll_if_stirred(&mut Context::from_waker(&waker), |_| {
+                polls += 1;
+                Poll::<()>::Pending
+            })
+        };
+        assert!(poll().is_pending());
+        bell.ring();
+        assert!(poll().is_pending());
+        assert!(poll().is_pending());
+        assert_eq!(polls, 1);
     }
 
     #[test]

@@ -1,0 +1,102 @@
+//! HTTP/1.1 on one connection. While it is idle it gives up everything that hyper holds for it
+//! (buffers, mostly) and only waits for bytes: thousands of idle connections cost next to nothing.
+//!
+//! Invariant: it is given up only between two messages: the last answer is sent whole, the body of
+//! its request was read to the end, and no byte of the next one has come.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
+
+use super::End;
+use super::clock::Clock;
+use super::outside::{Event, Outside};
+use crate::body::ReplyBody;
+use crate::io::Io;
+use crate::limits;
+
+/// Serves until either side ends the connection. `late`: the sidecar drains already.
+pub(super) async fn serve<S, D>(
+    io: Io,
+    mut service: S,
+    clock: &Arc<Clock>,
+    outside: &mut Outside<'_, D>,
+    late: bool,
+) -> Result<(), End>
+where
+    S: Service<Request<Incoming>, Response = Response<ReplyBody>, Error = Infallible>,
+    D: Future<Output = ()>,
+{
+    let mut io = io.timed(clock);
+    loop {
+        // At most 100 header fields: hyper's own bound, which costs less unnamed.
+        let connection = http1::Builder::new()
+            // The clock bounds heads; hyper's own bound would make a timer for each request.
+            .header_read_timeout(None)
+            .keep_alive(!late)
+            .max_buf_size(limits::HEAD_BYTES)
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades();
+        let mut connection = Box::new(connection);
+        let ended = poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(cx) {
+                    return Poll::Ready(Some(ended.map_err(End::Http)));
+                }
+                match ready!(outside.poll(cx)) {
+                    Event::Drain => Pin::new(&mut *connection).graceful_shutdown(),
+                    Event::Rest if !outside.draining => return Poll::Ready(None),
+                    Event::Rest => {}
+                    Event::Late(why) => return Poll::Ready(Some(Err(End::Waited(why)))),
+                }
+            }
+        })
+        .await;
+        if let Some(ended) = ended {
+            return ended;
+        }
+        let Some(parts) = connection.into_parts() else {
+            return Ok(());
+        };
+        io = parts.io.into_inner().after_upgrade(parts.read_buf);
+        service = parts.service;
+        if !rest(&mut io, clock, outside).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits for bytes. `false`: there will be none, and the connection is closed.
+async fn rest<D: Future<Output = ()>>(
+    io: &mut Io,
+    clock: &Clock,
+    outside: &mut Outside<'_, D>,
+) -> Result<bool, End> {
+    tokio::select! {
+        biased;
+        more = io.read_ahead(limits::HEAD_BYTES) => {
+            if more.map_err(End::Broken)? {
+                clock.heard();
+                outside.resume();
+                return Ok(true);
+            }
+        }
+        () = outside.drained() => {}
+        () = tokio::time::sleep(limits::DOWNSTREAM_IDLE) => {
+            return Err(End::Waited("no request came"));
+        }
+    }
+    // A peer that takes nothing at this moment sees it broken off.
+    let _ = tokio::time::timeout(limits::GIVE_BACK, io.shutdown()).await;
+    Ok(false)
+}
