@@ -9,6 +9,7 @@ mod http1;
 mod http2;
 mod instructions;
 mod mtls;
+mod rest;
 mod support;
 mod tcp;
 mod trace;
