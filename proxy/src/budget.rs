@@ -43,22 +43,22 @@ fn futures_are_small() {
         (
             "outbound connection",
             size!(outbound::connection, A, B, C),
-            4096,
+            1024,
         ),
         (
             "inbound connection",
             size!(inbound::connection, A, B, C),
-            4096,
+            1024,
         ),
         (
             "outbound request",
             size!(outbound::http::handle, A, B, C),
-            4864,
+            2048,
         ),
         (
             "inbound request",
             size!(inbound::http::handle, A, B, C, D),
-            4864,
+            2048,
         ),
         ("connection's io", size_of::<io::Io>(), 96),
     ];

@@ -61,7 +61,7 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: Sock
         return;
     };
     match app {
-        Some(app) => inbound.relay(io, Some(app)).await,
+        Some(app) => Box::pin(inbound.relay(io, Some(app))).await,
         None => inbound.serve(io, protocol).await,
     }
 }
@@ -189,24 +189,24 @@ impl Ports {
 }
 
 impl Inbound {
+    /// Each way is boxed: a connection keeps room for the one that it goes.
     async fn serve(self: Rc<Self>, mut io: Io, protocol: Protocol) {
         let version = match protocol {
             Protocol::Http1 => Version::Http1,
             Protocol::Http2 | Protocol::Grpc => Version::Http2,
-            Protocol::Tcp | Protocol::Tls => return self.relay(io, None).await,
+            Protocol::Tcp | Protocol::Tls => return Box::pin(self.relay(io, None)).await,
             Protocol::Detect => {
                 let first = first::words(&self.worker, &mut io, self.destination, detect::LIMIT);
                 if let Ok(First::Server(app)) = Box::pin(first).await {
-                    return self.relay(io, Some(app)).await;
+                    return Box::pin(self.relay(io, Some(app))).await;
                 }
                 match detect::ahead(&mut io).await {
                     Sniff::Http1 => Version::Http1,
                     Sniff::Http2 => Version::Http2,
-                    _ => return self.relay(io, None).await,
+                    _ => return Box::pin(self.relay(io, None)).await,
                 }
             }
         };
-        // Boxed: a stream of opaque bytes needs no room for HTTP.
         Box::pin(http::serve(self, io, version)).await;
     }
 

@@ -123,19 +123,19 @@ impl Outbound {
         })
     }
 
+    /// Each way is boxed: a connection keeps room for the one that it goes.
     async fn serve(self: Rc<Self>, mut io: Io, protocol: Protocol) {
         let version = match protocol {
             Protocol::Http1 => Version::Http1,
             Protocol::Http2 | Protocol::Grpc => Version::Http2,
-            Protocol::Tcp | Protocol::Tls => return tcp::serve(&self, io, None).await,
+            Protocol::Tcp | Protocol::Tls => return Box::pin(tcp::serve(&self, io, None)).await,
             Protocol::Detect => match Box::pin(first_bytes(&mut io)).await {
                 Some(Sniff::Http1) => Version::Http1,
                 Some(Sniff::Http2) => Version::Http2,
-                Some(_) => return tcp::serve(&self, io, None).await,
+                Some(_) => return Box::pin(tcp::serve(&self, io, None)).await,
                 None => return Box::pin(self.serve_silent(io)).await,
             },
         };
-        // Boxed: a stream of opaque bytes needs no room for HTTP.
         Box::pin(http::serve(self, io, version)).await;
     }
 

@@ -12,6 +12,7 @@ use std::io::Error;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body as _;
@@ -89,7 +90,8 @@ where
             tokio::time::sleep(limits::DRAIN_FIRST).await;
         }
     });
-    let next_look = pin!(tokio::time::sleep(clock::LOOK));
+    // Set by the one who looks.
+    let next_look = pin!(tokio::time::sleep(Duration::MAX));
     let mut outside = Outside::new(drain, next_look, Arc::clone(&clock));
     match version {
         Version::Http1 => http1::serve(io, service, &clock, &mut outside, late).await,

@@ -17,9 +17,9 @@ const WARM: usize = 30;
 
 /// What is measured, and how many bytes of heap it may hold.
 const BOUNDS: [(&str, i64); 4] = [
-    ("outbound connection, plain", 5_600),
+    ("outbound connection, plain", 3_500),
     ("upstream connection, mutual TLS", 36_000),
-    ("inbound connection, mutual TLS", 13_500),
+    ("inbound connection, mutual TLS", 11_700),
     ("connection to the application", 28_500),
 ];
 

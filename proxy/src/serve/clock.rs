@@ -8,9 +8,6 @@ use std::time::Duration;
 
 use crate::limits;
 
-/// Between two looks.
-pub(crate) const LOOK: Duration = Duration::from_millis(250);
-
 /// What one connection is doing. Only its own thread looks at it; atomic because an upgrade needs a
 /// connection that can be sent to another.
 #[derive(Default)]
@@ -95,8 +92,8 @@ impl Clock {
         UnderWay(Arc::clone(self))
     }
 
-    /// One look, [`LOOK`] after the one before.
-    pub(super) fn look(&self, watch: &mut Watch) -> Look {
+    /// One look, so long after the one before.
+    pub(super) fn look(&self, watch: &mut Watch, after: Duration) -> Look {
         if self.under_way.load(Relaxed) > 0 {
             watch.seen = None;
             return Look::Busy;
@@ -106,7 +103,7 @@ impl Clock {
             watch.idle = Duration::ZERO;
             return Look::Busy;
         }
-        watch.idle += LOOK;
+        watch.idle += after;
         match now {
             (_, true) if watch.idle >= limits::HEAD => Look::Late("no whole head came"),
             (_, true) => Look::Busy,
@@ -121,11 +118,13 @@ impl Clock {
 mod tests {
     use super::*;
 
+    const LOOK: Duration = Duration::from_millis(250);
+
     /// What comes after so many looks that see nothing new.
     fn after(clock: &Clock, watch: &mut Watch, looks: u32) -> Look {
         let mut seen = Look::Busy;
         for _ in 0..looks {
-            seen = clock.look(watch);
+            seen = clock.look(watch, LOOK);
         }
         seen
     }
@@ -137,11 +136,11 @@ mod tests {
     #[test]
     fn a_connection_rests_after_one_look_without_news() {
         let (clock, mut watch) = (Clock::start(), Watch::default());
-        assert_eq!(clock.look(&mut watch), Look::Busy);
-        assert_eq!(clock.look(&mut watch), Look::Resting);
+        assert_eq!(clock.look(&mut watch, LOOK), Look::Busy);
+        assert_eq!(clock.look(&mut watch, LOOK), Look::Resting);
         drop(clock.asked(false));
-        assert_eq!(clock.look(&mut watch), Look::Busy);
-        assert_eq!(clock.look(&mut watch), Look::Resting);
+        assert_eq!(clock.look(&mut watch, LOOK), Look::Busy);
+        assert_eq!(clock.look(&mut watch, LOOK), Look::Resting);
     }
 
     #[test]
@@ -149,7 +148,7 @@ mod tests {
         let (clock, mut watch) = (Clock::start(), Watch::default());
         let hour = looks(limits::DOWNSTREAM_IDLE);
         assert_eq!(after(&clock, &mut watch, hour), Look::Resting);
-        assert_eq!(clock.look(&mut watch), Look::Late("no request came"));
+        assert_eq!(clock.look(&mut watch, LOOK), Look::Late("no request came"));
     }
 
     #[test]
@@ -158,7 +157,10 @@ mod tests {
         clock.heard();
         let bound = looks(limits::HEAD);
         assert_eq!(after(&clock, &mut watch, bound), Look::Busy);
-        assert_eq!(clock.look(&mut watch), Look::Late("no whole head came"));
+        assert_eq!(
+            clock.look(&mut watch, LOOK),
+            Look::Late("no whole head came")
+        );
     }
 
     #[test]
@@ -183,6 +185,6 @@ mod tests {
         drop(request);
         assert_eq!(after(&clock, &mut watch, 10), Look::Busy);
         clock.flushed();
-        assert_eq!(clock.look(&mut watch), Look::Resting);
+        assert_eq!(clock.look(&mut watch, LOOK), Look::Resting);
     }
 }

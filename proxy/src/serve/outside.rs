@@ -4,11 +4,19 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::clock::{Clock, LOOK, Look, Watch};
+use super::clock::{Clock, Look, Watch};
 use crate::bell::Bell;
+
+/// Until the first look at a connection, or at one that has been taken up again. It is soon found to
+/// be idle, so that many that come at once never hold much together.
+const FIRST_LOOK: Duration = Duration::from_millis(25);
+
+/// Between two looks at a busy one. Each look that finds it busy doubles the time to the next.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// An interruption.
 pub(super) enum Event {
@@ -25,6 +33,8 @@ pub(super) struct Outside<'a, D> {
     drain: Pin<&'a mut D>,
     pub(super) draining: bool,
     next_look: Pin<&'a mut Sleep>,
+    /// Between the last look and the next.
+    pace: Duration,
     clock: Arc<Clock>,
     watch: Watch,
     bell: Bell,
@@ -36,16 +46,17 @@ impl<'a, D: Future<Output = ()>> Outside<'a, D> {
         next_look: Pin<&'a mut Sleep>,
         clock: Arc<Clock>,
     ) -> Self {
-        let bell = Bell::new();
-        bell.ring();
-        Self {
+        let mut outside = Self {
             drain,
             draining: false,
             next_look,
+            pace: FIRST_LOOK,
             clock,
             watch: Watch::default(),
-            bell,
-        }
+            bell: Bell::new(),
+        };
+        outside.resume();
+        outside
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -53,6 +64,7 @@ impl<'a, D: Future<Output = ()>> Outside<'a, D> {
             drain,
             draining,
             next_look,
+            pace,
             clock,
             watch,
             bell,
@@ -64,8 +76,12 @@ impl<'a, D: Future<Output = ()>> Outside<'a, D> {
             }
             loop {
                 ready!(next_look.as_mut().poll(cx));
-                next_look.as_mut().reset(Instant::now() + LOOK);
-                match clock.look(watch) {
+                let seen = clock.look(watch, *pace);
+                if seen == Look::Busy {
+                    *pace = LAST_LOOK.min(*pace * 2);
+                }
+                next_look.as_mut().reset(Instant::now() + *pace);
+                match seen {
                     Look::Busy => {}
                     Look::Resting => return Poll::Ready(Event::Rest),
                     Look::Late(why) => return Poll::Ready(Event::Late(why)),
@@ -89,7 +105,8 @@ impl<'a, D: Future<Output = ()>> Outside<'a, D> {
     /// The connection is taken up again.
     pub(super) fn resume(&mut self) {
         self.watch = Watch::default();
-        self.next_look.as_mut().reset(Instant::now() + LOOK);
+        self.pace = FIRST_LOOK;
+        self.next_look.as_mut().reset(Instant::now() + self.pace);
         self.bell.ring();
     }
 }

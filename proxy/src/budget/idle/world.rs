@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use allocation_counter::measure;
 use heddle_identity::ca::{Authority, Policy};
@@ -27,7 +28,6 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use tokio::sync::watch;
 
 use crate::listener::{self, Gate};
-use crate::serve::clock::LOOK;
 use crate::worker::{Phase, Shared, Worker};
 use crate::{inbound, outbound};
 
@@ -230,11 +230,11 @@ impl Side {
     }
 }
 
-/// Long enough for every connection to be found idle: it takes two looks, and this task and those
-/// that look take turns on one thread.
+/// Long enough for every connection to be found idle: it takes two looks, early ones, and this task
+/// and those that look take turns on one thread.
 async fn rest() {
     for _ in 0..4 {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 
