@@ -2,7 +2,7 @@
 //! when the sidecar drains: `Connection: close` with the response under way, or GOAWAY.
 
 pub(crate) mod clock;
-mod http1;
+pub(crate) mod http1;
 mod http2;
 mod outside;
 

@@ -37,6 +37,8 @@ where
     D: Future<Output = ()>,
 {
     let mut io = io.timed(clock);
+    #[cfg(test)]
+    let _open = counts::Counted::new(&counts::OPEN);
     loop {
         // At most 100 header fields: hyper's own bound, which costs less unnamed.
         let connection = http1::Builder::new()
@@ -82,6 +84,8 @@ async fn rest<D: Future<Output = ()>>(
     clock: &Clock,
     outside: &mut Outside<'_, D>,
 ) -> Result<bool, End> {
+    #[cfg(test)]
+    let _resting = counts::Counted::new(&counts::RESTING);
     tokio::select! {
         biased;
         more = io.read_ahead(limits::HEAD_BYTES) => {
@@ -99,4 +103,31 @@ async fn rest<D: Future<Output = ()>>(
     // A peer that takes nothing at this moment sees it broken off.
     let _ = tokio::time::timeout(limits::GIVE_BACK, io.shutdown()).await;
     Ok(false)
+}
+
+/// How many connections a thread serves, and how many of them rest, for tests that must know.
+#[cfg(test)]
+pub(crate) mod counts {
+    use std::cell::Cell;
+    use std::thread::LocalKey;
+
+    thread_local! {
+        pub(crate) static OPEN: Cell<usize> = const { Cell::new(0) };
+        pub(crate) static RESTING: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) struct Counted(&'static LocalKey<Cell<usize>>);
+
+    impl Counted {
+        pub(super) fn new(count: &'static LocalKey<Cell<usize>>) -> Self {
+            count.set(count.get() + 1);
+            Self(count)
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() - 1);
+        }
+    }
 }

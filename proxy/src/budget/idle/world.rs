@@ -28,6 +28,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use tokio::sync::watch;
 
 use crate::listener::{self, Gate};
+use crate::serve::http1::counts;
 use crate::worker::{Phase, Shared, Worker};
 use crate::{inbound, outbound};
 
@@ -230,11 +231,10 @@ impl Side {
     }
 }
 
-/// Long enough for every connection to be found idle: it takes two looks, early ones, and this task
-/// and those that look take turns on one thread.
+/// Until every connection of this thread is idle.
 async fn rest() {
-    for _ in 0..4 {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+    while counts::RESTING.get() < counts::OPEN.get() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
