@@ -8,6 +8,7 @@ mod body;
 #[cfg(test)]
 mod budget;
 mod cluster;
+mod cork;
 mod detect;
 mod exchange;
 mod forward;

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use self::connect::{ConnectError, Dialer, Link};
 use crate::body::RequestBody;
+use crate::cork::Cork;
 use crate::limits;
 
 /// HTTP version that is spoken upstream; the same as came in.
@@ -207,7 +208,7 @@ impl Upstream {
             .max_header_list_size(limits::HEAD_BYTES as u32)
             .keep_alive_interval(limits::H2_KEEPALIVE)
             .keep_alive_timeout(limits::H2_KEEPALIVE_TIMEOUT)
-            .handshake(TokioIo::new(io))
+            .handshake(TokioIo::new(Cork::new(io)))
             .await
             .map_err(ConnectError::Http)?;
         tokio::task::spawn_local(async move {

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use super::End;
 use super::outside::{Event, Outside};
 use crate::body::ReplyBody;
+use crate::cork::Cork;
 use crate::io::Io;
 use crate::limits;
 use crate::upstream::LocalExec;
@@ -38,7 +39,7 @@ where
         .keep_alive_interval(limits::H2_KEEPALIVE)
         .keep_alive_timeout(limits::H2_KEEPALIVE_TIMEOUT)
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(Cork::new(io)), service);
     let mut connection = Box::pin(connection);
     poll_fn(|cx| {
         loop {
