@@ -2,7 +2,7 @@
 //!
 //! The SDK's own batch processor is not used: it wants an OS thread, reserves its whole queue at
 //! once and cannot change its exporter or resource. Here ending a span is a lock-free push, which
-//! wakes the task at most once per batch; a full queue drops the newest and counts it.
+//! wakes the task once a batch is there; a full queue drops the newest and counts it.
 
 mod outage;
 mod task;
@@ -42,7 +42,7 @@ pub struct ExportLimits {
 impl Default for ExportLimits {
     fn default() -> Self {
         Self {
-            queue: 2048,
+            queue: 4096,
             batch: 512,
             delay: Duration::from_millis(250),
             unnamed: Duration::from_secs(3),
@@ -90,7 +90,8 @@ impl Counters {
 #[derive(Debug)]
 pub(crate) struct Processor {
     queue: mpsc::Sender<SpanData>,
-    half_full: Arc<Notify>,
+    batch: usize,
+    due: Arc<Notify>,
     dropped: Counter,
 }
 
@@ -99,8 +100,8 @@ impl SpanProcessor for Processor {
 
     fn on_end(&self, span: SpanData) {
         match self.queue.try_send(span) {
-            Ok(()) if self.queue.capacity() * 2 <= self.queue.max_capacity() => {
-                self.half_full.notify_one();
+            Ok(()) if self.queue.max_capacity() - self.queue.capacity() >= self.batch => {
+                self.due.notify_one();
             }
             Ok(()) => {}
             Err(_) => self.dropped.inc(),
@@ -172,21 +173,14 @@ pub(crate) fn start(
         workload,
     });
     let (flushes, flush_requests) = mpsc::channel(1);
-    let half_full = Arc::new(Notify::new());
+    let due = Arc::new(Notify::new());
     let processor = Processor {
         queue,
-        half_full: Arc::clone(&half_full),
+        batch: limits.batch,
+        due: Arc::clone(&due),
         dropped: counters.queue_full.clone(),
     };
-    let task = task::Task::new(
-        spans,
-        watched,
-        flush_requests,
-        half_full,
-        mesh,
-        limits,
-        counters,
-    );
+    let task = task::Task::new(spans, watched, flush_requests, due, mesh, limits, counters);
     runtime.spawn(task.run());
     (processor, Exporter { settings, flushes })
 }

@@ -31,7 +31,7 @@ pub(super) struct Task {
     settings_end: bool,
     flushes: mpsc::Receiver<oneshot::Sender<()>>,
     flushing: Option<oneshot::Sender<()>>,
-    half_full: Arc<Notify>,
+    due: Arc<Notify>,
     mesh: Option<MeshChannel>,
     limits: ExportLimits,
     counters: Counters,
@@ -45,7 +45,7 @@ impl Task {
         spans: mpsc::Receiver<SpanData>,
         settings: watch::Receiver<Settings>,
         flushes: mpsc::Receiver<oneshot::Sender<()>>,
-        half_full: Arc<Notify>,
+        due: Arc<Notify>,
         mesh: Option<MeshChannel>,
         limits: ExportLimits,
         counters: Counters,
@@ -57,7 +57,7 @@ impl Task {
             settings_end: false,
             flushes,
             flushing: None,
-            half_full,
+            due,
             mesh,
             limits,
             counters,
@@ -92,10 +92,8 @@ impl Task {
                 Some(flush) = self.flushes.recv() => self.flushing = Some(flush),
             }
         }
-        self.linger(Instant::now() + self.limits.delay, |task| {
-            task.is_half_full()
-        })
-        .await;
+        self.linger(Instant::now() + self.limits.delay, |task| task.is_due())
+            .await;
         if self.settings.borrow().workload.service.is_empty() {
             let until = Instant::now() + self.limits.unnamed;
             self.linger(until, |task| {
@@ -112,7 +110,7 @@ impl Task {
         while self.flushing.is_none() && !self.settings_end && !enough(self) {
             tokio::select! {
                 () = sleep_until(until) => return,
-                () = self.half_full.notified() => {}
+                () = self.due.notified() => {}
                 changed = self.settings.changed() => {
                     self.settings_changed = true;
                     self.settings_end = changed.is_err();
@@ -122,8 +120,9 @@ impl Task {
         }
     }
 
-    fn is_half_full(&self) -> bool {
-        self.spans.len() * 2 >= self.limits.queue
+    /// A whole batch waits: what comes while it is sent needs the room.
+    fn is_due(&self) -> bool {
+        self.pending.len() + self.spans.len() >= self.limits.batch
     }
 
     fn fill(&mut self) {
