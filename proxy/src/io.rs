@@ -1,6 +1,8 @@
-//! One connection type for the whole data path: plain TCP or TLS in either role, with the bytes
-//! that were already read while its protocol was being told. A single concrete type keeps every
-//! HTTP stack compiled once.
+//! One connection type for the whole data path: plain TCP or TLS, with the bytes that were already
+//! read while its protocol was being told. A single concrete type keeps every HTTP stack compiled
+//! once.
+
+pub(crate) mod tls;
 
 use std::future::poll_fn;
 use std::io;
@@ -13,35 +15,25 @@ use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{client, server};
 
-use crate::scratch;
+use self::tls::Tls;
+use crate::scratch::{self, Scratch};
 use crate::serve::clock::Clock;
 
-/// A stream whose first bytes were read ahead.
-pub(crate) struct Prefixed<T> {
-    prefix: Bytes,
-    inner: T,
-}
-
-impl<T> Prefixed<T> {
-    pub(crate) fn new(prefix: Bytes, inner: T) -> Self {
-        Self { prefix, inner }
-    }
-}
+/// What is read ahead at a time: a greeting, a request's first line, a ClientHello.
+const AHEAD: usize = 4096;
 
 /// A connection.
 pub(crate) struct Io {
     prefix: Bytes,
     kind: Kind,
-    /// Told when the peer sends something, and when it takes nothing.
+    /// Told when the peer sends something.
     clock: Option<Arc<Clock>>,
 }
 
 enum Kind {
     Plain(TcpStream),
-    Accepted(Box<server::TlsStream<Prefixed<TcpStream>>>),
-    Connected(Box<client::TlsStream<TcpStream>>),
+    Tls(Box<Tls>),
 }
 
 impl From<TcpStream> for Io {
@@ -54,21 +46,11 @@ impl From<TcpStream> for Io {
     }
 }
 
-impl From<server::TlsStream<Prefixed<TcpStream>>> for Io {
-    fn from(stream: server::TlsStream<Prefixed<TcpStream>>) -> Self {
+impl From<Tls> for Io {
+    fn from(stream: Tls) -> Self {
         Self {
             prefix: Bytes::new(),
-            kind: Kind::Accepted(Box::new(stream)),
-            clock: None,
-        }
-    }
-}
-
-impl From<client::TlsStream<TcpStream>> for Io {
-    fn from(stream: client::TlsStream<TcpStream>) -> Self {
-        Self {
-            prefix: Bytes::new(),
-            kind: Kind::Connected(Box::new(stream)),
+            kind: Kind::Tls(Box::new(stream)),
             clock: None,
         }
     }
@@ -86,21 +68,64 @@ impl Io {
         if room == 0 {
             return Poll::Ready(Ok(false));
         }
-        scratch::with(|scratch| {
-            let room = room.min(scratch.len());
-            let mut buf = ReadBuf::new(&mut scratch[..room]);
-            ready!(Pin::new(&mut self.kind).poll_read(cx, &mut buf))?;
-            let read = buf.filled();
-            if read.is_empty() {
-                return Poll::Ready(Ok(false));
+        let mut ahead = [0; AHEAD];
+        let mut buf = ReadBuf::new(&mut ahead[..room.min(AHEAD)]);
+        ready!(Pin::new(&mut self.kind).poll_read(cx, &mut buf))?;
+        let read = buf.filled();
+        if read.is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        self.prefix = if self.prefix.is_empty() {
+            Bytes::copy_from_slice(read)
+        } else {
+            [&self.prefix, read].concat().into()
+        };
+        Poll::Ready(Ok(true))
+    }
+
+    /// Reads to the scratch's clear text; how much it is, 0 at the end.
+    pub(crate) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(&mut scratch.plain[..scratch::PLAIN]);
+        if take_prefix(&mut self.prefix, &mut buf) {
+            return Poll::Ready(Ok(buf.filled().len()));
+        }
+        match &mut self.kind {
+            Kind::Plain(tcp) => {
+                ready!(Pin::new(tcp).poll_read(cx, &mut buf))?;
+                Poll::Ready(Ok(buf.filled().len()))
             }
-            self.prefix = if self.prefix.is_empty() {
-                Bytes::copy_from_slice(read)
-            } else {
-                [&self.prefix, read].concat().into()
-            };
-            Poll::Ready(Ok(true))
-        })
+            Kind::Tls(tls) => tls.poll_receive(cx, scratch, scratch::WIRE),
+        }
+    }
+
+    /// Sends so much of the scratch's clear text; how much of it is left. To be called when what
+    /// was written before is flushed.
+    pub(crate) fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        Scratch { plain, wire }: &mut Scratch,
+        length: usize,
+    ) -> io::Result<usize> {
+        let mut rest = &plain[..length];
+        match &mut self.kind {
+            Kind::Tls(tls) => {
+                tls.send(cx, rest, wire)?;
+                return Ok(0);
+            }
+            Kind::Plain(tcp) => {
+                while !rest.is_empty() {
+                    match Pin::new(&mut *tcp).poll_write(cx, rest) {
+                        Poll::Ready(sent) => rest = &rest[sent?..],
+                        Poll::Pending => break,
+                    }
+                }
+            }
+        }
+        Ok(rest.len())
     }
 
     /// The clock is told when the peer takes no more.
@@ -129,8 +154,7 @@ impl Io {
     pub(crate) fn reset_on_close(&self) {
         let tcp = match &self.kind {
             Kind::Plain(tcp) => tcp,
-            Kind::Accepted(tls) => &tls.get_ref().0.inner,
-            Kind::Connected(tls) => tls.get_ref().0,
+            Kind::Tls(tls) => tls.tcp(),
         };
         // An error: it has been reset already.
         let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
@@ -143,10 +167,10 @@ impl Io {
 
     /// Gives back a plain connection with what was read ahead, to start TLS on it; `None` where it
     /// is TLS already.
-    pub(crate) fn into_plain(self) -> Option<Prefixed<TcpStream>> {
+    pub(crate) fn into_plain(self) -> Option<(TcpStream, Bytes)> {
         match self.kind {
-            Kind::Plain(stream) => Some(Prefixed::new(self.prefix, stream)),
-            Kind::Accepted(_) | Kind::Connected(_) => None,
+            Kind::Plain(stream) => Some((stream, self.prefix)),
+            Kind::Tls(_) => None,
         }
     }
 }
@@ -164,55 +188,11 @@ fn take_prefix(prefix: &mut Bytes, buf: &mut ReadBuf<'_>) -> bool {
     true
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Prefixed<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if take_prefix(&mut self.prefix, buf) {
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.inner).poll_read(cx, buf)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Prefixed<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-}
-
 macro_rules! delegate {
     ($self:expr, $inner:ident => $call:expr) => {
         match $self {
             Kind::Plain($inner) => $call,
-            Kind::Accepted($inner) => $call,
-            Kind::Connected($inner) => $call,
+            Kind::Tls($inner) => $call,
         }
     };
 }

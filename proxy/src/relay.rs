@@ -9,10 +9,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use heddle_proxy_telemetry::{ResponseFlag, TcpSeries};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
 use crate::io::Io;
-use crate::scratch;
+use crate::scratch::{self, Scratch};
+
+/// Bytes that one direction moves before others have their turn.
+const TURN: usize = 8 * scratch::PLAIN;
 
 /// Relays until both directions have ended, and counts it when told where.
 pub(crate) async fn relay(
@@ -98,24 +101,30 @@ impl Flow {
     ) -> Poll<Result<(), Broken>> {
         let receiver = self.sender.other();
         let unwritten = |error| Broken(receiver, error);
+        let mut moved = 0;
         loop {
             while !self.pending.is_empty() {
                 let n = ready!(write(cx, to, &self.pending)).map_err(unwritten)?;
                 self.pending.advance(n);
             }
+            self.pending = BytesMut::new();
+            // TLS keeps for itself what it could not send.
+            ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(unwritten)?;
             match self.state {
                 State::Done => return Poll::Ready(Ok(())),
                 State::Ended => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(unwritten)?;
                     self.state = State::Done;
                 }
-                State::Open => match scratch::with(|scratch| self.pass(cx, from, to, scratch))? {
-                    Poll::Ready(0) => self.state = State::Ended,
-                    Poll::Ready(n) => counted.moved(self.sender, n),
-                    Poll::Pending => {
-                        // TLS may hold what was written last.
-                        ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(unwritten)?;
-                        return Poll::Pending;
+                State::Open if moved >= TURN => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                State::Open => match ready!(scratch::with(|s| self.pass(cx, from, to, s)))? {
+                    0 => self.state = State::Ended,
+                    n => {
+                        counted.moved(self.sender, n as u64);
+                        moved += n;
                     }
                 },
             }
@@ -128,27 +137,15 @@ impl Flow {
         cx: &mut Context<'_>,
         from: &mut Io,
         to: &mut Io,
-        scratch: &mut [u8],
-    ) -> Result<Poll<u64>, Broken> {
-        let mut buf = ReadBuf::new(scratch);
-        match Pin::new(from).poll_read(cx, &mut buf) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Err(Broken(self.sender, error)),
-            Poll::Pending => return Ok(Poll::Pending),
-        }
-        let mut rest = buf.filled();
-        let read = rest.len() as u64;
-        while !rest.is_empty() {
-            match write(cx, to, rest) {
-                Poll::Ready(Ok(n)) => rest = &rest[n..],
-                Poll::Ready(Err(error)) => return Err(Broken(self.sender.other(), error)),
-                Poll::Pending => {
-                    self.pending.extend_from_slice(rest);
-                    break;
-                }
-            }
-        }
-        Ok(Poll::Ready(read))
+        scratch: &mut Scratch,
+    ) -> Poll<Result<usize, Broken>> {
+        let received = ready!(from.poll_receive(cx, scratch));
+        let received = received.map_err(|error| Broken(self.sender, error))?;
+        let left = to.send(cx, scratch, received);
+        let left = left.map_err(|error| Broken(self.sender.other(), error))?;
+        self.pending
+            .extend_from_slice(&scratch.plain[received - left..received]);
+        Poll::Ready(Ok(received))
     }
 }
 

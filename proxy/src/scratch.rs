@@ -1,16 +1,34 @@
-//! A buffer that a worker's connections share: what is read is passed on, or copied, before another
-//! connection has its turn. So a connection that waits for bytes holds no buffer for them.
+//! Two buffers that a worker's connections share, one for clear text and one for the wire: what is
+//! read is passed on, or copied, before another connection has its turn. So a connection that waits
+//! for bytes holds no buffer for them.
 
 use std::cell::RefCell;
 
-/// Four TLS records: what one wake-up may bring.
-const BYTES: usize = 64 * 1024;
+use crate::io::tls::record;
 
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BYTES].into());
+/// What is read and written at a time: whole TLS records, four of the largest (64 KiB, as much as
+/// the kernel sends at a time).
+pub(crate) const PLAIN: usize = 4 * record::PLAIN;
+
+/// The same as TLS records.
+pub(crate) const WIRE: usize = 4 * (record::PLAIN + record::OVERHEAD);
+
+/// The buffers.
+pub(crate) struct Scratch {
+    /// At least as long as what any [`WIRE`] bytes open to.
+    pub(crate) plain: Box<[u8]>,
+    /// Also has room for a change of keys before each record.
+    pub(crate) wire: Box<[u8]>,
 }
 
-/// Lends the buffer. `f` must not ask for it again.
-pub(crate) fn with<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
-    SCRATCH.with_borrow_mut(|scratch| f(scratch))
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        plain: vec![0; WIRE].into(),
+        wire: vec![0; WIRE + 4 * record::KEY_UPDATE].into(),
+    });
+}
+
+/// Lends the buffers. `f` must not ask for them again.
+pub(crate) fn with<T>(f: impl FnOnce(&mut Scratch) -> T) -> T {
+    SCRATCH.with_borrow_mut(f)
 }

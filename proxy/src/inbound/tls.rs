@@ -5,15 +5,16 @@
 use std::io;
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use heddle_identity::SpiffeId;
 use heddle_proxy_config::snapshot::{InboundPort, MtlsMode, Protocol};
+use rustls::CommonState;
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use super::first::{self, First};
 use crate::detect::{Sniff, sniff};
-use crate::io::{Io, Prefixed};
+use crate::io::{Io, tls};
 use crate::limits;
 use crate::upstream::connect::alpn;
 use crate::worker::Worker;
@@ -90,10 +91,7 @@ pub(super) async fn admit(
 ) -> Result<Admitted, Refusal> {
     match port.mtls {
         MtlsMode::Disable => Ok(Admitted::plain(stream.into(), None)),
-        MtlsMode::Strict => {
-            let stream = Prefixed::new(Default::default(), stream);
-            bounded(handshake(worker, stream)).await
-        }
+        MtlsMode::Strict => bounded(handshake(worker, stream, Bytes::new())).await,
         MtlsMode::Permissive => {
             let mut io = Io::from(stream);
             match port.protocol {
@@ -109,16 +107,15 @@ pub(super) async fn admit(
                 }
             }
             match bounded(async { Ok(hello(&mut io).await) }).await? {
-                Hello::Mesh => bounded(handshake(worker, base(io)?)).await,
+                Hello::Mesh => {
+                    // An accepted TCP connection is plain until its handshake.
+                    let (stream, ahead) = io.into_plain().ok_or(Refusal::NoIdentity)?;
+                    bounded(handshake(worker, stream, ahead)).await
+                }
                 Hello::NotMesh | Hello::Partial => Ok(Admitted::plain(io, None)),
             }
         }
     }
-}
-
-fn base(io: Io) -> Result<Prefixed<TcpStream>, Refusal> {
-    // An accepted TCP connection is plain until the handshake below.
-    io.into_plain().ok_or(Refusal::NoIdentity)
 }
 
 async fn bounded<T>(step: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
@@ -127,26 +124,30 @@ async fn bounded<T>(step: impl Future<Output = Result<T, Refusal>>) -> Result<T,
         .map_err(|_| Refusal::Slow)?
 }
 
-async fn handshake(worker: &Worker, stream: Prefixed<TcpStream>) -> Result<Admitted, Refusal> {
+async fn handshake(worker: &Worker, stream: TcpStream, ahead: Bytes) -> Result<Admitted, Refusal> {
     let config = worker.tls.server_config(alpn::INBOUND);
-    let stream = TlsAcceptor::from(config).accept(stream).await?;
-    let (_, session) = stream.get_ref();
-    let identity = session
-        .peer_certificates()
-        .and_then(|chain| worker.tls.peer_id(chain))
-        .ok_or(Refusal::NoIdentity)?;
-    let protocol = match session.alpn_protocol() {
+    let told = |session: &CommonState| {
+        let identity = session
+            .peer_certificates()
+            .and_then(|chain| worker.tls.peer_id(chain));
+        (identity, protocol(session.alpn_protocol()))
+    };
+    let (stream, (identity, protocol)) = tls::accept(config, stream, ahead, told).await?;
+    Ok(Admitted {
+        io: stream.into(),
+        identity: Some(identity.ok_or(Refusal::NoIdentity)?),
+        protocol,
+        app: None,
+    })
+}
+
+fn protocol(told: Option<&[u8]>) -> Option<Protocol> {
+    match told {
         Some(alpn::HTTP1 | b"istio-http/1.1" | b"http/1.1") => Some(Protocol::Http1),
         Some(alpn::HTTP2 | b"istio-h2" | b"h2") => Some(Protocol::Http2),
         Some(alpn::TCP) => Some(Protocol::Tcp),
         _ => None,
-    };
-    Ok(Admitted {
-        io: stream.into(),
-        identity: Some(identity),
-        protocol,
-        app: None,
-    })
+    }
 }
 
 /// What a connection opens with.

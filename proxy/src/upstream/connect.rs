@@ -4,14 +4,14 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 
 use heddle_identity::{MeshTls, SpiffeId};
 use rustls_pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
 
-use crate::io::Io;
+use crate::io::{Io, tls};
 use crate::limits;
 
 /// Source of the inbound proxy's connections to the application; the redirect rules return it.
@@ -112,29 +112,31 @@ impl Dialer {
         Self { tls }
     }
 
-    /// Connects within [`limits::CONNECT`].
-    pub(crate) async fn dial(
-        &self,
+    /// Connects within [`limits::CONNECT`]. Boxed: what it needs is let go of before the connection
+    /// is used.
+    pub(crate) fn dial<'a>(
+        &'a self,
         addr: SocketAddr,
-        link: &Link,
+        link: &'a Link,
         alpn: Alpn,
-    ) -> Result<Io, ConnectError> {
-        let connecting = async {
-            let stream = tcp(addr, matches!(link, Link::App)).await?;
-            match link {
-                Link::Plain | Link::App => Ok(Io::from(stream)),
-                Link::Mesh(peer) => {
-                    let config = self.tls.client_config(peer, alpn.names());
-                    let stream = TlsConnector::from(config)
-                        .connect(ServerName::IpAddress(addr.ip().into()), stream)
-                        .await?;
-                    Ok(Io::from(stream))
-                }
+    ) -> Pin<Box<impl Future<Output = Result<Io, ConnectError>> + 'a>> {
+        Box::pin(async move {
+            tokio::time::timeout(limits::CONNECT, self.connect(addr, link, alpn))
+                .await
+                .map_err(|_| ConnectError::Timeout)?
+        })
+    }
+
+    async fn connect(&self, addr: SocketAddr, link: &Link, alpn: Alpn) -> Result<Io, ConnectError> {
+        let stream = tcp(addr, matches!(link, Link::App)).await?;
+        match link {
+            Link::Plain | Link::App => Ok(stream.into()),
+            Link::Mesh(peer) => {
+                let config = self.tls.client_config(peer, alpn.names());
+                let name = ServerName::IpAddress(addr.ip().into());
+                Ok(tls::connect(config, name, stream).await?.into())
             }
-        };
-        tokio::time::timeout(limits::CONNECT, connecting)
-            .await
-            .map_err(|_| ConnectError::Timeout)?
+        }
     }
 }
 
