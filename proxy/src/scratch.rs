@@ -6,12 +6,14 @@ use std::cell::RefCell;
 
 use crate::io::tls::record;
 
-/// What is read and written at a time: whole TLS records, four of the largest (64 KiB, as much as
-/// the kernel sends at a time).
-pub(crate) const PLAIN: usize = 4 * record::PLAIN;
+/// Largest TLS records that are read and written at a time.
+const RECORDS: usize = 4;
+
+/// What is read and written at a time.
+pub(crate) const PLAIN: usize = RECORDS * record::PLAIN;
 
 /// The same as TLS records.
-pub(crate) const WIRE: usize = 4 * (record::PLAIN + record::OVERHEAD);
+pub(crate) const WIRE: usize = RECORDS * (record::PLAIN + record::OVERHEAD);
 
 /// The buffers.
 pub(crate) struct Scratch {
@@ -24,7 +26,7 @@ pub(crate) struct Scratch {
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         plain: vec![0; WIRE].into(),
-        wire: vec![0; WIRE + 4 * record::KEY_UPDATE].into(),
+        wire: vec![0; WIRE + RECORDS * record::KEY_UPDATE].into(),
     });
 }
 
