@@ -16,10 +16,12 @@ const CONNECTIONS: usize = 200;
 const WARM: usize = 30;
 
 /// What is measured, and how many bytes of heap it may hold.
-const BOUNDS: [(&str, i64); 4] = [
+const BOUNDS: [(&str, i64); 6] = [
+    ("opaque connection, at the client's", 4_500),
+    ("opaque connection, at the server's", 4_700),
     ("outbound connection, plain", 3_500),
-    ("upstream connection, mutual TLS", 36_000),
-    ("inbound connection, mutual TLS", 11_700),
+    ("upstream connection, mutual TLS", 32_000),
+    ("inbound connection, mutual TLS", 6_200),
     ("connection to the application", 28_500),
 ];
 
@@ -40,6 +42,13 @@ fn measure() -> Vec<(&'static str, i64)> {
     let inbound = Side::start(world.inbound());
     let mut clients = Clients::default();
 
+    let mut opaque = Opaque::default();
+    opaque.connect(WARM);
+    outbound.begin();
+    inbound.begin();
+    opaque.connect(CONNECTIONS);
+    let relayed = (outbound.end(), inbound.end());
+
     clients.connect(WARM);
     let accepted = {
         outbound.begin();
@@ -58,6 +67,8 @@ fn measure() -> Vec<(&'static str, i64)> {
 
     let made = (clients.0.len() - 1) as i64;
     let figures = [
+        relayed.0 / CONNECTIONS as i64,
+        relayed.1 / CONNECTIONS as i64,
         accepted / CONNECTIONS as i64,
         upstream / made,
         received / made,
@@ -105,6 +116,22 @@ impl Clients {
         for _ in 0..3 {
             ask(&mut self.0[0], "/");
             answer(&mut self.0[0]);
+        }
+    }
+}
+
+/// Connections of which each has carried a byte each way.
+#[derive(Default)]
+struct Opaque(Vec<TcpStream>);
+
+impl Opaque {
+    /// Opens more, one after the other.
+    fn connect(&mut self, count: usize) {
+        for _ in 0..count {
+            let mut stream = TcpStream::connect(world::OPAQUE).unwrap();
+            stream.write_all(b"x").unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+            self.0.push(stream);
         }
     }
 }

@@ -34,8 +34,11 @@ use crate::{inbound, outbound};
 
 const SERVICE_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 pub(super) const SERVICE: SocketAddrV4 = SocketAddrV4::new(SERVICE_IP, 80);
+/// The same service, for bytes that are not looked at.
+pub(super) const OPAQUE: SocketAddrV4 = SocketAddrV4::new(SERVICE_IP, 81);
 const POD: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
 const APPLICATION: u16 = 8080;
+const OPAQUE_APPLICATION: u16 = 8081;
 pub(super) const BODY: &[u8] = b"hello";
 
 pub(super) struct World {
@@ -88,7 +91,7 @@ impl World {
         let name = Name::new("default/web");
         let endpoint = Endpoint {
             ip: IpAddr::V4(POD),
-            target_ports: vec![Some(APPLICATION)],
+            target_ports: vec![Some(APPLICATION), Some(OPAQUE_APPLICATION)],
             subsets: vec![],
             identity: Some(id("server")),
             workload: Name::new("default/server"),
@@ -97,18 +100,25 @@ impl World {
             owner: "".into(),
         };
         let endpoints = Endpoints {
-            service_ports: vec![SERVICE.port()],
+            service_ports: vec![SERVICE.port(), OPAQUE.port()],
             subset_names: vec![],
             endpoints: vec![Arc::new(endpoint)],
         };
         let service = Service {
             name: name.clone(),
             hosts: vec!["web.default.svc.cluster.local".into()],
-            ports: vec![Port {
-                number: SERVICE.port(),
-                name: "http".into(),
-                protocol: Protocol::Http1,
-            }],
+            ports: vec![
+                Port {
+                    number: SERVICE.port(),
+                    name: "http".into(),
+                    protocol: Protocol::Http1,
+                },
+                Port {
+                    number: OPAQUE.port(),
+                    name: "tcp".into(),
+                    protocol: Protocol::Tcp,
+                },
+            ],
         };
         let address = Arc::new(Address::Service(name.clone()));
         let snapshot = Snapshot {
@@ -122,15 +132,19 @@ impl World {
 
     /// The server's sidecar, which knows its port.
     pub(super) fn inbound(&self) -> (Role, MeshTls, Snapshot) {
-        let port = InboundPort {
-            protocol: Protocol::Http1,
+        let port = |protocol| InboundPort {
+            protocol,
             mtls: MtlsMode::Strict,
             service: None,
         };
         let workload = Workload {
             name: Name::new("default/server"),
             identity: id("server"),
-            ports: [(APPLICATION, port)].into(),
+            ports: [
+                (APPLICATION, port(Protocol::Http1)),
+                (OPAQUE_APPLICATION, port(Protocol::Tcp)),
+            ]
+            .into(),
             mtls: MtlsMode::Strict,
             app: "web".into(),
             version: "v1".into(),
@@ -297,6 +311,13 @@ struct Gathering {
 impl Application {
     pub(super) fn start() -> Self {
         let gathering = Arc::new(Gathering::default());
+        let echo = TcpListener::bind((POD, OPAQUE_APPLICATION)).unwrap();
+        std::thread::spawn(move || {
+            for stream in echo.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || std::io::copy(&mut stream.try_clone()?, &mut stream));
+            }
+        });
         let listener = TcpListener::bind((POD, APPLICATION)).unwrap();
         let gathered = Arc::clone(&gathering);
         std::thread::spawn(move || {
