@@ -1,12 +1,14 @@
-//! Sends the head of an HTTP/2 message together with its body, and with the heads of other messages.
-//! Each is queued by a task of its own, when its turn comes: written at once they would be a packet
-//! each, on every hop. So where a head is to be flushed, the others have their turn first. Messages on
-//! streams that are open do not wait: what came together goes on together anyway.
+//! Gathers what HTTP/2 writes within one turn of the scheduler. The streams of a connection are tasks
+//! of their own, and each queues its frames when its turn comes; h2 flushes after every frame. Written
+//! at once, a head, its body and the messages of other streams would be a packet each, on every hop.
+//! So a flush only says that it is time: what is held is written when the others have had their turn.
 //!
 //! It holds at most [`MOST`] bytes, and no buffer while it holds none.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -18,16 +20,23 @@ const MOST: usize = 16 * 1024;
 /// Slices of one write: what is held, and as many more as one frame has.
 const SLICES: usize = 8;
 
-/// Where a frame says its type, and the type of a head (RFC 9113 §4.1, §6.2).
-const TYPE: usize = 3;
-const HEADERS: u8 = 1;
-
 /// A connection whose small writes are gathered.
 pub(crate) struct Cork<T> {
     io: T,
     held: BytesMut,
-    /// What is held should wait until the others have had their turn.
-    early: bool,
+    turn: Rc<Cell<Turn>>,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Default)]
+enum Turn {
+    /// Nobody has flushed what is held.
+    #[default]
+    Ours,
+    /// Those that were waiting.
+    Others,
+    /// They have had it.
+    Over,
 }
 
 impl<T> Cork<T> {
@@ -35,15 +44,9 @@ impl<T> Cork<T> {
         Self {
             io,
             held: BytesMut::new(),
-            early: false,
+            turn: Rc::default(),
         }
     }
-}
-
-/// Whether these begin with a head. What begins in the middle of a frame may be taken for one, which
-/// costs a turn of the scheduler.
-fn is_head(frame: &[u8]) -> bool {
-    frame.get(TYPE) == Some(&HEADERS)
 }
 
 impl<T: AsyncWrite + Unpin> Cork<T> {
@@ -63,7 +66,7 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
         self.held.advance(n);
         if self.held.is_empty() {
             self.held = BytesMut::new();
-            self.early = false;
+            self.turn.set(Turn::Ours);
         }
         Ok(())
     }
@@ -108,9 +111,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
         if self.held.len() + more > MOST {
             return self.write_through(cx, bufs);
         }
-        if self.held.is_empty() {
-            self.early = bufs.first().is_some_and(|buf| is_head(buf));
-        }
         bufs.iter().for_each(|buf| self.held.extend_from_slice(buf));
         Poll::Ready(Ok(more))
     }
@@ -121,11 +121,20 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.held.is_empty() {
-            if std::mem::take(&mut self.early) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+            match self.turn.get() {
+                Turn::Ours => {
+                    self.turn.set(Turn::Others);
+                    let (turn, waker) = (Rc::clone(&self.turn), cx.waker().clone());
+                    // Its turn comes after theirs.
+                    tokio::task::spawn_local(async move {
+                        turn.set(Turn::Over);
+                        waker.wake();
+                    });
+                    return Poll::Ready(Ok(()));
+                }
+                Turn::Others => return Poll::Ready(Ok(())),
+                Turn::Over => ready!(self.drain(cx))?,
             }
-            ready!(self.drain(cx))?;
         }
         Pin::new(&mut self.io).poll_flush(cx)
     }
@@ -215,36 +224,52 @@ mod tests {
         f(Pin::new(cork), &mut Context::from_waker(Waker::noop()))
     }
 
-    /// An empty frame of a type.
-    fn frame(kind: u8) -> [u8; 9] {
-        [0, 0, 0, kind, 0, 0, 0, 0, 1]
-    }
-
     fn write(cork: &mut Cork<Peer>, part: &[u8]) {
         let wrote = poll(cork, |cork, cx| cork.poll_write(cx, part));
         assert!(matches!(wrote, Poll::Ready(Ok(n)) if n == part.len()));
     }
 
-    #[test]
-    fn a_head_waits_one_turn_for_its_body() {
-        let mut cork = Cork::new(Peer::greedy());
-        let (head, body) = (frame(HEADERS), frame(0));
-        write(&mut cork, &head);
-        assert!(poll(&mut cork, |cork, cx| cork.poll_flush(cx)).is_pending());
-        write(&mut cork, &body);
-        assert!(poll(&mut cork, |cork, cx| cork.poll_flush(cx)).is_ready());
-        assert_eq!(cork.io.writes, [[head, body].concat()]);
-        assert_eq!(cork.held.capacity(), 0);
+    fn in_a_runtime(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.build_local(Default::default()).unwrap();
+        runtime.block_on(test);
     }
 
     #[test]
-    fn what_is_no_head_does_not_wait() {
-        for alone in [frame(0), frame(6)] {
+    fn what_is_flushed_within_one_turn_is_one_write() {
+        in_a_runtime(async {
             let mut cork = Cork::new(Peer::greedy());
-            write(&mut cork, &alone);
+            for part in ["head", "body", "another"] {
+                write(&mut cork, part.as_bytes());
+                assert!(poll(&mut cork, |cork, cx| cork.poll_flush(cx)).is_ready());
+            }
+            assert!(cork.io.writes.is_empty());
+            tokio::task::yield_now().await;
             assert!(poll(&mut cork, |cork, cx| cork.poll_flush(cx)).is_ready());
-            assert_eq!(cork.io.writes, [alone]);
-        }
+            assert_eq!(cork.io.writes, [b"headbodyanother"]);
+            assert_eq!(cork.held.capacity(), 0);
+        });
+    }
+
+    #[test]
+    fn who_has_flushed_is_woken() {
+        in_a_runtime(async {
+            let mut cork = Cork::new(Peer::greedy());
+            let mut polls = 0;
+            std::future::poll_fn(|cx| {
+                polls += 1;
+                if polls == 1 {
+                    write(&mut cork, b"frame");
+                }
+                assert!(Pin::new(&mut cork).poll_flush(cx).is_ready());
+                match cork.io.writes.is_empty() {
+                    true => Poll::Pending,
+                    false => Poll::Ready(()),
+                }
+            })
+            .await;
+            assert_eq!(polls, 2);
+        });
     }
 
     #[test]
@@ -263,6 +288,9 @@ mod tests {
             parts in proptest::collection::vec((0_usize..3 * MOST, any::<bool>()), 0..12),
             takes in proptest::collection::vec(proptest::option::of(0_usize..2 * MOST), 0..40),
         ) {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.build_local(Default::default()).unwrap();
+            runtime.block_on(async {
             let mut cork = Cork::new(Peer { writes: Vec::new(), takes });
             let mut sent = Vec::new();
             for (length, flush) in parts {
@@ -283,10 +311,13 @@ mod tests {
                 sent.extend(part);
                 if flush {
                     let _ = poll(&mut cork, |cork, cx| cork.poll_flush(cx));
+                    tokio::task::yield_now().await;
                 }
             }
             while poll(&mut cork, |cork, cx| cork.poll_shutdown(cx)).is_pending() {}
             prop_assert_eq!(cork.io.writes.concat(), sent);
+            Ok(())
+            })?;
         }
     }
 }
