@@ -274,8 +274,6 @@ impl MeshTls {
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        // For the proxy, which seals and opens records itself.
-        config.enable_secret_extraction = true;
         config
     }
 
@@ -291,8 +289,6 @@ impl MeshTls {
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
-        // For the proxy, which seals and opens records itself.
-        config.enable_secret_extraction = true;
         config
     }
 

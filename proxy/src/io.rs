@@ -102,8 +102,16 @@ impl Io {
         }
     }
 
-    /// Sends so much of the scratch's clear text; how much of it is left. To be called when what
-    /// was written before is flushed.
+    /// Waits until TLS, which keeps what it could not send, has room for more.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.kind {
+            Kind::Plain(_) => Poll::Ready(Ok(())),
+            Kind::Tls(tls) => tls.poll_room(cx),
+        }
+    }
+
+    /// Sends so much of the scratch's clear text; how much of it is left. To be called when there is
+    /// room.
     pub(crate) fn send(
         &mut self,
         cx: &mut Context<'_>,

@@ -108,8 +108,7 @@ impl Flow {
                 self.pending.advance(n);
             }
             self.pending = BytesMut::new();
-            // TLS keeps for itself what it could not send.
-            ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(unwritten)?;
+            ready!(to.poll_room(cx)).map_err(unwritten)?;
             match self.state {
                 State::Done => return Poll::Ready(Ok(())),
                 State::Ended => {
@@ -120,11 +119,16 @@ impl Flow {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                State::Open => match ready!(scratch::with(|s| self.pass(cx, from, to, s)))? {
-                    0 => self.state = State::Ended,
-                    n => {
+                State::Open => match scratch::with(|s| self.pass(cx, from, to, s)) {
+                    Poll::Ready(Ok(0)) => self.state = State::Ended,
+                    Poll::Ready(Ok(n)) => {
                         counted.moved(self.sender, n as u64);
                         moved += n;
+                    }
+                    Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
+                    Poll::Pending => {
+                        ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(unwritten)?;
+                        return Poll::Pending;
                     }
                 },
             }

@@ -4,29 +4,35 @@
 
 use std::cell::RefCell;
 
-use crate::io::tls::record;
-
-/// Largest TLS records that are read and written at a time.
+/// Largest TLS records that are read and written at a time: together as much as the kernel sends at
+/// a time.
 const RECORDS: usize = 4;
 
+/// Most bytes of a TLS record, and what its header, type and tag add to them (RFC 8446 §5).
+pub(crate) const RECORD: usize = 16 * 1024;
+const OVERHEAD: usize = 22;
+
 /// What is read and written at a time.
-pub(crate) const PLAIN: usize = RECORDS * record::PLAIN;
+pub(crate) const PLAIN: usize = RECORDS * RECORD;
 
 /// The same as TLS records.
-pub(crate) const WIRE: usize = RECORDS * (record::PLAIN + record::OVERHEAD);
+pub(crate) const WIRE: usize = RECORDS * (RECORD + OVERHEAD);
+
+/// For what TLS says to itself between records: new keys.
+const SPARE: usize = 1024;
 
 /// The buffers.
 pub(crate) struct Scratch {
-    /// At least as long as what any [`WIRE`] bytes open to.
+    /// As long as what [`WIRE`] bytes can at most open to.
     pub(crate) plain: Box<[u8]>,
-    /// Also has room for a change of keys before each record.
+    /// Longer than [`PLAIN`] bytes sealed.
     pub(crate) wire: Box<[u8]>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         plain: vec![0; WIRE].into(),
-        wire: vec![0; WIRE + RECORDS * record::KEY_UPDATE].into(),
+        wire: vec![0; WIRE + SPARE].into(),
     });
 }
 

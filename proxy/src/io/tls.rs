@@ -1,11 +1,11 @@
-//! TLS 1.3 after its handshake: what is read is opened from the worker's scratch, what is written
-//! is sealed into it and sent at once. A connection that waits holds its keys and nothing else; one
-//! whose peer is slow, at most what was written last; one whose peer stopped in the midst of a
-//! record, that part. Each way ends by `close_notify`; who leaves without it broke off.
+//! TLS after its handshake: what is read is opened from the worker's scratch, what is written is
+//! sealed into it and sent at once. A connection that waits holds its keys and no buffer; one whose
+//! peer is slow, at most what was written last; one whose peer stopped in the midst of a record, that
+//! part. Each way ends by `close_notify`; who leaves without it broke off. rustls protects and checks
+//! every record.
 
-mod control;
 mod handshake;
-pub(crate) mod record;
+mod session;
 
 #[cfg(test)]
 mod tests;
@@ -15,85 +15,48 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use rustls::{Error, ExtractedSecrets};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use self::control::Incoming;
-pub(crate) use self::control::Keys;
 pub(crate) use self::handshake::{accept, connect};
-use self::record::{Cipher, Fault, Kind};
+use self::session::{Session, Step};
 use super::take_prefix;
 use crate::scratch::{self, Scratch};
+
+/// Sealed bytes that may wait for what is written next, to be sent with it: the last of a handshake.
+const MAY_WAIT: usize = 4096;
 
 /// Both ends have proved who they are.
 pub(crate) struct Tls {
     tcp: TcpStream,
-    opener: Cipher,
-    sealer: Cipher,
-    keys: Keys,
-    /// The read part of a record.
+    session: Box<Session>,
+    /// Read, and not done with: part of a record, or of a message of TLS's own.
     partial: Vec<u8>,
     /// Opened, and not taken by the reader.
     opened: Bytes,
     /// Sealed, and not taken by the socket.
     unsent: BytesMut,
-    /// The read part of a message of TLS's own.
-    message: Vec<u8>,
-    /// Records in a row that carried nothing.
-    idle: u8,
     incoming: Incoming,
-    /// The peer has asked for other keys.
-    rekey: bool,
-    /// Our last record was sealed: `close_notify`, or what went wrong.
+    /// The last that we say was sealed: `close_notify`, or what went wrong.
     over: bool,
-    /// Records that a key may seal.
-    limit: u64,
+}
+
+/// Whether more may come.
+enum Incoming {
+    Open,
+    Closed,
+    /// What the peer did, until somebody has been told.
+    Broken(Option<io::Error>),
+}
+
+/// As tokio-rustls gives them, so that the reason is found again.
+fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 impl Tls {
-    fn new(tcp: TcpStream, secrets: ExtractedSecrets, keys: Keys) -> Result<Self, Error> {
-        Ok(Self {
-            tcp,
-            opener: Cipher::new(secrets.rx)?,
-            sealer: Cipher::new(secrets.tx)?,
-            limit: keys.limit(),
-            keys,
-            partial: Vec::new(),
-            opened: Bytes::new(),
-            unsent: BytesMut::new(),
-            message: Vec::new(),
-            idle: 0,
-            incoming: Incoming::Open,
-            rekey: false,
-            over: false,
-        })
-    }
-
-    /// Takes over what came with the handshake.
-    fn begin(&mut self, partial: Vec<u8>, opened: Bytes, closed: bool) {
-        self.opened = opened;
-        if closed {
-            self.incoming = Incoming::Closed;
-        } else if record::is_partial(&partial) {
-            self.keep(&partial);
-        } else {
-            self.give_up(Fault::Malformed);
-        }
-    }
-
     pub(crate) fn tcp(&self) -> &TcpStream {
         &self.tcp
-    }
-
-    /// Keeps the beginning of a record until the rest comes.
-    fn keep(&mut self, partial: &[u8]) {
-        if partial.is_empty() {
-            self.partial = Vec::new();
-        } else {
-            self.partial.clear();
-            self.partial.extend_from_slice(partial);
-        }
     }
 
     /// Opens what has come to the scratch's clear text; how much it is, 0 at the end. Reads at most
@@ -112,30 +75,40 @@ impl Tls {
             match &mut self.incoming {
                 Incoming::Open => {}
                 Incoming::Closed => return Poll::Ready(Ok(0)),
-                Incoming::Broken(why) => return Poll::Ready(Err(why.again())),
+                Incoming::Broken(why) => {
+                    let why = why.take();
+                    // Told if it can be at once; the reason is the reader's all the same.
+                    let _ = self.poll_unsent(cx);
+                    let again = || io::ErrorKind::ConnectionAborted.into();
+                    return Poll::Ready(Err(why.unwrap_or_else(again)));
+                }
             }
             let held = self.partial.len();
+            if held >= scratch::WIRE {
+                self.give_up(rustls::Error::PeerSentOversizedRecord);
+                continue;
+            }
             wire[..held].copy_from_slice(&self.partial);
             let end = scratch::WIRE.min(held + most);
             let mut buf = ReadBuf::new(&mut wire[held..end]);
-            ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buf))?;
-            let read = buf.filled().len();
-            if read == 0 {
-                return Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the peer left without closing its TLS",
-                )));
-            }
-            let end = held + read;
-            let (taken, opened) = self.open(&wire[..end], plain);
-            match self.incoming {
-                Incoming::Open => self.keep(&wire[taken..end]),
-                // Nobody will read on.
-                _ => self.keep(&[]),
-            }
-            if matches!(self.incoming, Incoming::Broken(_)) {
-                // Told if it can be at once; what it did is said to the reader all the same.
+            let Poll::Ready(read) = Pin::new(&mut self.tcp).poll_read(cx, &mut buf) else {
+                // What the peer may be waiting for is not kept from it. An error shows again.
                 let _ = self.poll_unsent(cx);
+                return Poll::Pending;
+            };
+            read?;
+            let end = held + buf.filled().len();
+            if end == held {
+                let text = "the peer left without closing its TLS";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
+            }
+            let (done, opened) = self.open(&mut wire[..end], plain);
+            match &self.incoming {
+                Incoming::Open if done < end => {
+                    self.partial.clear();
+                    self.partial.extend_from_slice(&wire[done..end]);
+                }
+                _ => self.partial = Vec::new(),
             }
             if opened > 0 {
                 return Poll::Ready(Ok(opened));
@@ -143,24 +116,42 @@ impl Tls {
         }
     }
 
-    /// Opens all whole records; how many bytes they were, and how many they carried.
-    fn open(&mut self, wire: &[u8], plain: &mut [u8]) -> (usize, usize) {
-        let (mut taken, mut opened) = (0, 0);
-        while matches!(self.incoming, Incoming::Open) {
-            match self.open_next(&wire[taken..], &mut plain[opened..]) {
-                Ok(Some((length, carried))) => {
-                    taken += length;
-                    opened += carried;
+    /// Opens all that is whole; how many bytes are done with, and how many they carried.
+    fn open(&mut self, wire: &mut [u8], plain: &mut [u8]) -> (usize, usize) {
+        let (mut done, mut opened) = (0, 0);
+        loop {
+            let heard = |said: &[u8]| {
+                plain[opened..opened + said.len()].copy_from_slice(said);
+                opened += said.len();
+            };
+            let (taken, step) = self
+                .session
+                .step(&mut wire[done..], &mut self.unsent, heard);
+            done += taken;
+            match step {
+                Ok(Step::More) => {}
+                Ok(Step::Ready | Step::Blocked) => break,
+                Ok(Step::Closed) => {
+                    self.incoming = Incoming::Closed;
+                    break;
                 }
-                Ok(None) => break,
-                Err(fault) => self.give_up(fault),
+                Err(error) => {
+                    self.give_up(error);
+                    break;
+                }
             }
         }
-        (taken, opened)
+        (done, opened)
+    }
+
+    fn give_up(&mut self, error: rustls::Error) {
+        self.session.last_words(&mut self.unsent);
+        self.over = true;
+        self.incoming = Incoming::Broken(Some(invalid(error)));
     }
 
     /// Seals clear text into the scratch and sends it; what the socket does not take is kept. To be
-    /// called when nothing is kept.
+    /// called when there is room.
     pub(crate) fn send(
         &mut self,
         cx: &mut Context<'_>,
@@ -170,25 +161,45 @@ impl Tls {
         if self.over {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let mut sealed = 0;
-        for content in content.chunks(record::PLAIN) {
-            if self.rekey || self.sealer.number() + 1 >= self.limit {
-                sealed += self.renew(&mut wire[sealed..])?;
-            }
-            let record = self.sealer.seal(Kind::Data, content, &mut wire[sealed..]);
-            sealed += record.map_err(io::Error::other)?;
-        }
-        let mut rest = &wire[..sealed];
-        while !rest.is_empty() {
+        self.get_ready()?;
+        let sealed = self.session.seal(&mut self.partial, content, wire);
+        let mut rest = &wire[..sealed.map_err(invalid)?];
+        while self.unsent.is_empty() && !rest.is_empty() {
             match Pin::new(&mut self.tcp).poll_write(cx, rest) {
                 Poll::Ready(sent) => rest = &rest[sent?..],
-                Poll::Pending => {
-                    self.unsent.extend_from_slice(rest);
-                    break;
-                }
+                Poll::Pending => break,
+            }
+        }
+        if !rest.is_empty() {
+            self.unsent.extend_from_slice(rest);
+            if let Poll::Ready(sent) = self.poll_unsent(cx) {
+                sent?;
             }
         }
         Ok(())
+    }
+
+    /// Has the session do what it must before it seals: say that its keys change.
+    fn get_ready(&mut self) -> io::Result<()> {
+        loop {
+            // What was read last was done with as far as it can be: nothing is heard here.
+            let step = self
+                .session
+                .step(&mut self.partial, &mut self.unsent, |_| {});
+            match step.1.map_err(invalid)? {
+                Step::More => {}
+                Step::Ready => return Ok(()),
+                Step::Blocked | Step::Closed => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+    }
+
+    /// Waits until the socket has taken so much that more may be written.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unsent.len() <= MAY_WAIT {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_unsent(cx)
     }
 
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -204,6 +215,19 @@ impl Tls {
         self.unsent = BytesMut::new();
         Poll::Ready(Ok(()))
     }
+
+    fn say_goodbye(&mut self) -> io::Result<()> {
+        if self.over {
+            return Ok(());
+        }
+        self.over = true;
+        self.get_ready()?;
+        let mut wire = [0; 256];
+        let sealed = self.session.seal_end(&mut self.partial, &mut wire);
+        self.unsent
+            .extend_from_slice(&wire[..sealed.map_err(invalid)?]);
+        Ok(())
+    }
 }
 
 impl AsyncRead for Tls {
@@ -217,7 +241,7 @@ impl AsyncRead for Tls {
         }
         scratch::with(|scratch| {
             // At least a record: who reads in smaller pieces has the rest kept.
-            let most = buf.remaining().max(record::PLAIN + record::OVERHEAD);
+            let most = buf.remaining().max(scratch::RECORD);
             let opened = ready!(self.poll_receive(cx, scratch, most))?;
             let taken = opened.min(buf.remaining());
             let (now, later) = scratch.plain[..opened].split_at(taken);
@@ -237,7 +261,7 @@ impl AsyncWrite for Tls {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_unsent(cx))?;
+        ready!(this.poll_room(cx))?;
         let content = &buf[..buf.len().min(scratch::PLAIN)];
         scratch::with(|scratch| this.send(cx, content, &mut scratch.wire))?;
         Poll::Ready(Ok(content.len()))
@@ -249,7 +273,7 @@ impl AsyncWrite for Tls {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_unsent(cx))?;
+        ready!(this.poll_room(cx))?;
         scratch::with(|Scratch { plain, wire }| {
             let mut content = ReadBuf::new(&mut plain[..scratch::PLAIN]);
             for buf in bufs {
@@ -271,7 +295,7 @@ impl AsyncWrite for Tls {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.say_goodbye();
+        this.say_goodbye()?;
         ready!(this.poll_unsent(cx))?;
         Pin::new(&mut this.tcp).poll_shutdown(cx)
     }

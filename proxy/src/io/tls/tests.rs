@@ -3,8 +3,8 @@
 
 mod carried;
 mod faults;
-mod keys;
 mod sudden;
+mod talk;
 
 use std::io;
 use std::sync::Arc;
@@ -20,11 +20,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use super::record::{self, Kind};
-use super::{Tls, accept, connect};
+use super::{Tls, accept};
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Mesh {
     authority: Authority,
@@ -82,6 +81,17 @@ async fn tcp() -> (TcpStream, TcpStream) {
     (client.unwrap(), server.unwrap().0)
 }
 
+/// All of the handshake; without waiting for what is sent first.
+async fn connect(
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    tcp: TcpStream,
+) -> io::Result<Tls> {
+    let mut client = super::connect(config, name, tcp).await?;
+    client.flush().await?;
+    Ok(client)
+}
+
 /// Both ends ours.
 async fn ours() -> (Tls, Tls) {
     let (client, server) = tcp().await;
@@ -98,8 +108,16 @@ async fn ours() -> (Tls, Tls) {
 
 /// The client is ours.
 async fn our_client() -> (Tls, server::TlsStream<TcpStream>) {
+    our_client_of(|_| ()).await
+}
+
+/// The same, of a server that is set up so.
+async fn our_client_of(
+    change: impl FnOnce(&mut ServerConfig),
+) -> (Tls, server::TlsStream<TcpStream>) {
     let (client, server) = tcp().await;
-    let (to, of) = Mesh::new().configs();
+    let (to, mut of) = Mesh::new().configs();
+    change(Arc::make_mut(&mut of));
     let (client, server) = tokio::join!(
         connect(to, name(), client),
         TlsAcceptor::from(of).accept(server)
@@ -136,22 +154,8 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 impl Tls {
-    /// Sends a record of any kind.
-    async fn say(&mut self, kind: Kind, content: &[u8]) {
-        let mut wire = vec![0; content.len() + record::OVERHEAD];
-        let length = self.sealer.seal(kind, content, &mut wire).unwrap();
-        self.tcp.write_all(&wire[..length]).await.unwrap();
-    }
-
     /// What it holds beside its keys.
     fn held(&self) -> usize {
-        self.partial.capacity()
-            + self.opened.len()
-            + self.unsent.capacity()
-            + self.message.capacity()
+        self.partial.capacity() + self.opened.len() + self.unsent.capacity()
     }
-}
-
-fn text(error: &io::Error) -> String {
-    error.to_string()
 }
