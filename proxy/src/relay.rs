@@ -15,7 +15,7 @@ use crate::io::Io;
 use crate::scratch::{self, Scratch};
 
 /// Bytes that one direction moves before others have their turn.
-const TURN: usize = 8 * scratch::PLAIN;
+const TURN: usize = 2 * scratch::PLAIN;
 
 /// Relays until both directions have ended, and counts it when told where.
 pub(crate) async fn relay(

@@ -4,9 +4,9 @@
 
 use std::cell::RefCell;
 
-/// Largest TLS records that are read and written at a time: together as much as the kernel sends at
-/// a time.
-const RECORDS: usize = 4;
+/// Largest TLS records that are read and written at a time. A fast stream costs a tenth less than
+/// with 4, and no less with more; a peer that does not read makes us hold as much.
+const RECORDS: usize = 16;
 
 /// Most bytes of a TLS record, and what its header, type and tag add to them (RFC 8446 §5).
 pub(crate) const RECORD: usize = 16 * 1024;

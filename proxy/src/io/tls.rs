@@ -15,7 +15,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 pub(crate) use self::handshake::{accept, connect};
@@ -216,6 +217,19 @@ impl Tls {
         Poll::Ready(Ok(()))
     }
 
+    /// Has what is unsent wait for the end of the stream, to be sent in one packet with it. What
+    /// does not work shows when it is sent.
+    fn send_with_the_end(&mut self) {
+        let Self { tcp, unsent, .. } = self;
+        let send = || SockRef::from(&*tcp).send_with_flags(unsent, nix::libc::MSG_MORE);
+        if let Ok(sent) = tcp.try_io(Interest::WRITABLE, send) {
+            unsent.advance(sent);
+        }
+        if unsent.is_empty() {
+            *unsent = BytesMut::new();
+        }
+    }
+
     fn say_goodbye(&mut self) -> io::Result<()> {
         if self.over {
             return Ok(());
@@ -296,6 +310,7 @@ impl AsyncWrite for Tls {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.say_goodbye()?;
+        this.send_with_the_end();
         ready!(this.poll_unsent(cx))?;
         Pin::new(&mut this.tcp).poll_shutdown(cx)
     }

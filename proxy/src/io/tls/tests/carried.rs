@@ -167,7 +167,7 @@ fn who_leaves_without_a_word_broke_off() {
 fn a_peer_that_does_not_read_holds_its_sender_up_and_little_memory() {
     run(async {
         let (mut client, mut server) = ours().await;
-        let piece = pattern(100_000);
+        let piece = pattern(scratch::PLAIN + 1000);
         let mut sent = 0;
         // Until the kernel takes no more.
         poll_fn(|cx| {
