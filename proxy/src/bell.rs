@@ -78,6 +78,7 @@ impl Bell {
                 return polled;
             }
         }
+        self.ring();
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -198,5 +199,6 @@ mod tests {
         });
         assert!(polled.is_pending());
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(bell.stirred());
     }
 }

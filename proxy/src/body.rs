@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::exchange::Exchange;
-use crate::serve::clock::UnderWay;
+use crate::serve::clock::{Clock, UnderWay};
 use crate::upstream::http1;
 
 /// A request body on its way upstream.
@@ -33,6 +34,17 @@ struct Passed {
     whole: Cell<bool>,
     /// Nobody will ask for more of it.
     over: Cell<bool>,
+    /// Told when it is read to its end after its answer.
+    late: Cell<Option<Arc<Clock>>>,
+}
+
+impl Passed {
+    fn read(&self) {
+        self.whole.set(true);
+        if let Some(clock) = self.late.take() {
+            clock.body_read();
+        }
+    }
 }
 
 impl Drop for Passage {
@@ -66,9 +78,12 @@ impl RequestBytes {
         self.0.as_ref().map_or(0, |passed| passed.bytes.get())
     }
 
-    /// Whether it was read to its end.
-    pub(crate) fn whole(&self) -> bool {
-        self.0.as_ref().is_none_or(|passed| passed.whole.get())
+    /// Tells the clock when it is read to its end, now if it is.
+    pub(crate) fn tell(&self, clock: &Arc<Clock>) {
+        match &self.0 {
+            Some(passed) if !passed.whole.get() => passed.late.set(Some(Arc::clone(clock))),
+            _ => clock.body_read(),
+        }
     }
 
     /// Whether there is nothing more of it to send.
@@ -94,11 +109,11 @@ impl Body for RequestBody {
                         let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                         passed.bytes.set(passed.bytes.get() + bytes);
                         // Who writes it asks no further then.
-                        passed
-                            .whole
-                            .set(frame.is_trailers() || incoming.is_end_stream());
+                        if frame.is_trailers() || incoming.is_end_stream() {
+                            passed.read();
+                        }
                     }
-                    Poll::Ready(None) => passed.whole.set(true),
+                    Poll::Ready(None) => passed.read(),
                     Poll::Ready(Some(Err(_))) | Poll::Pending => {}
                 }
                 polled
@@ -180,10 +195,8 @@ impl ReplyBody {
 
     fn whole(&mut self) {
         if let Some(exchange) = self.exchange.take() {
-            if let Some(under_way) = &self.under_way
-                && exchange.request_read()
-            {
-                under_way.body_read();
+            if let Some(under_way) = &self.under_way {
+                exchange.tell_when_read(under_way.clock());
             }
             exchange.finish(ResponseFlag::None);
         }

@@ -2,6 +2,7 @@
 //! connection back. It happens exactly once: when [`Exchange::finish`] says how it went, or when the
 //! exchange is dropped because the client has gone and nobody works on its request any more.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use http_body::Frame;
 
 use crate::body::RequestBytes;
 use crate::head::Survey;
+use crate::serve::clock::Clock;
 use crate::upstream::{ActiveRequest, Lease, http1, since};
 
 /// A request under way.
@@ -61,9 +63,9 @@ impl Exchange {
         self.request_bytes = bytes;
     }
 
-    /// Whether the request was read to its end.
-    pub(crate) fn request_read(&self) -> bool {
-        self.request_bytes.whole()
+    /// Tells the clock when the request is read to its end.
+    pub(crate) fn tell_when_read(&self, clock: &Arc<Clock>) {
+        self.request_bytes.tell(clock);
     }
 
     /// The response has begun, and comes over this connection.

@@ -28,9 +28,8 @@ pub(crate) struct Clock {
 pub(crate) struct UnderWay(Arc<Clock>);
 
 impl UnderWay {
-    /// The request's body has been read to its end.
-    pub(crate) fn body_read(&self) {
-        self.0.mid_body.store(false, Relaxed);
+    pub(crate) fn clock(&self) -> &Arc<Clock> {
+        &self.0
     }
 }
 
@@ -65,9 +64,14 @@ impl Clock {
         Arc::default()
     }
 
-    /// The peer has sent something.
+    /// The last request's body has been read to its end.
+    pub(crate) fn body_read(&self) {
+        self.mid_body.store(false, Relaxed);
+    }
+
+    /// The peer has sent something: a head, unless it is still at a body.
     pub(crate) fn heard(&self) {
-        if self.under_way.load(Relaxed) == 0 {
+        if self.under_way.load(Relaxed) == 0 && !self.mid_body.load(Relaxed) {
             self.head_begun.store(true, Relaxed);
         }
     }
@@ -180,11 +184,27 @@ mod tests {
         drop(clock.asked(true));
         assert_eq!(after(&clock, &mut watch, 10), Look::Busy);
         let request = clock.asked(true);
-        request.body_read();
+        request.clock().body_read();
         clock.stuck();
         drop(request);
         assert_eq!(after(&clock, &mut watch, 10), Look::Busy);
         clock.flushed();
         assert_eq!(clock.look(&mut watch, LOOK), Look::Resting);
+    }
+
+    #[test]
+    fn a_body_that_goes_on_after_its_answer_is_no_head() {
+        let (clock, mut watch) = (Clock::start(), Watch::default());
+        drop(clock.asked(true));
+        clock.heard();
+        let bound = looks(limits::HEAD);
+        assert_eq!(after(&clock, &mut watch, 2 * bound), Look::Busy);
+        clock.body_read();
+        assert_eq!(clock.look(&mut watch, LOOK), Look::Resting);
+        clock.heard();
+        assert_eq!(
+            after(&clock, &mut watch, bound + 1),
+            Look::Late("no whole head came")
+        );
     }
 }

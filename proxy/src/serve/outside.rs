@@ -15,7 +15,7 @@ use crate::bell::Bell;
 /// be idle, so that many that come at once never hold much together.
 const FIRST_LOOK: Duration = Duration::from_millis(25);
 
-/// Between two looks at a busy one. Each look that finds it busy doubles the time to the next.
+/// Between two looks at one that is served for long. Each look doubles the time to the next.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// An interruption.
@@ -77,9 +77,7 @@ impl<'a, D: Future<Output = ()>> Outside<'a, D> {
             loop {
                 ready!(next_look.as_mut().poll(cx));
                 let seen = clock.look(watch, *pace);
-                if seen == Look::Busy {
-                    *pace = LAST_LOOK.min(*pace * 2);
-                }
+                *pace = LAST_LOOK.min(*pace * 2);
                 next_look.as_mut().reset(Instant::now() + *pace);
                 match seen {
                     Look::Busy => {}

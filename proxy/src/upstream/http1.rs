@@ -2,6 +2,7 @@
 //! task: it has no task of its own and nothing is handed from one to another. In the pool nobody
 //! drives it; what happened to it meanwhile is seen when it is looked at again.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -27,19 +28,35 @@ pub(crate) struct Connection {
 
 /// What must be polled for anything to happen.
 struct Driven {
-    connection: Box<http1::Connection<TokioIo<Io>, RequestBody>>,
+    /// Gone when somebody still waits for it after its end.
+    connection: Option<Box<http1::Connection<TokioIo<Io>, RequestBody>>>,
     end: Option<hyper::Result<()>>,
 }
 
 impl Driven {
     fn poll(&mut self, cx: &mut Context<'_>) {
         if self.end.is_none()
-            && let Poll::Ready(end) = Pin::new(&mut *self.connection).poll(cx)
+            && let Some(connection) = &mut self.connection
+            && let Poll::Ready(end) = Pin::new(&mut **connection).poll(cx)
         {
             if let Err(error) = &end {
                 tracing::debug!(%error, "upstream connection ended");
             }
             self.end = Some(end);
+        }
+    }
+
+    /// Polls what comes over the connection. One that has ended may still hold a request that it
+    /// never took: hyper gives that back when the connection is dropped, and only then.
+    fn poll_for<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.poll(cx);
+        match poll(cx) {
+            Poll::Pending if self.end.is_some() && self.connection.take().is_some() => poll(cx),
+            polled => polled,
         }
     }
 }
@@ -63,8 +80,7 @@ impl<F: Future<Output = Answer>> Future for Sending<'_, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let mut this = self.project();
         this.bell.poll(cx, |cx| {
-            this.driven.poll(cx);
-            this.answer.as_mut().poll(cx)
+            this.driven.poll_for(cx, |cx| this.answer.as_mut().poll(cx))
         })
     }
 }
@@ -80,7 +96,7 @@ impl Connection {
         Ok(Self {
             sender,
             driven: Driven {
-                connection: Box::new(connection),
+                connection: Some(Box::new(connection)),
                 end: None,
             },
             bell: Bell::new(),
@@ -104,8 +120,7 @@ impl Connection {
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let driven = &mut self.driven;
         self.bell.poll(cx, |cx| {
-            driven.poll(cx);
-            Pin::new(&mut *body).poll_frame(cx)
+            driven.poll_for(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
         })
     }
 
@@ -127,14 +142,22 @@ impl Connection {
         self.driven.end.is_some()
     }
 
-    /// Drives it until it can take a request. `false`: it has ended.
+    /// Drives it until it can take a request. `false`: it has ended. By way of the bell, so that it
+    /// rings when something happens to it later.
     pub(crate) async fn ready(&mut self) -> bool {
+        let Self {
+            sender,
+            driven,
+            bell,
+        } = self;
         poll_fn(|cx| {
-            self.driven.poll(cx);
-            match &self.driven.end {
-                Some(_) => Poll::Ready(false),
-                None => self.sender.poll_ready(cx).map(|ready| ready.is_ok()),
-            }
+            bell.poll(cx, |cx| {
+                driven.poll(cx);
+                match &driven.end {
+                    Some(_) => Poll::Ready(false),
+                    None => sender.poll_ready(cx).map(|ready| ready.is_ok()),
+                }
+            })
         })
         .await
     }
@@ -155,7 +178,7 @@ impl Connection {
     }
 
     /// Takes the bytes over, after an upgrade.
-    pub(crate) async fn into_io(mut self) -> hyper::Result<Io> {
+    pub(crate) async fn into_io(mut self) -> Result<Io, Box<dyn Error>> {
         poll_fn(|cx| {
             self.driven.poll(cx);
             match self.driven.end.take() {
@@ -164,7 +187,8 @@ impl Connection {
             }
         })
         .await?;
-        let parts = self.driven.connection.into_parts();
+        let connection = self.driven.connection.ok_or("it is gone")?;
+        let parts = connection.into_parts();
         Ok(parts.io.into_inner().after_upgrade(parts.read_buf))
     }
 }

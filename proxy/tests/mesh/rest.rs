@@ -1,6 +1,7 @@
 //! HTTP/1.1 connections that do nothing for a while: in between requests they are given up by
 //! everything but the socket, and nobody may notice; in the middle of one they are not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,8 +9,9 @@ use heddle_proto::mesh::Protocol;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::{Barrier, watch};
 
-use crate::support::app::App;
+use crate::support::app::{App, listen};
 use crate::support::http::full;
 use crate::support::mesh::Pair;
 
@@ -181,4 +183,96 @@ fn a_connection_that_rests_is_closed_when_the_sidecar_drains() {
         stream.read_to_end(&mut rest).await.map(|_| rest)
     });
     assert_eq!(ended.unwrap(), b"");
+}
+
+/// An application on raw sockets: it keeps connections open until it is told to close them all,
+/// answers `/together` when so many have asked, and everything else at once, whatever comes of a body.
+fn closing_app(pair: &Pair, together: usize) -> watch::Sender<u32> {
+    let (close, closes) = watch::channel(0);
+    let listener = pair.server.netns.run(async { listen(8080) });
+    pair.server.netns.spawn(async move {
+        let gathered = Arc::new(Barrier::new(together));
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (gathered, mut closes) = (Arc::clone(&gathered), closes.clone());
+            closes.mark_unchanged();
+            tokio::spawn(async move {
+                let mut read = Vec::new();
+                loop {
+                    tokio::select! {
+                        _ = closes.changed() => return,
+                        more = stream.read_buf(&mut read) => if !matches!(more, Ok(1..)) { return },
+                    }
+                    if !read.windows(4).any(|end| end == b"\r\n\r\n") {
+                        continue;
+                    }
+                    if read.starts_with(b"GET /together") {
+                        gathered.wait().await;
+                    }
+                    let answers = read.starts_with(b"GET") || read.starts_with(b"POST");
+                    read.clear();
+                    // What is left of a body that was answered early is not answered again.
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone";
+                    if answers && stream.write_all(answer).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    close
+}
+
+#[test]
+fn requests_find_their_way_past_many_connections_that_have_just_ended() {
+    // More than one turn of the scheduler lets a task look at.
+    const MANY: usize = 200;
+    let pair = pair();
+    let close = closing_app(&pair, MANY);
+    let to = pair.web.at();
+    pair.client.run(async move {
+        let mut streams = Vec::new();
+        for _ in 0..MANY {
+            let mut stream = TcpStream::connect(to).await.unwrap();
+            ask(&mut stream, &get("/together")).await;
+            streams.push(stream);
+        }
+        for stream in &mut streams {
+            until(stream, "done").await;
+        }
+        close.send_modify(|closes| *closes += 1);
+        for (n, stream) in streams.iter_mut().take(20).enumerate() {
+            let post = "POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 2\r\n\r\nhi";
+            let request = if n % 2 == 0 { get("/") } else { post.into() };
+            ask(stream, &request).await;
+            let answer = tokio::time::timeout(Duration::from_secs(10), until(stream, "done")).await;
+            let answer = answer.expect("it is answered");
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{n}: {answer}");
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_was_answered_early_is_watched_when_it_is_pooled() {
+    let pair = pair();
+    let close = closing_app(&pair, 1);
+    let to = pair.web.at();
+    pair.client.run(async move {
+        let mut stream = TcpStream::connect(to).await.unwrap();
+        for _ in 0..2 {
+            ask(
+                &mut stream,
+                "POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 6\r\n\r\nfir",
+            )
+            .await;
+            until(&mut stream, "done").await;
+            ask(&mut stream, "st.").await;
+            tokio::time::sleep(PAUSE).await;
+            close.send_modify(|closes| *closes += 1);
+            tokio::time::sleep(PAUSE).await;
+            ask(&mut stream, &get("/")).await;
+            let answer = tokio::time::timeout(Duration::from_secs(10), until(&mut stream, "done"));
+            let answer = answer.await.expect("it is answered");
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        }
+    });
 }
