@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 pub(crate) use self::handshake::{accept, connect};
-use self::session::{Session, Step, What};
+use self::session::{Session, Step};
 use super::take_prefix;
 use crate::scratch::{self, Scratch};
 
@@ -130,8 +130,6 @@ impl Tls {
                 .step(&mut wire[done..], &mut self.unsent, heard);
             done += taken;
             match step {
-                // What TLS says to itself is found with what it came with.
-                Ok(Step::More) if opened > 0 && done == wire.len() => break,
                 Ok(Step::More) => {}
                 Ok(Step::Ready | Step::Blocked) => break,
                 Ok(Step::Closed) => {
@@ -164,8 +162,9 @@ impl Tls {
         if self.over {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let sealed = self.seal(What::Content(content), wire)?;
-        let mut rest = &wire[..sealed];
+        self.get_ready()?;
+        let sealed = self.session.seal(&mut self.partial, content, wire);
+        let mut rest = &wire[..sealed.map_err(invalid)?];
         while self.unsent.is_empty() && !rest.is_empty() {
             match Pin::new(&mut self.tcp).poll_write(cx, rest) {
                 Poll::Ready(sent) => rest = &rest[sent?..],
@@ -181,16 +180,17 @@ impl Tls {
         Ok(())
     }
 
-    fn seal(&mut self, what: What<'_>, wire: &mut [u8]) -> io::Result<usize> {
+    /// Has the session do what it must before it seals: say that its keys change.
+    fn get_ready(&mut self) -> io::Result<()> {
         loop {
-            let Self {
-                session,
-                partial,
-                unsent,
-                ..
-            } = self;
-            if let Some(sealed) = session.seal(partial, unsent, what, wire).map_err(invalid)? {
-                return Ok(sealed);
+            // What was read last was done with as far as it can be: nothing is heard here.
+            let step = self
+                .session
+                .step(&mut self.partial, &mut self.unsent, |_| {});
+            match step.1.map_err(invalid)? {
+                Step::More => {}
+                Step::Ready => return Ok(()),
+                Step::Blocked | Step::Closed => return Err(io::ErrorKind::BrokenPipe.into()),
             }
         }
     }
@@ -235,9 +235,11 @@ impl Tls {
             return Ok(());
         }
         self.over = true;
+        self.get_ready()?;
         let mut wire = [0; 256];
-        let sealed = self.seal(What::End, &mut wire)?;
-        self.unsent.extend_from_slice(&wire[..sealed]);
+        let sealed = self.session.seal_end(&mut self.partial, &mut wire);
+        self.unsent
+            .extend_from_slice(&wire[..sealed.map_err(invalid)?]);
         Ok(())
     }
 }
