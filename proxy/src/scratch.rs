@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 
 /// Largest TLS records that are read and written at a time. A fast stream costs a tenth less than
-/// with 4, and no less with more; a peer that does not read makes us hold as much.
+/// with 4; a peer that does not read makes us hold as much.
 const RECORDS: usize = 16;
 
 /// Most bytes of a TLS record, and what its header, type and tag add to them (RFC 8446 §5).
