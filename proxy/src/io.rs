@@ -127,6 +127,7 @@ impl Io {
             Kind::Plain(tcp) => {
                 while !rest.is_empty() {
                     match Pin::new(&mut *tcp).poll_write(cx, rest) {
+                        Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                         Poll::Ready(sent) => rest = &rest[sent?..],
                         Poll::Pending => break,
                     }

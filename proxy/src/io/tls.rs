@@ -167,6 +167,7 @@ impl Tls {
         let mut rest = &wire[..sealed.map_err(invalid)?];
         while self.unsent.is_empty() && !rest.is_empty() {
             match Pin::new(&mut self.tcp).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(sent) => rest = &rest[sent?..],
                 Poll::Pending => break,
             }
@@ -180,14 +181,20 @@ impl Tls {
         Ok(())
     }
 
-    /// Has the session do what it must before it seals: say that its keys change.
+    /// Has the session do what it must before it seals: say that its keys change. What was read last
+    /// was done with as far as it can be, so nothing can be heard here; if it were, it would be lost.
     fn get_ready(&mut self) -> io::Result<()> {
         loop {
-            // What was read last was done with as far as it can be: nothing is heard here.
-            let step = self
+            let mut lost = false;
+            let heard = |said: &[u8]| lost |= !said.is_empty();
+            let (done, step) = self
                 .session
-                .step(&mut self.partial, &mut self.unsent, |_| {});
-            match step.1.map_err(invalid)? {
+                .step(&mut self.partial, &mut self.unsent, heard);
+            self.partial.drain(..done);
+            if lost {
+                return Err(io::Error::other("TLS opened a record out of turn"));
+            }
+            match step.map_err(invalid)? {
                 Step::More => {}
                 Step::Ready => return Ok(()),
                 Step::Blocked | Step::Closed => return Err(io::ErrorKind::BrokenPipe.into()),

@@ -123,6 +123,26 @@ fn an_upgrade_that_the_server_declines_is_an_answer() {
 }
 
 #[test]
+fn a_head_of_more_than_a_hundred_fields_is_refused() {
+    let pair = Pair::new(Protocol::Http1);
+    let app = App::echo(&pair.server.netns, 8080, "server");
+    let web = pair.web.at();
+    pair.client.run(async move {
+        // With host and connection.
+        for (fields, status) in [(98, "200"), (99, "431")] {
+            let more: String = (0..fields).map(|n| format!("x-{n}: 1\r\n")).collect();
+            let head = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{more}\r\n");
+            let answer = exchange(web, head.as_bytes()).await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}")),
+                "{answer}"
+            );
+        }
+    });
+    assert_eq!(app.requests(), 1);
+}
+
+#[test]
 fn an_http_1_0_client_is_answered_in_its_version() {
     let pair = Pair::new(Protocol::Http1);
     let _app = App::http(&pair.server.netns, 8080, |request| async move {
