@@ -6,10 +6,14 @@ use std::process::{Command, Stdio};
 /// What went wrong, for the person at the terminal.
 pub(crate) type Result<T> = std::result::Result<T, String>;
 
-/// The root of the repository.
+/// The root of the repository: the one that cargo runs this in, which need not be the one that it was
+/// built in.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).to_owned(),
+        PathBuf::from,
+    );
+    here.parent().map_or_else(|| here.clone(), Path::to_owned)
 }
 
 /// Where a profile's binaries are.

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 pub(crate) use self::handshake::{accept, connect};
-use self::session::{Session, Step};
+use self::session::{Session, Step, What};
 use super::take_prefix;
 use crate::scratch::{self, Scratch};
 
@@ -130,6 +130,8 @@ impl Tls {
                 .step(&mut wire[done..], &mut self.unsent, heard);
             done += taken;
             match step {
+                // What TLS says to itself is found with what it came with.
+                Ok(Step::More) if opened > 0 && done == wire.len() => break,
                 Ok(Step::More) => {}
                 Ok(Step::Ready | Step::Blocked) => break,
                 Ok(Step::Closed) => {
@@ -162,9 +164,8 @@ impl Tls {
         if self.over {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        self.get_ready()?;
-        let sealed = self.session.seal(&mut self.partial, content, wire);
-        let mut rest = &wire[..sealed.map_err(invalid)?];
+        let sealed = self.seal(What::Content(content), wire)?;
+        let mut rest = &wire[..sealed];
         while self.unsent.is_empty() && !rest.is_empty() {
             match Pin::new(&mut self.tcp).poll_write(cx, rest) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -181,23 +182,16 @@ impl Tls {
         Ok(())
     }
 
-    /// Has the session do what it must before it seals: say that its keys change. What was read last
-    /// was done with as far as it can be, so nothing can be heard here; if it were, it would be lost.
-    fn get_ready(&mut self) -> io::Result<()> {
+    /// Has the session do what it must before it seals (say that its keys change), and seals; how
+    /// much that became.
+    fn seal(&mut self, what: What<'_>, wire: &mut [u8]) -> io::Result<usize> {
         loop {
-            let mut lost = false;
-            let heard = |said: &[u8]| lost |= !said.is_empty();
-            let (done, step) = self
+            let (done, sealed) = self
                 .session
-                .step(&mut self.partial, &mut self.unsent, heard);
+                .seal(&mut self.partial, &mut self.unsent, what, wire);
             self.partial.drain(..done);
-            if lost {
-                return Err(io::Error::other("TLS opened a record out of turn"));
-            }
-            match step.map_err(invalid)? {
-                Step::More => {}
-                Step::Ready => return Ok(()),
-                Step::Blocked | Step::Closed => return Err(io::ErrorKind::BrokenPipe.into()),
+            if let Some(sealed) = sealed.map_err(invalid)? {
+                return Ok(sealed);
             }
         }
     }
@@ -242,11 +236,9 @@ impl Tls {
             return Ok(());
         }
         self.over = true;
-        self.get_ready()?;
         let mut wire = [0; 256];
-        let sealed = self.session.seal_end(&mut self.partial, &mut wire);
-        self.unsent
-            .extend_from_slice(&wire[..sealed.map_err(invalid)?]);
+        let sealed = self.seal(What::End, &mut wire)?;
+        self.unsent.extend_from_slice(&wire[..sealed]);
         Ok(())
     }
 }

@@ -6,13 +6,20 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError, UnbufferedStatus,
-    WriteTraffic,
 };
 use rustls::{CommonState, Error};
 
 pub(super) enum Session {
     Client(UnbufferedClientConnection),
     Server(UnbufferedServerConnection),
+}
+
+/// What is to be sealed.
+#[derive(Clone, Copy)]
+pub(super) enum What<'a> {
+    Content(&'a [u8]),
+    /// `close_notify`.
+    End,
 }
 
 /// How things stand after a step.
@@ -50,33 +57,22 @@ impl Session {
         }
     }
 
-    /// Seals for the peer, once the last step was [`Step::Ready`] with the same bytes; how much it
-    /// became.
+    /// Seals for the peer; how many of the bytes are done with, and how much it became. `None`: that
+    /// was a step that had to be taken first. The bytes are those that the session is not done with.
     pub(super) fn seal(
         &mut self,
         read: &mut [u8],
-        content: &[u8],
+        unsent: &mut BytesMut,
+        what: What<'_>,
         wire: &mut [u8],
-    ) -> Result<usize, Error> {
+    ) -> (usize, Result<Option<usize>, Error>) {
         match self {
-            Session::Client(session) => traffic(session.process_tls_records(read), |t| {
-                t.encrypt(content, wire)
-            }),
-            Session::Server(session) => traffic(session.process_tls_records(read), |t| {
-                t.encrypt(content, wire)
-            }),
-        }
-    }
-
-    /// The same for the end.
-    pub(super) fn seal_end(&mut self, read: &mut [u8], wire: &mut [u8]) -> Result<usize, Error> {
-        match self {
-            Session::Client(session) => traffic(session.process_tls_records(read), |t| {
-                t.queue_close_notify(wire)
-            }),
-            Session::Server(session) => traffic(session.process_tls_records(read), |t| {
-                t.queue_close_notify(wire)
-            }),
+            Session::Client(session) => {
+                write(session.process_tls_records(read), unsent, what, wire)
+            }
+            Session::Server(session) => {
+                write(session.process_tls_records(read), unsent, what, wire)
+            }
         }
     }
 
@@ -130,14 +126,30 @@ fn encode<D>(mut data: EncodeTlsData<'_, D>, unsent: &mut BytesMut) -> Result<()
     Ok(())
 }
 
-fn traffic<D, E: ToString>(
-    status: UnbufferedStatus<'_, '_, D>,
-    write: impl FnOnce(&mut WriteTraffic<'_, D>) -> Result<usize, E>,
-) -> Result<usize, Error> {
-    match status.state? {
-        ConnectionState::WriteTraffic(mut traffic) => {
-            write(&mut traffic).map_err(|error| Error::General(error.to_string()))
-        }
-        _ => Err(Error::General("TLS is not ready to send".into())),
+fn write<D>(
+    UnbufferedStatus { discard, state }: UnbufferedStatus<'_, '_, D>,
+    unsent: &mut BytesMut,
+    what: What<'_>,
+    wire: &mut [u8],
+) -> (usize, Result<Option<usize>, Error>) {
+    if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
+        let sealed = match what {
+            What::Content(content) => traffic.encrypt(content, wire),
+            What::End => traffic.queue_close_notify(wire),
+        };
+        let sealed = sealed.map_err(|error| Error::General(error.to_string()));
+        return (discard, sealed.map(Some));
     }
+    // What was read last was done with as far as it can be, so nothing can be heard here; if it
+    // were, it would be lost.
+    let mut lost = false;
+    let heard = |said: &[u8]| lost |= !said.is_empty();
+    let (done, step) = advance(UnbufferedStatus { discard, state }, unsent, heard);
+    let sealed = match step {
+        _ if lost => Err(Error::General("TLS opened a record out of turn".into())),
+        Ok(Step::More) => Ok(None),
+        Ok(step) => Err(Error::General(format!("TLS is {step:?} and cannot send"))),
+        Err(error) => Err(error),
+    };
+    (done, sealed)
 }
