@@ -211,7 +211,7 @@ impl Inbound {
     }
 
     /// Carries bytes between the caller and the application, which may be connected already.
-    async fn relay(&self, io: Io, app: Option<Io>) {
+    async fn relay(&self, mut io: Io, app: Option<Io>) {
         let _serving = self.worker.tracer.serve_opaque();
         let (peer, destination) = (self.peer, self.destination);
         let Some(member) = self.cluster.pick(&[]) else {
@@ -226,8 +226,8 @@ impl Inbound {
             }
         };
         match connected {
-            Ok(app) => {
-                if let Err(error) = relay(io, app, Some(&series)).await {
+            Ok(mut app) => {
+                if let Err(error) = relay(&mut io, &mut app, Some(&series)).await {
                     tracing::debug!(%peer, %destination, %error, "opaque connection broke off");
                 }
             }

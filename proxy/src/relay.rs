@@ -17,18 +17,19 @@ use crate::scratch::{self, Scratch};
 /// Bytes that one direction moves before others have their turn.
 const TURN: usize = 2 * scratch::PLAIN;
 
-/// Relays until both directions have ended, and counts it when told where.
+/// Relays until both directions have ended, and counts it when told where. Connections are lent: a
+/// future keeps what it is given twice.
 pub(crate) async fn relay(
-    mut downstream: Io,
-    mut upstream: Io,
+    downstream: &mut Io,
+    upstream: &mut Io,
     series: Option<&TcpSeries>,
 ) -> io::Result<()> {
     let mut counted = Counted::new(series);
     let mut request = Flow::from(Side::Downstream);
     let mut response = Flow::from(Side::Upstream);
     let copied = poll_fn(|cx| {
-        let there = request.poll(cx, &mut downstream, &mut upstream, &counted)?;
-        let back = response.poll(cx, &mut upstream, &mut downstream, &counted)?;
+        let there = request.poll(cx, downstream, upstream, &counted)?;
+        let back = response.poll(cx, upstream, downstream, &counted)?;
         match (there, back) {
             (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
             _ => Poll::Pending,

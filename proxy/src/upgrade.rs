@@ -47,8 +47,8 @@ impl Upgraded {
         };
         let joined = async {
             let (downstream, upstream) = tokio::join!(downstream, upstream.into_io());
-            let (downstream, upstream) = (taken_out(downstream?)?, upstream?);
-            relay(downstream, upstream, None).await?;
+            let (mut downstream, mut upstream) = (taken_out(downstream?)?, upstream?);
+            relay(&mut downstream, &mut upstream, None).await?;
             Ok::<_, Box<dyn std::error::Error>>(())
         };
         if let Err(error) = joined.await {

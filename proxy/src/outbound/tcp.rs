@@ -29,8 +29,8 @@ impl Upstream {
 }
 
 /// Relays between the application and where its connection goes.
-pub(super) async fn serve(outbound: &Outbound, io: Io, ahead: Option<Upstream>) {
-    let upstream = match ahead {
+pub(super) async fn serve(outbound: &Outbound, mut io: Io, ahead: Option<Upstream>) {
+    let mut upstream = match ahead {
         Some(upstream) => upstream,
         None => match connect(outbound).await {
             Some(upstream) => upstream,
@@ -38,7 +38,7 @@ pub(super) async fn serve(outbound: &Outbound, io: Io, ahead: Option<Upstream>) 
         },
     };
     let destination = outbound.destination;
-    if let Err(error) = relay(io, upstream.io, Some(&upstream.series)).await {
+    if let Err(error) = relay(&mut io, &mut upstream.io, Some(&upstream.series)).await {
         tracing::debug!(%destination, %error, "opaque connection ended");
     }
 }
