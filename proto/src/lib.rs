@@ -41,6 +41,7 @@ pub mod mesh {
         pub const WORKLOAD: &str = "type.googleapis.com/heddle.mesh.v1.Workload";
         pub const TRUST_BUNDLE: &str = "type.googleapis.com/heddle.mesh.v1.TrustBundle";
         pub const TELEMETRY: &str = "type.googleapis.com/heddle.mesh.v1.Telemetry";
+        pub const DNS_NAME: &str = "type.googleapis.com/heddle.mesh.v1.DnsName";
     }
 }
 
