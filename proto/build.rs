@@ -9,6 +9,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "heddle/admin/v1/admin.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        // Maps in order, so that equal resources have equal bytes.
+        .btree_map(".heddle.mesh.v1")
+        .compile_fds(descriptors)?;
     Ok(())
 }

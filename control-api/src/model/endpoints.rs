@@ -87,6 +87,7 @@ impl Model {
             addresses: service.addresses.iter().map(IpAddr::to_string).collect(),
             hosts: self.hosts().names(name),
             ports: service.ports.iter().map(port).collect(),
+            ..mesh::Service::default()
         }
     }
 

@@ -45,6 +45,7 @@ impl Model {
             mtls: modes.default.into(),
             labels: shown_labels(pod),
             owner: pod.owner.as_ref().into(),
+            ..Workload::default()
         }))
     }
 
@@ -156,7 +157,7 @@ pub(super) fn target_number(port: &ServicePort, pod: &Pod) -> Option<u16> {
 }
 
 /// The few labels that telemetry shows; the recommended names stand in for the customary ones.
-pub(super) fn shown_labels(pod: &Pod) -> std::collections::HashMap<String, String> {
+pub(super) fn shown_labels(pod: &Pod) -> std::collections::BTreeMap<String, String> {
     let instead = [NAME_LABEL, VERSION_LABEL];
     SHOWN_LABELS
         .iter()

@@ -23,6 +23,7 @@ fn endpoint() -> mesh::Endpoint {
             .map(|(k, v)| (k.into(), v.into()))
             .into(),
         owner: "reviews-v1".into(),
+        ..Default::default()
     }
 }
 
@@ -335,6 +336,7 @@ fn good_resources_convert_whole() {
             attempts: 3,
             per_try_timeout: Some(mesh::Millis { millis: 250 }),
             retry_on: vec!["5xx".into()],
+            ..Default::default()
         });
     });
     let Compiled::Routes(_, table) =

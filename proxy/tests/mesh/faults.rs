@@ -200,6 +200,7 @@ fn a_try_that_takes_too_long_is_repeated_when_harmless() {
         attempts: 2,
         per_try_timeout: millis(200),
         retry_on: vec![],
+        ..Default::default()
     });
     pair.web.set_rules(&pair.mesh.control, vec![tries]);
     let app = Server::start(&pair.server.netns, 8080, |mut stream, number| async move {
@@ -226,6 +227,7 @@ fn retries_that_the_route_asks_for() {
         attempts: 3,
         per_try_timeout: None,
         retry_on: vec!["503".into()],
+        ..Default::default()
     });
     pair.web.set_rules(&pair.mesh.control, vec![tries]);
     let app = App::echo(&pair.server.netns, 8080, "server");

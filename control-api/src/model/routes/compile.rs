@@ -104,6 +104,7 @@ impl Compiler<'_> {
             ),
             timeout: rule.timeout.and_then(millis),
             retries: rule.retries.as_ref().map(retry_policy),
+            ..HttpRule::default()
         })
     }
 
@@ -116,6 +117,7 @@ impl Compiler<'_> {
                     .iter()
                     .map(|to| (&to.destination, to.weight.as_ref())),
             ),
+            sni_hosts: Vec::new(),
         };
         if rule.matches.is_empty() {
             return vec![to(0)];
@@ -152,6 +154,7 @@ impl Compiler<'_> {
                     } else {
                         weight.map_or(0, |weight| weight.value)
                     },
+                    ..mesh::Destination::default()
                 })
             })
             .collect()
@@ -189,6 +192,7 @@ fn retry_policy(retries: &Retries) -> RetryPolicy {
             .map(|one| one.trim().to_owned())
             .filter(|one| !one.is_empty())
             .collect(),
+        ..RetryPolicy::default()
     }
 }
 
@@ -204,6 +208,7 @@ fn http_match(one: &virtual_service::HttpMatch) -> HttpMatch {
         without_headers: named(&one.without_headers, true),
         query: named(&one.query_params, false),
         port: one.port.as_ref().map_or(0, |port| port.value.into()),
+        ..HttpMatch::default()
     }
 }
 

@@ -59,6 +59,7 @@ impl ServiceSpec {
             addresses: vec![self.ip.to_string()],
             hosts: vec![format!("{}.default.svc.cluster.local", self.name)],
             ports: vec![port(self.port, self.protocol)],
+            ..Default::default()
         };
         control.set(Kind::Service, &self.full(), &service);
         let address = Address {
@@ -88,6 +89,7 @@ impl ServiceSpec {
             subset: subset.into(),
             port: 0,
             weight,
+            ..Default::default()
         }
     }
 
@@ -118,6 +120,7 @@ pub(crate) fn endpoint(pod: &Pod, targets: &[u16]) -> Endpoint {
         workload: format!("default/{}", pod.name),
         labels: [("app".to_owned(), pod.name.to_owned())].into(),
         owner: String::new(),
+        ..Default::default()
     }
 }
 
@@ -146,6 +149,7 @@ pub(crate) fn workload(pod: &Pod, mtls: MtlsMode, ports: &[(u16, Protocol)]) -> 
         mtls: mtls.into(),
         labels: [("app".to_owned(), pod.name.to_owned())].into(),
         owner: pod.name.into(),
+        ..Default::default()
     }
 }
 
@@ -156,6 +160,7 @@ pub(crate) fn rule(origin: &str, destinations: Vec<Destination>) -> HttpRule {
         destinations,
         timeout: None,
         retries: None,
+        ..Default::default()
     }
 }
 
