@@ -82,6 +82,7 @@ fn snapshot(app: SocketAddr) -> Snapshot {
         app: "web".into(),
         version: "v1".into(),
         owner: "".into(),
+        placement: Default::default(),
     };
     let endpoints = Endpoints {
         service_ports: vec![80],
@@ -112,6 +113,8 @@ fn snapshot(app: SocketAddr) -> Snapshot {
             name: "http".into(),
             protocol: Protocol::Http1,
         }],
+        policies: vec![],
+        resolution: Default::default(),
     };
     Snapshot {
         services: [(name(), Arc::new(service))].into(),

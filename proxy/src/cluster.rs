@@ -203,6 +203,7 @@ mod tests {
             app: "".into(),
             version: "".into(),
             owner: "".into(),
+            placement: Default::default(),
         };
         Member::new(
             Rc::new(Upstream::new(addr, Link::Plain)),

@@ -179,6 +179,7 @@ impl Ports {
             app: "".into(),
             version: "".into(),
             owner: "".into(),
+            placement: Default::default(),
         };
         let upstream = worker.with_upstreams(|all| all.upstream(destination, Link::App));
         let member = Member::new(upstream, Arc::new(endpoint));

@@ -5,6 +5,7 @@
 //! not ask again: ports fit, weights add up to something, indexes are in range, patterns compile.
 
 mod endpoints;
+mod policy;
 mod refusal;
 mod routes;
 mod service;

@@ -1,6 +1,9 @@
 //! The immutable picture of the mesh that one sidecar holds. A push makes a new [`Snapshot`] that
 //! shares every unchanged part with the one before, so a worker can tell what changed by pointer.
 
+mod place;
+mod policy;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -9,6 +12,11 @@ use std::time::Duration;
 
 use heddle_identity::SpiffeId;
 
+pub use self::place::{Locality, Placement};
+pub use self::policy::{
+    Algorithm, ClientTls, ConnectionPool, Cookie, Distribute, HashKey, HashTable, Keepalive,
+    LocalityPolicy, OutlierDetection, RetryBudget, ScopedPolicy, TlsOrigin, TrafficPolicy,
+};
 use crate::route::HttpTable;
 
 /// `NAMESPACE/NAME` of a service or a workload.
@@ -114,6 +122,29 @@ pub struct Service {
     pub hosts: Vec<Arc<str>>,
     /// Its ports.
     pub ports: Vec<Port>,
+    /// How this sidecar connects to it.
+    pub policies: Vec<ScopedPolicy>,
+    /// Where its endpoints come from.
+    pub resolution: Resolution,
+}
+
+/// Where the endpoints of a service come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Resolution {
+    /// The control plane lists them.
+    #[default]
+    Listed,
+    /// They have host names, which this sidecar resolves.
+    Dns,
+    /// The address that was called is the endpoint.
+    Called,
+}
+
+impl Service {
+    /// The policy for a subset and a port of it: the most specific one.
+    pub fn policy(&self, subset: Option<&str>, port: u16) -> Option<&Arc<TrafficPolicy>> {
+        policy::find(&self.policies, subset, port)
+    }
 }
 
 /// The endpoints of a service.
@@ -146,6 +177,8 @@ pub struct Endpoint {
     pub version: Arc<str>,
     /// Name of the Deployment or the like, for telemetry; may be empty.
     pub owner: Arc<str>,
+    /// What matters for the choice among several.
+    pub placement: Placement,
 }
 
 /// The routes of one service, compiled.
@@ -234,6 +267,10 @@ pub struct Workload {
     pub version: Arc<str>,
     /// Name of the Deployment or the like; may be empty.
     pub owner: Arc<str>,
+    /// Where it is; may be unknown.
+    pub locality: Locality,
+    /// Its labels, for policies that prefer endpoints with the same.
+    pub priority_labels: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// A port of this pod.

@@ -21,6 +21,7 @@ fn endpoints(ips: &[[u8; 4]]) -> Arc<Endpoints> {
             app: "reviews".into(),
             version: "".into(),
             owner: "".into(),
+            placement: Default::default(),
         })
     };
     Arc::new(Endpoints {
@@ -62,6 +63,8 @@ fn snapshot(endpoints: Arc<Endpoints>, routes: Arc<RouteTable>) -> Snapshot {
             name: "http".into(),
             protocol: Protocol::Http1,
         }],
+        policies: vec![],
+        resolution: Default::default(),
     };
     Snapshot {
         services: [(name(), Arc::new(service))].into(),

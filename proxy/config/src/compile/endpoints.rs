@@ -1,13 +1,13 @@
 //! Addresses and endpoints. Texts that repeat over many endpoints (labels, identities) are kept once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use heddle_identity::SpiffeId;
 use heddle_proto::mesh;
 
 use super::{Problem, Refusal, each, object_name, optional_port, port_number, ports, spiffe_id};
-use crate::snapshot::{Address, Endpoint, Endpoints, Name};
+use crate::snapshot::{Address, Endpoint, Endpoints, Locality, Name, Placement};
 
 /// What repeats within one resource.
 #[derive(Default)]
@@ -27,6 +27,11 @@ impl Shared {
         new
     }
 
+    fn labels(&mut self, labels: BTreeMap<String, String>) -> Vec<(Arc<str>, Arc<str>)> {
+        let shared = |(key, value)| (self.text(Some(key)), self.text(Some(value)));
+        labels.iter().map(shared).collect()
+    }
+
     fn identity(&mut self, id: &str) -> Result<Option<SpiffeId>, Refusal> {
         if id.is_empty() {
             return Ok(None);
@@ -38,6 +43,15 @@ impl Shared {
         self.identities.insert(id.to_owned(), new.clone());
         Ok(Some(new))
     }
+}
+
+/// Whether it is going away.
+fn health(number: i32) -> Result<bool, Refusal> {
+    let known = mesh::Health::try_from(number).map_err(|_| Problem::Enum {
+        number,
+        of: "Health",
+    })?;
+    Ok(known == mesh::Health::Draining)
 }
 
 pub(super) fn address(address: mesh::Address) -> Result<Address, Refusal> {
@@ -121,5 +135,11 @@ fn endpoint(
         app: shared.text(wire.labels.get("app")),
         version: shared.text(wire.labels.get("version")),
         owner: shared.text(Some(&wire.owner)),
+        placement: Placement {
+            locality: Locality::new(shared.text(Some(&wire.locality))),
+            weight: wire.weight.max(1),
+            draining: health(wire.health).map_err(|refusal| refusal.within("health"))?,
+            priority_labels: shared.labels(wire.priority_labels),
+        },
     })
 }

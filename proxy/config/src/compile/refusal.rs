@@ -102,6 +102,21 @@ pub enum Problem {
     /// More than a whole.
     #[error("{0} parts in a million")]
     Sampling(u32),
+    /// More than all.
+    #[error("{0} percent")]
+    Percent(u32),
+    /// A hash table of a size that none can have, or none should.
+    #[error("{0} is not a prime of at most {1}")]
+    Maglev(u64, u32),
+    /// A ring that takes too much memory.
+    #[error("{0} is more than {1}, the most points that a ring may have")]
+    Ring(u64, u32),
+    /// A certificate without its key, or a key without its certificate.
+    #[error("a certificate and its key must both be named, or neither")]
+    HalfCertificate,
+    /// Not a cookie's name.
+    #[error("{0:?} is not a cookie's name")]
+    CookieName(String),
     /// Not a collector's address.
     #[error("{0:?} is not http://HOST:PORT, https://HOST:PORT or spiffe+https://HOST:PORT")]
     Collector(String),

@@ -76,7 +76,7 @@ fn retries(policy: mesh::RetryPolicy) -> Result<RetryPolicy, Refusal> {
 }
 
 /// 0 is no bound, as in a VirtualService.
-fn duration(millis: Option<mesh::Millis>) -> Result<Option<Duration>, Refusal> {
+pub(super) fn duration(millis: Option<mesh::Millis>) -> Result<Option<Duration>, Refusal> {
     match millis.map(|millis| millis.millis) {
         None | Some(0) => Ok(None),
         Some(millis) if millis > LONGEST_MILLIS => Err(Problem::TooLong(millis).into()),

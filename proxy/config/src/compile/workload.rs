@@ -6,7 +6,7 @@ use std::sync::Arc;
 use heddle_proto::mesh;
 
 use super::{Problem, Refusal, object_name, optional_name, port_number, protocol, spiffe_id};
-use crate::snapshot::{InboundPort, MtlsMode, Workload};
+use crate::snapshot::{InboundPort, Locality, MtlsMode, Workload};
 
 pub(super) fn workload(name: &str, workload: mesh::Workload) -> Result<Workload, Refusal> {
     let says = format!("{}/{}", workload.namespace, workload.name);
@@ -34,6 +34,12 @@ pub(super) fn workload(name: &str, workload: mesh::Workload) -> Result<Workload,
         app: label("app"),
         version: label("version"),
         owner: Arc::from(workload.owner),
+        locality: Locality::new(workload.locality),
+        priority_labels: workload
+            .priority_labels
+            .into_iter()
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect(),
     })
 }
 

@@ -98,6 +98,7 @@ impl World {
             app: "web".into(),
             version: "v1".into(),
             owner: "".into(),
+            placement: Default::default(),
         };
         let endpoints = Endpoints {
             service_ports: vec![SERVICE.port(), OPAQUE.port()],
@@ -119,6 +120,8 @@ impl World {
                     protocol: Protocol::Tcp,
                 },
             ],
+            policies: vec![],
+            resolution: Default::default(),
         };
         let address = Arc::new(Address::Service(name.clone()));
         let snapshot = Snapshot {
@@ -149,6 +152,8 @@ impl World {
             app: "web".into(),
             version: "v1".into(),
             owner: "".into(),
+            locality: Default::default(),
+            priority_labels: vec![],
         };
         let snapshot = Snapshot {
             workload: Some(Arc::new(workload)),
