@@ -179,7 +179,7 @@ impl View {
             let workload = match old {
                 Some((same, workload)) if Arc::ptr_eq(same, address) => Rc::clone(workload),
                 _ => Rc::new(Workload {
-                    endpoint: Arc::new(endpoint.clone()),
+                    endpoint: Arc::clone(endpoint),
                     ports: ports.iter().map(|p| (p.number, p.protocol)).collect(),
                     clusters: RefCell::default(),
                 }),

@@ -79,7 +79,7 @@ pub enum Address {
     Service(Name),
     /// A pod IP: no service routes apply, its identity does. The ports are those that declare a
     /// protocol.
-    Workload(Endpoint, Vec<Port>),
+    Workload(Arc<Endpoint>, Vec<Port>),
     /// The mesh does not know it.
     Unknown,
 }

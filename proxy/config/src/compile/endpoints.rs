@@ -74,7 +74,7 @@ pub(super) fn address(address: mesh::Address) -> Result<Address, Refusal> {
                 };
                 let endpoint = endpoint(workload, 0, 0, &mut Shared::default());
                 Address::Workload(
-                    endpoint.map_err(|refusal| refusal.within("workload"))?,
+                    Arc::new(endpoint.map_err(|refusal| refusal.within("workload"))?),
                     ports(address.workload_ports, "workload_ports")?,
                 )
             }
