@@ -80,6 +80,16 @@ pub(crate) const TESTS: &[Tool] = &[
         why: "is a TLS client without our certificates",
     },
     Tool {
+        program: "dig",
+        package: "bind9-dnsutils",
+        why: "asks the sidecar's DNS",
+    },
+    Tool {
+        program: "dnsmasq",
+        package: "dnsmasq-base",
+        why: "is the resolver behind the sidecar's DNS (it is not started as a service)",
+    },
+    Tool {
         program: "setpriv",
         package: "util-linux",
         why: "runs a program as another user",
