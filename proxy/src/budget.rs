@@ -98,8 +98,7 @@ fn snapshot(app: SocketAddr) -> Snapshot {
     let rule = HttpRule {
         origin: "test".into(),
         destinations: vec![destination(9), destination(1)],
-        timeout: None,
-        retries: None,
+        ..HttpRule::default()
     };
     let routes = RouteTable {
         http: HttpTable::new(vec![(vec![], rule)]).unwrap(),

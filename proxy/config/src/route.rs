@@ -9,7 +9,9 @@ mod index;
 mod matcher;
 mod pattern;
 mod re2;
+mod rewrite;
 mod split;
+mod stick;
 mod table;
 mod trie;
 
@@ -17,5 +19,7 @@ pub use index::Work;
 pub use matcher::{Field, FieldMatch, HttpMatch, QueryMatch};
 pub use pattern::StringMatch;
 pub use re2::{MAX_REGEX_BYTES, Regex, RegexError};
+pub use rewrite::{PathRewrite, RewriteError};
 pub use split::Split;
+pub use stick::{hash, stick};
 pub use table::{HttpTable, MAX_MATCHES, MAX_REGEXES, TableError};

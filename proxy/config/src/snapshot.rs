@@ -3,12 +3,13 @@
 
 mod place;
 mod policy;
+mod rule;
+mod treatment;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use heddle_identity::SpiffeId;
 
@@ -16,6 +17,11 @@ pub use self::place::{Locality, Placement};
 pub use self::policy::{
     Algorithm, ClientTls, ConnectionPool, Cookie, Distribute, HashKey, HashTable, Keepalive,
     LocalityPolicy, OutlierDetection, RetryBudget, ScopedPolicy, TlsOrigin, TrafficPolicy,
+};
+pub use self::rule::{GrpcCode, HttpRule, RetryOn, RetryPolicy};
+pub use self::treatment::{
+    Abort, AbortStatus, Answer, Changes, Cors, Delay, DestinationTreatment, DirectResponse, Fault,
+    HeaderChanges, Mirror, Redirect, Rewrite, Treatment,
 };
 use crate::route::HttpTable;
 
@@ -190,19 +196,6 @@ pub struct RouteTable {
     pub tcp: Vec<TcpRule>,
 }
 
-/// What an HTTP rule does with the requests it matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpRule {
-    /// The user's resource, rule, file and line.
-    pub origin: Arc<str>,
-    /// Where to, by weight. Not empty.
-    pub destinations: Vec<Destination>,
-    /// For the whole request, retries included.
-    pub timeout: Option<Duration>,
-    /// When to try again; `None`: the default policy.
-    pub retries: Option<RetryPolicy>,
-}
-
 /// What a TCP rule does with the connections it matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpRule {
@@ -225,17 +218,6 @@ pub struct Destination {
     pub port: Option<u16>,
     /// Relative weight.
     pub weight: u32,
-}
-
-/// When to try a request again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// Tries beyond the first; 0: never.
-    pub attempts: u32,
-    /// Bound of each try.
-    pub per_try_timeout: Option<Duration>,
-    /// Conditions, in Envoy's names; empty: the default set.
-    pub retry_on: Vec<Arc<str>>,
 }
 
 /// Whether inbound connections must be mutual TLS.

@@ -57,6 +57,22 @@ fn routes(change: impl Fn(&mut mesh::HttpRule)) -> mesh::RouteTable {
     }
 }
 
+/// Sets one header of the request.
+fn changes(name: &str, value: &str) -> Option<mesh::HeaderChanges> {
+    let set = vec![mesh::Header {
+        name: name.into(),
+        value: value.into(),
+    }];
+    let request = Some(mesh::header_changes::Changes {
+        set,
+        ..Default::default()
+    });
+    Some(mesh::HeaderChanges {
+        request,
+        ..Default::default()
+    })
+}
+
 fn matching(change: impl Fn(&mut mesh::HttpMatch)) -> mesh::RouteTable {
     routes(|rule| {
         let mut matching = mesh::HttpMatch::default();
@@ -103,6 +119,7 @@ fn refusal(kind: Kind, name: &str, content: &impl Message) -> String {
 
 #[test]
 fn each_mistake_is_refused_with_its_field() {
+    use mesh::http_rule::Answer;
     use mesh::string_match::Kind as Text;
     let name = "default/a";
     let of_endpoints =
@@ -152,6 +169,104 @@ fn each_mistake_is_refused_with_its_field() {
                 r.timeout = Some(mesh::Millis { millis: u64::MAX })
             })),
             "http[0].timeout: 18446744073709551615 ms",
+        ),
+        (
+            of_routes(routes(|r| {
+                let retry_on = vec!["5xx".into(), "5XX".into()];
+                r.retries = Some(mesh::RetryPolicy {
+                    retry_on,
+                    ..Default::default()
+                });
+            })),
+            "http[0].retries.retry_on[1]: \"5XX\" is not a condition",
+        ),
+        (
+            of_routes(routes(|r| {
+                r.answer = Some(Answer::Redirect(mesh::Redirect {
+                    status: 200,
+                    ..Default::default()
+                }))
+            })),
+            "http[0].redirect.status: 200 is not a status",
+        ),
+        (
+            of_routes(routes(|r| {
+                r.answer = Some(Answer::DirectResponse(mesh::DirectResponse {
+                    status: 200,
+                    body: vec![0; (1 << 20) + 1],
+                    ..Default::default()
+                }))
+            })),
+            "http[0].direct_response.body: a body of 1048577 bytes",
+        ),
+        (
+            of_routes(routes(|r| r.headers = changes("Content-Length", "1"))),
+            "http[0].headers.request.set[0].name: content-length is not a route's to change",
+        ),
+        (
+            of_routes(routes(|r| {
+                r.destinations[0].headers = changes(":path", "/")
+            })),
+            "http[0].destinations[0].headers.request.set[0].name: \":path\" is not a header name",
+        ),
+        (
+            of_routes(routes(|r| r.headers = changes("x-a", "a\r\nb: c"))),
+            "http[0].headers.request.set[0]: \"a\\r\\nb: c\" is not a header value",
+        ),
+        (
+            of_routes(routes(|r| {
+                r.rewrite = Some(mesh::Rewrite {
+                    authority: "a/b".into(),
+                    ..Default::default()
+                })
+            })),
+            "http[0].rewrite.authority: \"a/b\" is not a host",
+        ),
+        (
+            of_routes(routes(|r| {
+                let kind = Some(mesh::path_rewrite::Kind::Full("/a b".into()));
+                let path = Some(mesh::PathRewrite { kind });
+                r.rewrite = Some(mesh::Rewrite {
+                    path,
+                    ..Default::default()
+                })
+            })),
+            "http[0].rewrite.path: \"/a b\" cannot stand in a path",
+        ),
+        (
+            of_routes(routes(|r| {
+                let abort = mesh::fault::Abort {
+                    ppm: 1,
+                    ..Default::default()
+                };
+                r.fault = Some(mesh::Fault {
+                    abort: Some(abort),
+                    ..Default::default()
+                })
+            })),
+            "http[0].fault.abort.status: missing",
+        ),
+        (
+            of_routes(routes(|r| {
+                let destination = Some(destination(1));
+                r.mirrors = vec![mesh::Mirror {
+                    destination,
+                    ppm: 1_000_001,
+                }]
+            })),
+            "http[0].mirrors[0].ppm: 1000001 parts in a million",
+        ),
+        (
+            of_routes(routes(|r| {
+                let cookie = mesh::Cookie {
+                    name: "a;b".into(),
+                    ..Default::default()
+                };
+                r.sticky = Some(mesh::Sticky {
+                    key: Some(mesh::sticky::Key::Cookie(cookie)),
+                })
+            })),
+            "http[0].sticky.cookie.name: \"a;b\"",
         ),
         (
             of_routes(matching(|m| m.path = text(Text::Regex("(".into())))),
@@ -388,6 +503,60 @@ fn good_resources_convert_whole() {
     assert_eq!((ip, pod.ip, ports[0].protocol), (pod.ip, ip, Protocol::Tcp));
     let collector = telemetry("spiffe+https://c:4317", ID).encode_to_vec();
     assert!(compile(Kind::Telemetry, "default", &collector).is_ok());
+}
+
+#[test]
+fn what_a_rule_does_beside_sending_on_is_kept_only_when_it_does_something() {
+    let treatment = |change: &dyn Fn(&mut mesh::HttpRule)| {
+        let table = routes(|rule| change(rule)).encode_to_vec();
+        let compiled = compile(Kind::RouteTable, "default/a", &table);
+        let Ok(Compiled::Routes(_, table)) = compiled else {
+            panic!("not routes")
+        };
+        table.http.rules()[0].clone()
+    };
+    let never = mesh::fault::Abort {
+        status: Some(mesh::fault::abort::Status::Http(503)),
+        ppm: 0,
+    };
+    let idle = treatment(&|rule| {
+        rule.fault = Some(mesh::Fault {
+            abort: Some(never),
+            ..Default::default()
+        });
+        rule.headers = Some(mesh::HeaderChanges::default());
+        rule.rewrite = Some(mesh::Rewrite::default());
+    });
+    assert!(idle.treatment.is_none());
+
+    let gone = treatment(&|rule| {
+        let nowhere = mesh::Destination {
+            invalid: "no such service".into(),
+            weight: 1,
+            ..Default::default()
+        };
+        rule.destinations.push(nowhere);
+    });
+    let invalid = &gone.treatment.unwrap().destinations[1].invalid;
+    assert_eq!(invalid.as_deref(), Some("no such service"));
+
+    let moved = treatment(&|rule| {
+        rule.destinations.clear();
+        rule.answer = Some(mesh::http_rule::Answer::Redirect(mesh::Redirect::default()));
+    });
+    assert!(moved.destinations.is_empty() && moved.treatment.unwrap().answer.is_some());
+
+    let mirrored = treatment(&|rule| {
+        let mut destination = destination(0);
+        destination.service = "default/shadow".into();
+        let mirror = mesh::Mirror {
+            destination: Some(destination),
+            ppm: 1,
+        };
+        rule.mirrors.push(mirror);
+    });
+    let mirror = &mirrored.treatment.unwrap().mirrors[0];
+    assert_eq!(mirror.destination.service.as_str(), "default/shadow");
 }
 
 fn good(kind: Kind) -> Vec<u8> {

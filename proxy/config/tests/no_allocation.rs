@@ -19,8 +19,7 @@ fn a_request_costs_no_allocation() {
     let rule = HttpRule {
         origin: Arc::from("r"),
         destinations: Vec::new(),
-        timeout: None,
-        retries: None,
+        ..HttpRule::default()
     };
     let miss = StringMatch::exact("no");
     let matches = [

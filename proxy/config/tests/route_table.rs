@@ -19,8 +19,7 @@ fn rule(origin: &str) -> HttpRule {
             port: None,
             weight: 1,
         }],
-        timeout: None,
-        retries: None,
+        ..HttpRule::default()
     }
 }
 
@@ -102,6 +101,10 @@ fn compare(pattern: &StringMatch, value: Option<&str>, ignore_case: bool) -> boo
     match pattern {
         StringMatch::Exact(text) => fold(value) == fold(text),
         StringMatch::Prefix(text) => fold(value).starts_with(&fold(text)),
+        StringMatch::Segments(path) => {
+            let below = format!("{}/", fold(path));
+            fold(value) == fold(path) || fold(value).starts_with(&below)
+        }
         StringMatch::Regex(regex) => regex.is_match(value.as_bytes()),
         StringMatch::Present => true,
     }
@@ -147,6 +150,10 @@ fn holds(m: &HttpMatch, request: &Plain) -> bool {
         && m.authority
             .as_ref()
             .is_none_or(|p| compare(p, Some(&request.authority), false))
+        // No request of these names its scheme.
+        && m.scheme
+            .as_ref()
+            .is_none_or(|p| compare(p, Some("http"), false))
         && m.headers.iter().all(header)
         && !m.without_headers.iter().any(header)
         && m.query
@@ -216,7 +223,12 @@ fn field() -> impl Strategy<Value = FieldMatch> {
 
 prop_compose! {
     fn any_match()(
-        path in proptest::option::weighted(0.7, prop_oneof![pattern(PATHS), pattern(ODD_PATHS)]),
+        path in proptest::option::weighted(0.7, prop_oneof![
+            pattern(PATHS),
+            pattern(ODD_PATHS),
+            proptest::sample::select(ODD_PATHS).prop_map(StringMatch::segments),
+        ]),
+        scheme in proptest::option::weighted(0.1, pattern(&["http", "https"])),
         ignore_path_case: bool,
         method in proptest::option::weighted(0.2, pattern(&["GET", "POST", "P"])),
         authority in proptest::option::weighted(0.2, pattern(AUTHORITIES)),
@@ -229,7 +241,7 @@ prop_compose! {
         ),
         port in proptest::option::weighted(0.2, 80_u16..82),
     ) -> HttpMatch {
-        HttpMatch { path, ignore_path_case, method, authority, headers, without_headers, query, port }
+        HttpMatch { path, ignore_path_case, method, scheme, authority, headers, without_headers, query, port }
     }
 }
 

@@ -85,7 +85,7 @@ impl Routed {
             version: self.version,
             grpc: self.grpc,
             timeout: rule.and_then(|r| r.timeout),
-            retries: rule.and_then(|r| r.retries.as_ref()),
+            retries: rule.and_then(|r| r.retries.as_deref()),
             patience: limits::REFUSED_PATIENCE,
             labels: &|member, protocol| labels(outbound, view, &choice.cluster, member, protocol),
         };

@@ -45,8 +45,7 @@ fn routes(weights: [u32; 2]) -> Arc<RouteTable> {
             .zip(weights)
             .map(destination)
             .collect(),
-        timeout: None,
-        retries: None,
+        ..HttpRule::default()
     };
     Arc::new(RouteTable {
         http: HttpTable::new(vec![(vec![], rule)]).unwrap(),

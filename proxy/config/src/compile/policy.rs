@@ -154,7 +154,7 @@ fn is_prime(number: u32) -> bool {
 }
 
 /// What may stand in a Set-Cookie header as it is.
-fn cookie(wire: mesh::Cookie) -> Result<Cookie, Refusal> {
+pub(super) fn cookie(wire: mesh::Cookie) -> Result<Cookie, Refusal> {
     let token = |text: &str| {
         text.bytes()
             .all(|b| b.is_ascii_graphic() && !b"=;,\"".contains(&b))

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::route::{MAX_REGEX_BYTES, RegexError, TableError};
+use crate::route::{MAX_REGEX_BYTES, RegexError, RewriteError, TableError};
+
+/// Longest body of a direct response, in bytes (Istio's limit).
+pub(super) const MOST_BODY: usize = 1 << 20;
 
 /// A refused resource: the field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +93,33 @@ pub enum Problem {
     /// `present: false`.
     #[error("present is false; to match absence put it in without_headers")]
     NotPresent,
+    /// Not a header value.
+    #[error("{0:?} is not a header value")]
+    HeaderValue(String),
+    /// A header that frames messages or names the host.
+    #[error("{0} is not a route's to change: it belongs to the connection, the body or the host")]
+    HeaderReserved(String),
+    /// Not a condition for retries.
+    #[error("{0:?} is not a condition that this proxy tries again on")]
+    RetryCondition(String),
+    /// Not a status that can be answered.
+    #[error("{0} is not a status that can be answered here")]
+    Status(u32),
+    /// Not a status of gRPC.
+    #[error("{0} is not a gRPC status (0 to 16)")]
+    GrpcStatus(u32),
+    /// Neither `http` nor `https`.
+    #[error("{0:?} is not http or https")]
+    Scheme(String),
+    /// Not a host, with or without port.
+    #[error("{0:?} is not a host")]
+    Authority(String),
+    /// A body that is too long to be kept.
+    #[error("a body of {0} bytes; at most {MOST_BODY} are allowed")]
+    Body(usize),
+    /// A path's rewrite is refused.
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
     /// A regex is refused.
     #[error(transparent)]
     Regex(#[from] RegexError),

@@ -1,5 +1,9 @@
 //! Route tables: matches are parsed and patterns compiled here.
 
+mod headers;
+mod retries;
+mod treatment;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +11,7 @@ use heddle_proto::mesh;
 
 use super::{Problem, Refusal, each, object_name, optional_port};
 use crate::route::{Field, FieldMatch, HttpMatch, HttpTable, QueryMatch, StringMatch};
-use crate::snapshot::{Destination, HttpRule, RetryPolicy, RouteTable, TcpRule};
+use crate::snapshot::{Destination, HttpRule, Name, RouteTable, TcpRule};
 
 /// Longest duration that is taken, in milliseconds: ten years. Longer ones overflow clocks.
 const LONGEST_MILLIS: u64 = 10 * 366 * 24 * 3600 * 1000;
@@ -21,16 +25,24 @@ pub(super) fn table(table: mesh::RouteTable) -> Result<RouteTable, Refusal> {
 }
 
 fn http_rule(rule: mesh::HttpRule) -> Result<(Vec<HttpMatch>, HttpRule), Refusal> {
-    let matches = each(rule.matches, "matches", http_match)?;
+    let mut rule = rule;
+    let matches = each(std::mem::take(&mut rule.matches), "matches", http_match)?;
+    let treatment = treatment::treatment(&mut rule)?;
+    let answers = treatment.as_ref().is_some_and(|t| t.answer.is_some());
     let compiled = HttpRule {
         origin: Arc::from(rule.origin),
-        destinations: destinations(rule.destinations)?,
+        destinations: match answers {
+            true => Vec::new(),
+            false => destinations(rule.destinations)?,
+        },
         timeout: duration(rule.timeout).map_err(|refusal| refusal.within("timeout"))?,
         retries: rule
             .retries
-            .map(retries)
+            .map(retries::policy)
             .transpose()
+            .map(|policy| policy.map(Box::new))
             .map_err(|refusal| refusal.within("retries"))?,
+        treatment,
     };
     Ok((matches, compiled))
 }
@@ -55,23 +67,21 @@ fn destinations(list: Vec<mesh::Destination>) -> Result<Vec<Destination>, Refusa
     if let Some(problem) = problem {
         return Err(Refusal::from(problem).within("destinations"));
     }
-    each(list, "destinations", |destination| {
-        Ok(Destination {
-            service: object_name(&destination.service)
-                .map_err(|refusal| refusal.within("service"))?,
-            subset: (!destination.subset.is_empty()).then(|| Arc::from(destination.subset)),
-            port: optional_port(destination.port).map_err(|refusal| refusal.within("port"))?,
-            weight: destination.weight,
-        })
-    })
+    each(list, "destinations", destination)
 }
 
-fn retries(policy: mesh::RetryPolicy) -> Result<RetryPolicy, Refusal> {
-    Ok(RetryPolicy {
-        attempts: policy.attempts,
-        per_try_timeout: duration(policy.per_try_timeout)
-            .map_err(|refusal| refusal.within("per_try_timeout"))?,
-        retry_on: policy.retry_on.into_iter().map(Arc::from).collect(),
+/// One that is invalid may lack its service: its share goes nowhere.
+fn destination(destination: mesh::Destination) -> Result<Destination, Refusal> {
+    let nowhere = !destination.invalid.is_empty() && destination.service.is_empty();
+    let service = match nowhere {
+        true => Name::new(""),
+        false => object_name(&destination.service).map_err(|refusal| refusal.within("service"))?,
+    };
+    Ok(Destination {
+        service,
+        subset: (!destination.subset.is_empty()).then(|| Arc::from(destination.subset)),
+        port: optional_port(destination.port).map_err(|refusal| refusal.within("port"))?,
+        weight: destination.weight,
     })
 }
 
@@ -93,8 +103,13 @@ fn http_match(wire: mesh::HttpMatch) -> Result<HttpMatch, Refusal> {
     };
     let kind = wire.path.as_ref().and_then(|path| path.kind.as_ref());
     let path_is_regex = matches!(kind, Some(mesh::string_match::Kind::Regex(_)));
+    let path = match wire.path_segments.as_str() {
+        "" => single(wire.path, "path")?,
+        segments => Some(StringMatch::segments(segments)),
+    };
     Ok(HttpMatch {
-        path: single(wire.path, "path")?,
+        path,
+        scheme: single(wire.scheme, "scheme")?,
         ignore_path_case: wire.ignore_path_case && !path_is_regex,
         method: single(wire.method, "method")?,
         authority: single(wire.authority, "authority")?,

@@ -42,7 +42,9 @@ impl Condition {
     fn new(part: Part, pattern: &StringMatch) -> Self {
         let (text, whole) = match pattern {
             StringMatch::Exact(text) => (text.as_bytes().to_ascii_lowercase(), true),
-            StringMatch::Prefix(text) => (text.as_bytes().to_ascii_lowercase(), false),
+            StringMatch::Prefix(text) | StringMatch::Segments(text) => {
+                (text.as_bytes().to_ascii_lowercase(), false)
+            }
             StringMatch::Regex(regex) => (regex.beginning(), false),
             StringMatch::Present => (Vec::new(), false),
         };

@@ -35,6 +35,8 @@ pub struct HttpMatch {
     pub ignore_path_case: bool,
     /// The method.
     pub method: Option<StringMatch>,
+    /// The scheme; what names none is plain HTTP.
+    pub scheme: Option<StringMatch>,
     /// The authority, with its port where it has one.
     pub authority: Option<StringMatch>,
     /// Headers that must match.
@@ -119,6 +121,9 @@ impl HttpMatch {
         self.port.is_none_or(|port| port == request.port)
             && self.path_matches(request.uri.path())
             && matches(self.method.as_ref(), request.method.as_str())
+            && self.scheme.as_ref().is_none_or(|scheme| {
+                scheme.is_match(request.uri.scheme_str().unwrap_or("http").as_bytes())
+            })
             && matches(self.authority.as_ref(), request.authority)
             && self.headers.iter().all(|field| field.is_match(request))
             && !self
@@ -143,7 +148,7 @@ impl HttpMatch {
 
     /// Every pattern in it.
     pub(super) fn patterns(&self) -> impl Iterator<Item = &StringMatch> {
-        let single = [&self.path, &self.method, &self.authority]
+        let single = [&self.path, &self.method, &self.authority, &self.scheme]
             .into_iter()
             .flatten();
         let fields = self

@@ -16,6 +16,8 @@ pub enum StringMatch {
     Exact(Box<str>),
     /// Begins with.
     Prefix(Box<str>),
+    /// A path that is this one or below it. Without a slash at its end.
+    Segments(Box<str>),
     /// Matches as a whole.
     Regex(Box<Regex>),
     /// Is there, whatever it is.
@@ -37,6 +39,14 @@ impl StringMatch {
         Self::Prefix(text.into())
     }
 
+    /// A path that is `path` or below it, by whole segments; a slash at its end does not count.
+    pub fn segments(path: &str) -> Self {
+        match path.trim_end_matches('/') {
+            "" => Self::Present,
+            path => Self::Segments(path.into()),
+        }
+    }
+
     /// Matches `pattern` (RE2 syntax) as a whole. One that needs no automaton becomes what it
     /// amounts to: `/a/.*` is the prefix `/a/`.
     ///
@@ -56,6 +66,9 @@ impl StringMatch {
         match self {
             Self::Exact(text) => value == text.as_bytes(),
             Self::Prefix(text) => value.starts_with(text.as_bytes()),
+            Self::Segments(path) => value
+                .strip_prefix(path.as_bytes())
+                .is_some_and(ends_a_segment),
             Self::Regex(regex) => regex.is_match(value),
             Self::Present => true,
         }
@@ -68,6 +81,13 @@ impl StringMatch {
             Self::Prefix(text) => value
                 .get(..text.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(text.as_bytes())),
+            Self::Segments(path) => {
+                value
+                    .split_at_checked(path.len())
+                    .is_some_and(|(start, rest)| {
+                        start.eq_ignore_ascii_case(path.as_bytes()) && ends_a_segment(rest)
+                    })
+            }
             Self::Regex(_) | Self::Present => self.is_match(value),
         }
     }
@@ -102,14 +122,19 @@ impl StringMatch {
                 }
                 rest.is_empty()
             }
-            Self::Regex(regex) => JOINED.with_borrow_mut(|text| {
+            Self::Regex(_) | Self::Segments(_) => JOINED.with_borrow_mut(|text| {
                 text.clear();
                 pieces.for_each(|piece| text.extend_from_slice(piece));
-                regex.is_match(text)
+                self.is_match(text)
             }),
             Self::Present => true,
         }
     }
+}
+
+/// Whether a path segment ends before this rest of a path.
+fn ends_a_segment(rest: &[u8]) -> bool {
+    matches!(rest.first(), None | Some(b'/'))
 }
 
 /// The pieces of several values joined.
@@ -171,6 +196,23 @@ mod tests {
             }
         }
         assert!(!StringMatch::Present.is_match_joined([].into_iter(), b","));
+    }
+
+    #[test]
+    fn segments_are_whole() {
+        let foo = StringMatch::segments("/foo/");
+        for (path, below) in [
+            ("/foo", true),
+            ("/foo/", true),
+            ("/foo/bar", true),
+            ("/foobar", false),
+            ("/fo", false),
+        ] {
+            assert_eq!(foo.is_match(path.as_bytes()), below, "{path}");
+            let other_case = path.to_ascii_uppercase();
+            assert_eq!(foo.is_match_ignoring_case(other_case.as_bytes()), below);
+        }
+        assert!(StringMatch::segments("/").is_match(b"/anything"));
     }
 
     #[test]

@@ -55,6 +55,18 @@ impl Regex {
     /// # Errors
     /// When it is too long, malformed, or too large when compiled.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
+        Self::compile(pattern, whole)
+    }
+
+    /// The same, for what matches any part of a value.
+    pub(super) fn anywhere(pattern: &str) -> Result<regex::bytes::Regex, RegexError> {
+        Ok(Self::compile(pattern, translate)?.compiled)
+    }
+
+    fn compile(
+        pattern: &str,
+        engines: fn(&str) -> Result<String, &'static str>,
+    ) -> Result<Self, RegexError> {
         if pattern.len() > MAX_REGEX_BYTES {
             return Err(RegexError::TooLong(pattern.len()));
         }
@@ -62,7 +74,7 @@ impl Regex {
             pattern: pattern.to_owned(),
             problem: problem.to_owned(),
         };
-        let compiled = regex::bytes::RegexBuilder::new(&whole(pattern).map_err(malformed)?)
+        let compiled = regex::bytes::RegexBuilder::new(&engines(pattern).map_err(malformed)?)
             .unicode(is_unicode(pattern))
             .size_limit(COMPILED_BYTES)
             .dfa_size_limit(CACHE_BYTES)

@@ -57,6 +57,8 @@ impl HttpTable {
             .flat_map(HttpMatch::patterns)
             .filter(|pattern| matches!(pattern, StringMatch::Regex(_)))
             .count();
+        let treatments = rules.iter().filter_map(|(_, rule)| rule.treatment.as_ref());
+        let regexes = regexes + treatments.map(|t| t.regexes()).sum::<usize>();
         if regexes > MAX_REGEXES {
             return Err(TableError::TooManyRegexes(regexes));
         }
@@ -92,7 +94,7 @@ impl HttpTable {
         &self.rules
     }
 
-    /// Every service that a rule sends to, once, in order.
+    /// Every service that a rule sends or mirrors to, once, in order.
     pub fn services(&self) -> &[Name] {
         &self.services
     }
@@ -133,7 +135,11 @@ impl HttpTable {
 }
 
 fn services(rules: &[(Vec<HttpMatch>, HttpRule)]) -> Box<[Name]> {
-    let destinations = rules.iter().flat_map(|(_, rule)| &rule.destinations);
+    let destinations = rules.iter().flat_map(|(_, rule)| {
+        let mirrors = rule.treatment.iter().flat_map(|t| &t.mirrors);
+        let mirrors = mirrors.map(|mirror| &mirror.destination);
+        rule.destinations.iter().chain(mirrors)
+    });
     let names: BTreeSet<&Name> = destinations.map(|to| &to.service).collect();
     names.into_iter().cloned().collect()
 }

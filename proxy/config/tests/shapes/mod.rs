@@ -104,8 +104,7 @@ fn rule() -> HttpRule {
             port: None,
             weight: 1,
         }],
-        timeout: None,
-        retries: None,
+        ..HttpRule::default()
     }
 }
 
