@@ -70,12 +70,85 @@ pub(crate) enum Command {
         after_help = "Example:\n  heddle traces --status 5xx\n  heddle traces --last\n  heddle traces 4bf92f35"
     )]
     Traces(Traces),
-    /// Stop, start or restart a part of the mesh itself, to see what holds without it.
-    #[command(after_help = "Example:\n  heddle system restart control-plane")]
+    /// Replace the pods of a workload one after the other, or wait until that is done.
+    #[command(
+        after_help = "Example:\n  heddle rollout restart deploy/reviews-v1\n  heddle rollout status deploy/reviews-v1"
+    )]
+    Rollout(Rollout),
+    /// Change how many pods a workload has.
+    #[command(after_help = "Example:\n  heddle scale deploy/reviews-v1 --replicas 3")]
+    Scale(Scale),
+    /// Stop, start or restart a part of the mesh itself, to see what holds without it; rotate its root.
+    #[command(
+        after_help = "Example:\n  heddle system restart control-plane\n  heddle system rotate-root"
+    )]
     System {
         action: SystemAction,
-        component: Component,
+        /// Of stop, start and restart.
+        #[arg(required_if_eq_any([("action", "stop"), ("action", "start"), ("action", "restart")]))]
+        component: Option<Component>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollout {
+    #[command(subcommand)]
+    pub(crate) action: RolloutAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolloutAction {
+    /// Replace every pod by another of the same template, as the workload's strategy says.
+    #[command(after_help = "Example:\n  heddle rollout restart deploy/reviews-v1")]
+    Restart {
+        #[command(flatten)]
+        workload: WorkloadName,
+    },
+    /// Wait until every pod is ready and of the newest template.
+    #[command(after_help = "Example:\n  heddle rollout status deploy/reviews-v1 --timeout 60s")]
+    Status {
+        #[command(flatten)]
+        workload: WorkloadName,
+        /// How long it may take.
+        #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = duration)]
+        timeout: Duration,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    #[command(flatten)]
+    pub(crate) workload: WorkloadName,
+    /// How many pods.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) replicas: u32,
+}
+
+/// A workload as it is typed: `deploy/web`.
+#[derive(Debug, Args)]
+pub(crate) struct WorkloadName {
+    /// Kind and name: deployment/NAME, statefulset/NAME.
+    #[arg(value_name = "KIND/NAME", value_parser = kind_and_name)]
+    kind_and_name: (String, String),
+    #[arg(short, long, value_name = "NS", default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+impl WorkloadName {
+    pub(crate) fn kind(&self) -> &str {
+        &self.kind_and_name.0
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.kind_and_name.1
+    }
+}
+
+fn kind_and_name(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('/');
+    let parts = parts.filter(|(kind, name)| !kind.is_empty() && !name.is_empty());
+    let (kind, name) = parts.ok_or("write it as KIND/NAME, for example deploy/web")?;
+    Ok((kind.to_owned(), name.to_owned()))
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +174,12 @@ pub(crate) struct Up {
     /// Keep the mesh's root certificate here across `up` and `down`.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Lifetime that sidecars ask for in certificates.
+    #[arg(long, value_name = "DURATION", value_parser = whole_seconds)]
+    pub(crate) cert_ttl: Option<u32>,
+    /// How long a new root is in every trust bundle before it signs (`heddle system rotate-root`).
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = whole_seconds)]
+    pub(crate) root_spread: u32,
     /// Trust domain of every identity.
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     pub(crate) trust_domain: heddle_identity::TrustDomain,
@@ -217,6 +296,10 @@ pub(crate) enum SystemAction {
     Stop,
     Start,
     Restart,
+    /// Announce a new root; after the spread it signs, and every workload gets a certificate of it.
+    RotateRoot,
+    /// Trust roots that sign no more no longer, before what they signed has expired.
+    DropRoot,
 }
 
 /// A part of the mesh itself.
@@ -266,6 +349,15 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+}
+
+/// The same, in seconds from 1.
+fn whole_seconds(text: &str) -> Result<u32, String> {
+    let seconds = duration(text)?.as_secs_f64();
+    if seconds < 1.0 || seconds.fract() != 0.0 || seconds > f64::from(u32::MAX) {
+        return Err(format!("`{text}` is not a whole number of seconds from 1"));
+    }
+    Ok(seconds as u32)
 }
 
 #[cfg(test)]

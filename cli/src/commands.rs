@@ -7,6 +7,7 @@ mod get;
 mod inject;
 mod output;
 pub(crate) mod progress;
+mod rollout;
 mod status;
 mod system;
 mod traces;
@@ -34,6 +35,8 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Status(output) => status::run(&client(mesh), output).await,
         Command::Inject(files) => inject::run(&files),
         Command::Traces(traces) => traces::run(&client(mesh), traces).await,
+        Command::Rollout(rollout) => rollout::rollout(&client(mesh), &rollout).await,
+        Command::Scale(scale) => rollout::scale(&client(mesh), &scale).await,
         Command::System { action, component } => {
             system::run(&client(mesh), action, component).await
         }

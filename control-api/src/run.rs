@@ -83,13 +83,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
             Ok(())
         });
     }
-    tasks.spawn(follow(
-        hub.clone(),
-        received,
-        keep,
-        workload.tls().clone(),
-        workload.status(),
-    ));
+    tasks.spawn(follow(hub.clone(), received, keep, workload.tls().clone()));
     tasks.spawn(admin.serve(Admin::new(hub.clone()), stop.clone()));
     tokio::select! {
         () = workload.ready() => {}
@@ -157,8 +151,8 @@ async fn follow(
     mut batches: mpsc::Receiver<Batch>,
     keep: watch::Sender<Option<LastGood>>,
     tls: heddle_identity::MeshTls,
-    mut status: watch::Receiver<heddle_identity::workload::Status>,
 ) -> Result<(), RunError> {
+    let mut roots_changed = tls.roots_changed();
     let roots = || tls.roots().iter().map(|root| root.to_vec()).collect();
     hub.set_roots(roots());
     loop {
@@ -173,11 +167,13 @@ async fn follow(
                 keep.send_replace(Some(LastGood { source: of_source, model: hub.model().kept() }));
                 info!(changes, services = dirty.services.len(), version = hub.model().version, ?took, "applied");
             }
-            changed = status.changed() => {
+            changed = roots_changed.changed() => {
                 if changed.is_err() {
                     return Ok(());
                 }
-                hub.set_roots(roots());
+                let roots: Vec<Vec<u8>> = roots();
+                info!(roots = roots.len(), "the trust bundle has changed");
+                hub.set_roots(roots);
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The certificate authority: one P-256 root per trust domain, kept in a directory, and the
-//! certificates it signs.
+//! The certificate authority: the P-256 roots of a trust domain, kept in a directory, and the
+//! certificates that the one of them signs whose turn it is.
 //!
 //! It signs only for an identity that the caller has proved, only requests that ask for exactly
 //! that identity, and takes nothing else from a request but its public key. The root key is never
@@ -7,12 +7,18 @@
 
 mod request;
 mod root;
+mod rotation;
 
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use rand::RngExt;
 use rcgen::{
     CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
@@ -21,8 +27,15 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
 
-use self::{request::CertificateRequest, root::Root};
-pub use self::{request::RequestError, root::RootError};
+use self::{
+    request::CertificateRequest,
+    rotation::{Disk, Roots, Times},
+};
+pub use self::{
+    request::RequestError,
+    root::RootError,
+    rotation::{announce, drop_retired},
+};
 use crate::{SpiffeId, TrustDomain, tls::Validity};
 
 /// How much earlier than the moment of issue a certificate is valid, for peers whose clocks are
@@ -40,6 +53,8 @@ pub struct Policy {
     pub default_ttl: Duration,
     /// The longest lifetime; a longer one is cut.
     pub max_ttl: Duration,
+    /// How long a new root is in the bundle before it signs: everybody has to have it by then.
+    pub root_spread: Duration,
 }
 
 impl Default for Policy {
@@ -49,6 +64,7 @@ impl Default for Policy {
             system_namespace: "heddle-system".into(),
             default_ttl: Duration::from_secs(24 * 3600),
             max_ttl: Duration::from_secs(7 * 24 * 3600),
+            root_spread: Duration::from_secs(5 * 60),
         }
     }
 }
@@ -80,7 +96,8 @@ pub enum IssueError {
 
 /// Signs certificates for proved identities.
 pub struct Authority {
-    root: Root,
+    roots: ArcSwap<Roots>,
+    disk: Mutex<Disk>,
     policy: Policy,
 }
 
@@ -91,13 +108,37 @@ impl Authority {
     /// When the directory cannot be written, the root is half there, open to others, of another
     /// trust domain, or expired.
     pub fn load_or_create(directory: &Path, policy: Policy) -> Result<Self, RootError> {
-        let root = Root::load_or_create(directory, &policy.trust_domain)?;
-        Ok(Self { root, policy })
+        let times = Times {
+            spread: policy.root_spread,
+            // The clock of a peer may be behind.
+            overlap: policy.max_ttl.saturating_add(BACKDATED),
+        };
+        let (disk, roots) = Disk::open(directory, &policy.trust_domain, times)?;
+        Ok(Self {
+            roots: ArcSwap::from_pointee(roots),
+            disk: Mutex::new(disk),
+            policy,
+        })
     }
 
-    /// The roots of the trust domain.
+    /// The roots of the trust domain; the first of them signs.
     pub fn roots(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.root.certificate().clone()]
+        self.roots.load().bundle()
+    }
+
+    /// Looks at the directory again: takes up a root that was announced, signs with it when its time
+    /// has come, lets go of those whose time is over. True when anything of that happened. Blocks for
+    /// a few file operations.
+    ///
+    /// # Errors
+    /// When a file cannot be used; everything stays as it was.
+    pub fn refresh(&self) -> Result<bool, RootError> {
+        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(roots) = disk.refresh()? else {
+            return Ok(false);
+        };
+        self.roots.store(roots.into());
+        Ok(true)
     }
 
     /// The trust domain's rules.
@@ -120,7 +161,8 @@ impl Authority {
         let ttl = ttl
             .unwrap_or(self.policy.default_ttl)
             .min(self.policy.max_ttl);
-        let root_ends = self.root.not_after().as_secs();
+        let roots = self.roots.load();
+        let root_ends = roots.signing.not_after().as_secs();
         if now >= root_ends {
             return Err(IssueError::RootExpired);
         }
@@ -146,7 +188,7 @@ impl Authority {
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         params.use_authority_key_identifier_extension = true;
-        let leaf = params.signed_by(request.public_key(), self.root.issuer())?;
+        let leaf = params.signed_by(request.public_key(), roots.signing.issuer())?;
 
         Ok(Certificate {
             chain: vec![leaf.der().clone()],

@@ -1,9 +1,10 @@
-//! `heddle-identity`: the identity service's process. Flags and logging; the rest is in the library.
+//! `heddle-identity`: the identity service's process, and the commands that rotate its root. Flags and
+//! logging; the rest is in the library.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
-use heddle_identity::{channel::explain, server::Args};
+use heddle_identity::{TrustDomain, ca, channel::explain, server::Args};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -13,7 +14,9 @@ use tracing_subscriber::EnvFilter;
     version,
     after_help = "Example:\n  heddle-identity --data-dir /var/lib/heddle/identity --token-jwks jwks.json \\\n    \
                   --trust-bundle-out /run/heddle/root-cert.pem\n\n\
-                  The root is made at the first start and used again afterwards: keep the data directory."
+                  The root is made at the first start and used again afterwards: keep the data directory.\n\n\
+                  To rotate the root, beside the service that runs:\n  heddle-identity rotate-root --data-dir DIR\n\
+                  and to drop the one before earlier than its certificates expire:\n  heddle-identity drop-root --data-dir DIR"
 )]
 struct Cli {
     #[command(flatten)]
@@ -47,7 +50,59 @@ enum LogFormat {
     Json,
 }
 
+/// Rotates the root of the identity service that runs on a data directory.
+#[derive(Debug, Parser)]
+#[command(version)]
+enum Roots {
+    /// Announce a new root. The service puts it into every trust bundle, signs with it after
+    /// `--root-spread`, and trusts the one before until what it signed has expired.
+    RotateRoot {
+        /// Where the root key and certificate are kept.
+        #[arg(long, env = "HEDDLE_DATA_DIR", value_name = "DIR")]
+        data_dir: PathBuf,
+        /// Trust domain of all identities.
+        #[arg(
+            long,
+            env = "HEDDLE_TRUST_DOMAIN",
+            default_value = "cluster.local",
+            value_name = "NAME"
+        )]
+        trust_domain: TrustDomain,
+    },
+    /// Drop the roots that sign no more now. Workloads whose certificates are of one of them are
+    /// refused until they have renewed.
+    DropRoot {
+        /// Where the root key and certificate are kept.
+        #[arg(long, env = "HEDDLE_DATA_DIR", value_name = "DIR")]
+        data_dir: PathBuf,
+    },
+}
+
+impl Roots {
+    fn run(self) -> Result<String, ca::RootError> {
+        match self {
+            Self::RotateRoot {
+                data_dir,
+                trust_domain,
+            } => ca::announce(&data_dir, &trust_domain).map(|()| "announced a new root".to_owned()),
+            Self::DropRoot { data_dir } => {
+                ca::drop_retired(&data_dir).map(|count| format!("dropped {count} retired roots"))
+            }
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    let command = std::env::args_os().nth(1);
+    if command.is_some_and(|word| word == "rotate-root" || word == "drop-root") {
+        return match Roots::parse().run() {
+            Ok(done) => {
+                println!("{done}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&explain(&error)),
+        };
+    }
     let cli = Cli::parse();
     let filter = match EnvFilter::try_new(&cli.log_level) {
         Ok(filter) => filter,

@@ -5,6 +5,7 @@
 //! client says what it can do about it. Tokens are neither logged nor echoed.
 
 mod own;
+mod rotation;
 mod run;
 
 use std::{future::Future, sync::Arc, time::Duration};

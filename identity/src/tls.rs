@@ -29,7 +29,7 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use self::{
     credential::{Credential, PresentOwn},
@@ -73,7 +73,18 @@ struct State {
     trust: ArcSwap<Trust>,
     /// Roots that the control plane pushed outrank those that came with a certificate.
     updates: Mutex<Updates>,
-    roots_changed: Notify,
+    roots_changed: watch::Sender<()>,
+}
+
+/// Whether peers will go on accepting our certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The first root in use has signed it, or there is none.
+    Current,
+    /// Another root in use has signed it: one that is on its way out.
+    Outgoing,
+    /// No root in use has: peers with the same roots refuse it.
+    Lost,
 }
 
 #[derive(Default)]
@@ -100,7 +111,7 @@ impl MeshTls {
                 credential: ArcSwapOption::empty(),
                 trust: ArcSwap::from_pointee(Trust::none()),
                 updates: Mutex::default(),
-                roots_changed: Notify::new(),
+                roots_changed: watch::Sender::new(()),
             }),
             clients: Mutex::default(),
             servers: Mutex::default(),
@@ -149,7 +160,7 @@ impl MeshTls {
     }
 
     /// Replaces the roots by those that the control plane pushed; from then on
-    /// [`Self::suggest_roots`] does nothing.
+    /// [`Self::suggest_roots`] does nothing. The first of them is the one that signs now.
     ///
     /// # Errors
     /// None, too many, or not all of them certificates of authorities: the roots before stay.
@@ -157,34 +168,69 @@ impl MeshTls {
         let trust = Trust::new(roots)?;
         let mut updates = self.updates();
         updates.roots_were_pushed = true;
-        self.0.state.trust.store(Arc::new(trust));
-        self.0.state.roots_changed.notify_one();
+        self.trust(trust);
         Ok(())
     }
 
-    /// Replaces the roots by those of a file or of an answer of the identity service, unless the
-    /// control plane has already pushed some.
+    /// Replaces the roots by those of a file, unless the control plane has already pushed some.
     ///
     /// # Errors
     /// As for [`Self::set_roots`].
     pub fn suggest_roots(&self, roots: Vec<CertificateDer<'static>>) -> Result<(), RootsError> {
         let trust = Trust::new(roots)?;
-        if !self.updates().roots_were_pushed {
-            self.0.state.trust.store(Arc::new(trust));
+        let updates = self.updates();
+        if !updates.roots_were_pushed {
+            self.trust(trust);
         }
         Ok(())
     }
 
-    /// Waits until the control plane has pushed roots that our own certificate does not come
-    /// from, so that peers with the same roots refuse us. One waiter at a time.
-    pub(crate) async fn own_certificate_lost_trust(&self) {
-        loop {
-            self.0.state.roots_changed.notified().await;
-            let credential = self.0.state.credential.load_full();
-            let trust = self.0.state.trust.load_full();
-            if credential.is_some_and(|held| held.check_against(&trust, &self.0.own_id).is_err()) {
-                return;
-            }
+    /// Takes the roots that came with a certificate: the identity service knows of a new one first,
+    /// and the certificate may be of it. They replace those of a file; what was pushed stays beside
+    /// them until the next push.
+    ///
+    /// # Errors
+    /// As for [`Self::set_roots`].
+    pub fn learn_roots(&self, roots: Vec<CertificateDer<'static>>) -> Result<(), RootsError> {
+        let learnt = Trust::new(roots.clone())?;
+        let updates = self.updates();
+        if !updates.roots_were_pushed {
+            self.trust(learnt);
+            return Ok(());
+        }
+        let pushed = self.roots();
+        let others = pushed.iter().filter(|root| !roots.contains(root)).cloned();
+        let both = [roots.clone(), others.collect()].concat();
+        // Too many together: those that a certificate comes with are needed for it.
+        self.trust(Trust::new(both).unwrap_or(learnt));
+        Ok(())
+    }
+
+    fn trust(&self, trust: Trust) {
+        let changed = self.roots()[..] != trust.certificates()[..];
+        if changed {
+            self.0.state.trust.store(Arc::new(trust));
+            self.0.state.roots_changed.send_replace(());
+        }
+    }
+
+    /// Changes whenever the roots in use do.
+    pub fn roots_changed(&self) -> watch::Receiver<()> {
+        self.0.state.roots_changed.subscribe()
+    }
+
+    /// What the roots in use mean for our own certificate.
+    pub(crate) fn standing(&self) -> Standing {
+        let Some(held) = self.0.state.credential.load_full() else {
+            return Standing::Current;
+        };
+        let trust = self.0.state.trust.load_full();
+        let by = |trust: &Trust| held.check_against(trust, &self.0.own_id).is_ok();
+        match trust.first() {
+            Some(first) if by(&first) => Standing::Current,
+            None => Standing::Current,
+            Some(_) if by(&trust) => Standing::Outgoing,
+            Some(_) => Standing::Lost,
         }
     }
 

@@ -41,6 +41,9 @@ pub(crate) struct Pod {
     pub(crate) name: String,
     /// Kind and name of what made it.
     pub(crate) owner: String,
+    /// Of the owner's template.
+    #[serde(default)]
+    pub(crate) revision: String,
     pub(crate) ip: Option<IpAddr>,
     pub(crate) ips: Vec<IpAddr>,
     pub(crate) netns: String,

@@ -72,6 +72,12 @@ fn wrong_values_are_usage_errors() {
         "heddle delete -f x vs y",
         "heddle status -o xml",
         "heddle system stop everything",
+        "heddle system stop",
+        "heddle rollout restart web",
+        "heddle rollout restart deploy/",
+        "heddle scale deploy/web",
+        "heddle scale deploy/web --replicas -1",
+        "heddle up x --cert-ttl 500ms",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
     }
@@ -83,4 +89,32 @@ fn durations() {
         assert_eq!(duration(text).unwrap(), Duration::from_millis(millis));
     }
     assert!(duration("10").is_err() && duration("-1s").is_err() && duration("").is_err());
+}
+
+#[test]
+fn roots_rotate_without_a_component() {
+    for (line, action) in [
+        ("heddle system rotate-root", SystemAction::RotateRoot),
+        ("heddle system drop-root", SystemAction::DropRoot),
+    ] {
+        let Command::System {
+            action: read,
+            component,
+        } = parse(line).unwrap().command
+        else {
+            panic!()
+        };
+        assert_eq!((read, component), (action, None));
+    }
+}
+
+#[test]
+fn workloads_are_named_as_kubectl_does() {
+    let line = "heddle scale -n shop deploy/web --replicas 5";
+    let Command::Scale(scale) = parse(line).unwrap().command else {
+        panic!()
+    };
+    let name = &scale.workload;
+    assert_eq!((name.kind(), name.name()), ("deploy", "web"));
+    assert_eq!((name.namespace.as_str(), scale.replicas), ("shop", 5));
 }

@@ -103,7 +103,8 @@ fn refuse(problems: &[Problem]) -> Outcome {
     Err(Failure::silent(1))
 }
 
-fn finish(report: &Report, done: &str) -> Outcome {
+/// Tells what became of it.
+pub(super) fn finish(report: &Report, done: &str) -> Outcome {
     let style = Style::stdout();
     let mut out = String::new();
     for change in &report.changes {

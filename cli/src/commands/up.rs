@@ -70,6 +70,8 @@ fn options(mesh: &MeshName, up: &Up) -> Outcome<Options> {
         sampling_percentage: up.sampling_percentage,
         trust_domain: up.trust_domain.clone(),
         log_level: up.log_level.clone(),
+        cert_ttl_seconds: up.cert_ttl.unwrap_or(0),
+        root_spread_seconds: up.root_spread,
     })
 }
 

@@ -7,8 +7,10 @@ mod publishing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 
 use self::pods::Pods;
 use self::publishing::Publisher;
@@ -20,6 +22,9 @@ use crate::manifests::{Key, Problem, Source, load, parse};
 
 pub(crate) use self::pods::{PodRunner, RunningPod};
 pub(crate) use self::publishing::Outlets;
+
+/// Between looks at the trust bundle, which pods mount.
+const BUNDLE_LOOK: Duration = Duration::from_secs(1);
 
 /// What a command asks of the controller.
 #[derive(Debug)]
@@ -127,6 +132,8 @@ impl<R: PodRunner> Controller<R> {
                 None
             }
         };
+        let mut look = tokio::time::interval(BUNDLE_LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.step(true);
         loop {
             let edited = async {
@@ -139,6 +146,7 @@ impl<R: PodRunner> Controller<R> {
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = edited => self.desired.set_watched(load(&self.sources)),
                 () = self.stirred.notified() => {}
+                _ = look.tick() => if !self.publisher.read_bundle() { continue },
                 Some(gone) = self.pods.next_gone() => self.pods.forget(&gone),
                 Some(request) = inbox.recv() => {
                     self.answer(request);

@@ -22,6 +22,7 @@ pub(crate) fn config(
     control: &str,
     identity: &str,
     trust_domain: heddle_identity::TrustDomain,
+    cert_ttl_seconds: u32,
 ) -> Result<InjectConfig, String> {
     Ok(InjectConfig {
         control_address: Some(
@@ -35,6 +36,7 @@ pub(crate) fn config(
                 .map_err(|error| format!("{identity}: {error}"))?,
         ),
         trust_domain,
+        cert_ttl_seconds,
         default_inject: DefaultInject::Enabled,
         ..InjectConfig::default()
     })

@@ -184,6 +184,7 @@ impl Mesh {
             namespace: status.namespace.clone(),
             name: status.name.clone(),
             owner: pod.owner.to_string(),
+            revision: pod.revision.clone(),
             ip: status.ips.first().copied(),
             ips: status.ips.clone(),
             netns: status.netns.clone(),

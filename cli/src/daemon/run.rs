@@ -41,6 +41,9 @@ pub(crate) struct Options {
     pub(crate) sampling_percentage: f64,
     pub(crate) trust_domain: TrustDomain,
     pub(crate) log_level: String,
+    /// Of sidecars' certificates; 0: the identity service's default.
+    pub(crate) cert_ttl_seconds: u32,
+    pub(crate) root_spread_seconds: u32,
 }
 
 /// Why a mesh did not start, or did not end in order.
@@ -202,6 +205,7 @@ async fn live(
         &plan.control_address(),
         &plan.identity_address(),
         options.trust_domain.clone(),
+        options.cert_ttl_seconds,
     )
     .map_err(StartError::Injection)?;
     let runner = Runner::new(Arc::clone(&node), injection);

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heddle_identity::ca;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -171,8 +172,27 @@ impl System {
         state
     }
 
+    /// Announces a new root to the identity service, or drops those that sign no more.
+    fn rotate(&self, action: &str) -> Result<String, Failed> {
+        let dir = self.plan.data_dir();
+        let done = match action {
+            "rotate-root" => ca::announce(dir, self.plan.trust_domain()).map(|()| {
+                let after = self.plan.root_spread_seconds();
+                format!("announced a new root, which signs after {after} s")
+            }),
+            _ => ca::drop_retired(dir).map(|count| format!("dropped {count} retired roots")),
+        };
+        done.map_err(|error| Failed {
+            error: error.to_string(),
+            advice: None,
+        })
+    }
+
     /// Stops, starts or restarts a part by its name on the command line.
     pub(crate) async fn act(&self, component: &str, action: &str) -> Result<String, Failed> {
+        if matches!(action, "rotate-root" | "drop-root") {
+            return self.rotate(action);
+        }
         let part = plan::by_name(component).ok_or_else(|| Failed {
             error: format!("`{component}` is no part of the mesh"),
             advice: None,

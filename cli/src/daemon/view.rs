@@ -16,6 +16,8 @@ use crate::node::PodStatus;
 pub(crate) struct PodView {
     pub(crate) object: Arc<Value>,
     pub(crate) owner: Key,
+    /// Of the owner's template.
+    pub(crate) revision: String,
     pub(crate) status: PodStatus,
     /// Since when it is being stopped.
     pub(crate) stopping: Option<SystemTime>,

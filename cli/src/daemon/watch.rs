@@ -20,6 +20,8 @@ const LONGEST: Duration = Duration::from_millis(200);
 pub(crate) struct PathWatch {
     _watcher: RecommendedWatcher,
     events: mpsc::Receiver<()>,
+    /// When the burst that nobody was told of yet is to be told of at the latest.
+    burst: Option<Instant>,
 }
 
 impl PathWatch {
@@ -63,19 +65,27 @@ impl PathWatch {
         Ok(Self {
             _watcher: watcher,
             events,
+            burst: None,
         })
     }
 
-    /// Returns when something has changed and it is quiet again. Can be dropped and called again.
+    /// Returns when something has changed and it is quiet again. Can be dropped and called again: what
+    /// was seen is not forgotten.
     pub(crate) async fn changed(&mut self) {
-        if self.events.recv().await.is_none() {
-            // The watcher lives as long as we do; without it nothing ever changes.
-            std::future::pending::<()>().await;
-        }
-        let end = Instant::now() + LONGEST;
+        let end = match self.burst {
+            Some(end) => end,
+            None => {
+                if self.events.recv().await.is_none() {
+                    // The watcher lives as long as we do; without it nothing ever changes.
+                    std::future::pending::<()>().await;
+                }
+                *self.burst.insert(Instant::now() + LONGEST)
+            }
+        };
         while let Ok(Some(())) =
             timeout_at(end.min(Instant::now() + QUIET), self.events.recv()).await
         {}
+        self.burst = None;
     }
 }
 
@@ -107,6 +117,20 @@ mod tests {
                 .await
                 .unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn an_edit_is_seen_by_the_next_who_asks() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = PathWatch::new(&[dir.path().to_owned()]).unwrap();
+        std::fs::write(dir.path().join("one.yaml"), "a: 1").unwrap();
+        // Given up while it waits for the end of the burst.
+        while watch.burst.is_none() {
+            let _ = tokio::time::timeout(QUIET / 10, watch.changed()).await;
+        }
+        tokio::time::timeout(PATIENCE, watch.changed())
+            .await
+            .unwrap();
     }
 
     #[tokio::test]

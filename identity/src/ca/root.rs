@@ -1,11 +1,11 @@
-//! The root key and certificate, in two files of one directory.
+//! A root key and its certificate: the one that signs, in two files of one directory, or one that
+//! is announced, in one file.
 //!
-//! Made once and used again for ever after. Anything doubtful (one file without the other, a key
+//! Made once and used until it is rotated out. Anything doubtful (one file without the other, a key
 //! that others can read or that does not fit, another trust domain, an expired root) is refused
 //! with what to do about it: replacing a root on a guess would cut off every workload.
 
 use std::{
-    fs::{self, File},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -15,7 +15,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
 };
-use rustls_pki_types::{CertificateDer, UnixTime, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
 use tracing::info;
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
@@ -28,7 +28,6 @@ use crate::{
 
 const KEY_FILE: &str = "root-key.pem";
 const CERTIFICATE_FILE: &str = "root-cert.pem";
-const LOCK_FILE: &str = "lock";
 /// A P-256 key and its certificate take less than 1 KiB each.
 const MAX_BYTES: u64 = 64 * 1024;
 /// Ten years.
@@ -64,6 +63,19 @@ pub enum RootError {
     /// Making one failed.
     #[error("cannot make a root")]
     Make(#[from] rcgen::Error),
+    /// A rotation has not come to its end.
+    #[error(
+        "{} exists: a root is announced already and begins to sign when its time has come. To call \
+         it off, remove the file before",
+        .0.display()
+    )]
+    UnderWay(PathBuf),
+    /// Too many roots that no longer sign.
+    #[error("{0} retired roots are still trusted; drop them before another is announced")]
+    Retired(usize),
+    /// There is nothing to rotate.
+    #[error("{} holds no root yet: start the identity service on it once", .0.display())]
+    None(PathBuf),
 }
 
 pub(super) struct Root {
@@ -73,37 +85,55 @@ pub(super) struct Root {
 }
 
 impl Root {
+    /// The root that signs; made when there is none.
     pub(super) fn load_or_create(
         directory: &Path,
         domain: &TrustDomain,
     ) -> Result<Self, RootError> {
-        let unusable = |error| RootError::Directory(directory.to_owned(), error);
-        fs::create_dir_all(directory).map_err(unusable)?;
-        // Two services that start on one directory at once must not make two roots.
-        let lock = File::create(directory.join(LOCK_FILE)).map_err(unusable)?;
-        lock.lock().map_err(unusable)?;
-
-        let key_file = directory.join(KEY_FILE);
-        let certificate_file = directory.join(CERTIFICATE_FILE);
-        let exists = |path: &Path| path.try_exists().map_err(unusable);
-        match (exists(&key_file)?, exists(&certificate_file)?) {
-            (false, false) => Self::create(&key_file, &certificate_file, domain)?,
-            (true, true) => {}
-            (true, false) => {
-                return Err(RootError::Incomplete {
-                    present: key_file,
-                    missing: certificate_file,
-                });
-            }
-            (false, true) => {
-                return Err(RootError::Incomplete {
-                    present: certificate_file,
-                    missing: key_file,
-                });
-            }
+        let files = Files::of(directory);
+        if files.exist()? == (false, false) {
+            let (key, certificate) = Self::make(domain)?;
+            files.write(&key, &certificate)?;
+            info!(file = %files.certificate.display(), trust_domain = %domain, "made a new root");
         }
         // A new root goes the way of an old one, so what was written is known to be readable.
-        Self::load(&key_file, &certificate_file, domain)
+        Self::load(directory, domain)
+    }
+
+    /// The root that signs.
+    pub(super) fn load(directory: &Path, domain: &TrustDomain) -> Result<Self, RootError> {
+        let files = Files::of(directory);
+        let (present, missing) = match files.exist()? {
+            (true, true) => {
+                let key = private_file::read_secret(&files.key, MAX_BYTES)?;
+                let certificate = private_file::read(&files.certificate, MAX_BYTES)?;
+                let certificate = (files.certificate.as_path(), &*certificate);
+                return Self::parse((&files.key, &key), certificate, domain);
+            }
+            (false, false) => return Err(RootError::None(directory.to_owned())),
+            (true, false) => (files.key, files.certificate),
+            (false, true) => (files.certificate, files.key),
+        };
+        Err(RootError::Incomplete { present, missing })
+    }
+
+    /// A root whose key and certificate are in one file.
+    pub(super) fn load_pair(file: &Path, domain: &TrustDomain) -> Result<Self, RootError> {
+        let pem = private_file::read_secret(file, MAX_BYTES)?;
+        Self::parse((file, &pem), (file, &pem), domain)
+    }
+
+    /// Makes a root in one file.
+    pub(super) fn make_pair(file: &Path, domain: &TrustDomain) -> Result<(), RootError> {
+        let (key, certificate) = Self::make(domain)?;
+        let pair = key + &certificate;
+        Ok(private_file::write(file, pair.as_bytes(), SECRET)?)
+    }
+
+    /// Puts this root where the one that signs is; what was there is gone.
+    pub(super) fn write_as_signing(&self, directory: &Path) -> Result<(), RootError> {
+        let key = self.issuer.key().serialize_pem();
+        Files::of(directory).write(&key, &to_pem_bundle([&self.certificate]))
     }
 
     pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
@@ -114,15 +144,25 @@ impl Root {
         &self.certificate
     }
 
+    /// The first digits of its serial number.
+    pub(super) fn serial(&self) -> String {
+        let parsed = X509Certificate::from_der(&self.certificate);
+        let serial = parsed.map(|(_, parsed)| parsed.raw_serial().to_vec());
+        // What was parsed when it was loaded is parsed now.
+        let serial = serial.unwrap_or_default();
+        serial
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     pub(super) fn not_after(&self) -> UnixTime {
         self.not_after
     }
 
-    fn create(
-        key_file: &Path,
-        certificate_file: &Path,
-        domain: &TrustDomain,
-    ) -> Result<(), RootError> {
+    /// Key and certificate of a new one, PEM.
+    fn make(domain: &TrustDomain) -> Result<(String, String), RootError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let now = UnixTime::now().as_secs();
         let mut params = CertificateParams::default();
@@ -140,32 +180,23 @@ impl Root {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?;
-
-        private_file::write(key_file, key.serialize_pem().as_bytes(), SECRET)?;
-        private_file::write(
-            certificate_file,
-            to_pem_bundle([certificate.der()]).as_bytes(),
-            PUBLIC,
-        )?;
-        info!(file = %certificate_file.display(), trust_domain = %domain, "made a new root");
-        Ok(())
+        Ok((key.serialize_pem(), to_pem_bundle([certificate.der()])))
     }
 
-    fn load(
-        key_file: &Path,
-        certificate_file: &Path,
+    /// Of PEM, each with the file that it is from.
+    fn parse(
+        (key_file, key): (&Path, &[u8]),
+        (certificate_file, certificate): (&Path, &[u8]),
         domain: &TrustDomain,
     ) -> Result<Self, RootError> {
         let bad_key = |reason: String| RootError::Key(key_file.to_owned(), reason);
-        let pem = private_file::read_secret(key_file, MAX_BYTES)?;
-        let pem = String::from_utf8(pem).map_err(|_| bad_key("it is not text".into()))?;
-        let key = KeyPair::from_pem_and_sign_algo(&pem, &PKCS_ECDSA_P256_SHA256)
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| bad_key(error.to_string()))?;
+        let key = KeyPair::from_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256)
             .map_err(|error| bad_key(error.to_string()))?;
 
         let bad = |reason: String| RootError::Certificate(certificate_file.to_owned(), reason);
-        let pem = private_file::read(certificate_file, MAX_BYTES)?;
         let certificate =
-            CertificateDer::from_pem_slice(&pem).map_err(|error| bad(error.to_string()))?;
+            CertificateDer::from_pem_slice(certificate).map_err(|error| bad(error.to_string()))?;
         let not_after = check(&certificate, &key, domain).map_err(bad)?;
         let issuer =
             Issuer::from_ca_cert_der(&certificate, key).map_err(|error| bad(error.to_string()))?;
@@ -175,6 +206,40 @@ impl Root {
             not_after,
         })
     }
+}
+
+/// Where the root that signs is.
+struct Files {
+    key: PathBuf,
+    certificate: PathBuf,
+}
+
+impl Files {
+    fn of(directory: &Path) -> Self {
+        Self {
+            key: directory.join(KEY_FILE),
+            certificate: directory.join(CERTIFICATE_FILE),
+        }
+    }
+
+    fn exist(&self) -> Result<(bool, bool), RootError> {
+        let exists = |path: &PathBuf| {
+            path.try_exists()
+                .map_err(|error| RootError::Directory(path.clone(), error))
+        };
+        Ok((exists(&self.key)?, exists(&self.certificate)?))
+    }
+
+    fn write(&self, key: &str, certificate: &str) -> Result<(), RootError> {
+        private_file::write(&self.key, key.as_bytes(), SECRET)?;
+        private_file::write(&self.certificate, certificate.as_bytes(), PUBLIC)?;
+        Ok(())
+    }
+}
+
+/// Whether the directory has a root that signs.
+pub(super) fn is_there(directory: &Path) -> Result<bool, RootError> {
+    Ok(Files::of(directory).exist()? == (true, true))
 }
 
 /// Can this certificate, with this key, sign for the trust domain? Answers until when.

@@ -3,6 +3,7 @@
 
 mod requests;
 mod roots;
+mod rotation;
 
 use std::path::Path;
 
@@ -123,5 +124,8 @@ fn lifetimes_are_cut_to_the_longest_and_to_the_roots_end() {
     };
     let generous = Authority::load_or_create(dir.path(), policy).unwrap();
     let issued = generous.issue(&csr, &id, Some(years)).unwrap();
-    assert_eq!(issued.validity.not_after, generous.root.not_after());
+    assert_eq!(
+        issued.validity.not_after,
+        generous.roots.load().signing.not_after()
+    );
 }

@@ -8,14 +8,14 @@ use clap::Args as ClapArgs;
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 use tracing::info;
 
-use super::{IdentityService, own_identity, serve};
+use super::{IdentityService, own_identity, rotation::Rotation, serve};
 use crate::{
     SpiffeId, TrustDomain, Workload,
     ca::{Authority, Policy, RootError},
     incoming::{self, Limits},
-    private_file::{self, FileError, PUBLIC},
+    private_file::FileError,
     spiffe,
-    tls::{ALPN_H2, to_pem_bundle},
+    tls::ALPN_H2,
     token::{FileKeys, Trusted, Verifier},
 };
 
@@ -108,7 +108,17 @@ pub struct Args {
     )]
     pub max_ttl: Lifetime,
 
-    /// Where to write the root certificate (PEM) for others to mount.
+    /// How long a new root is in the trust bundle before it signs: by then the bundle has to have
+    /// reached every workload.
+    #[arg(
+        long,
+        env = "HEDDLE_ROOT_SPREAD",
+        default_value = "5m",
+        value_name = "TIME"
+    )]
+    pub root_spread: Lifetime,
+
+    /// Where to write the trust bundle (PEM) for others to mount.
     #[arg(long, env = "HEDDLE_TRUST_BUNDLE_OUT", value_name = "FILE")]
     pub trust_bundle_out: Option<PathBuf>,
 }
@@ -167,6 +177,7 @@ pub struct Server {
     address: SocketAddr,
     identity: Workload,
     service: IdentityService<Verifier<FileKeys>>,
+    rotation: Rotation,
 }
 
 impl Server {
@@ -183,6 +194,7 @@ impl Server {
             system_namespace: args.system_namespace,
             default_ttl: args.default_ttl.0.min(args.max_ttl.0),
             max_ttl: args.max_ttl.0,
+            root_spread: args.root_spread.0,
         };
         let authority = Arc::new(Authority::load_or_create(&args.data_dir, policy)?);
         let trusted = Trusted {
@@ -202,16 +214,15 @@ impl Server {
                 RunError::Own(reason.as_deref().unwrap_or("it takes too long").to_owned())
             })?;
         // Others may take its appearance as a sign that we are up.
-        if let Some(file) = &args.trust_bundle_out {
-            let bundle = to_pem_bundle(&authority.roots());
-            private_file::write(file, bundle.as_bytes(), PUBLIC).map_err(RunError::Bundle)?;
-        }
+        let rotation = Rotation::new(authority.clone(), args.trust_bundle_out);
+        rotation.publish().map_err(RunError::Bundle)?;
         let service = IdentityService::new(authority, verifier);
         Ok(Self {
             listener,
             address,
             identity,
             service,
+            rotation,
         })
     }
 
@@ -241,7 +252,9 @@ impl Server {
             let _ = draining.send(());
         });
         tokio::pin!(serving);
+        let rotating = self.rotation.follow(self.identity.tls());
         tokio::select! {
+            never = rotating => match never {},
             ended = &mut serving => ended?,
             _ = drain_begins => {
                 if let Ok(ended) = timeout(DRAIN, serving).await {

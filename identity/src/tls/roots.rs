@@ -65,6 +65,14 @@ impl Trust {
         self.certificates.clone()
     }
 
+    /// The first alone.
+    pub(super) fn first(&self) -> Option<Self> {
+        Some(Self {
+            certificates: self.certificates.get(..1)?.into(),
+            anchors: self.anchors.get(..1)?.to_vec(),
+        })
+    }
+
     pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
     }

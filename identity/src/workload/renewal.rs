@@ -1,8 +1,8 @@
 //! The loop that obtains, presents, keeps and renews a certificate.
 //!
 //! States: waiting until the certificate in use is due; trying; waiting a backoff after a failure.
-//! While waiting it also follows the trust bundle's file, and does not wait on when pushed roots no
-//! longer vouch for the certificate in use.
+//! While waiting it also follows the trust bundle's file. It waits no longer when the roots in use do
+//! not vouch for the certificate, and not much longer when another root than it is of signs now.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,13 +19,17 @@ use crate::{
     ca::BACKDATED,
     channel::explain,
     private_file,
-    tls::{CredentialError, RootsError, Validity, parse_pem_bundle, rfc3339},
+    tls::{CredentialError, RootsError, Standing, Validity, parse_pem_bundle, rfc3339},
 };
 
 /// Part of a certificate's life after which it is renewed, drawn evenly from this range.
 const RENEW_AFTER: std::ops::Range<f64> = 0.5..0.7;
-/// Waits are cut to this, so that a clock that jumps or a machine that slept is noticed.
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// Waits are cut to this, so that a clock that jumps or a machine that slept is noticed, and so that a
+/// bundle that was replaced is in use everywhere long before a new root signs.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Within this time a certificate of an outgoing root is replaced; spread, so that not every workload
+/// of the mesh asks at once.
+const REPLACE_WITHIN: Duration = Duration::from_secs(10);
 /// 64 roots of 4 KiB, in PEM.
 const MAX_BUNDLE_BYTES: u64 = 512 * 1024;
 /// Attempts after a failure: quickly at first, because a starting pod waits for it.
@@ -55,6 +59,7 @@ pub(super) struct Renewal {
     bundle: Option<Bundle>,
     status: watch::Sender<Status>,
     nudge: Arc<Notify>,
+    roots: watch::Receiver<()>,
     due: Option<UnixTime>,
 }
 
@@ -74,6 +79,7 @@ impl Renewal {
             problem: None,
         });
         Self {
+            roots: tls.roots_changed(),
             tls,
             issuer,
             wanted,
@@ -134,16 +140,30 @@ impl Renewal {
 
     async fn wait_until_due(&mut self) {
         while let Some(due) = self.due {
-            let now = UnixTime::now().as_secs();
+            let now = now().as_secs();
             let Some(left) = due.as_secs().checked_sub(now).filter(|left| *left > 0) else {
                 return;
             };
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(left).min(LONGEST_WAIT)) => {}
                 () = self.nudge.notified() => return,
-                () = self.tls.own_certificate_lost_trust() => return,
+                // It ends with the TLS, which is ours.
+                _ = self.roots.changed() => self.heed_roots(),
             }
             self.follow_bundle();
+        }
+    }
+
+    /// Roots have changed: the certificate may have to be replaced before its time.
+    fn heed_roots(&mut self) {
+        match self.tls.standing() {
+            Standing::Current => {}
+            Standing::Outgoing => {
+                let wait = REPLACE_WITHIN.mul_f64(rand::rng().random());
+                let soon = UnixTime::since_unix_epoch(now() + wait);
+                self.due = self.due.map(|due| due.min(soon));
+            }
+            Standing::Lost => self.due = None,
         }
     }
 
@@ -163,7 +183,7 @@ impl Renewal {
             ttl: self.wanted.ttl,
         };
         let issued = self.issuer.issue(order).await?;
-        self.tls.suggest_roots(issued.roots)?;
+        self.tls.learn_roots(issued.roots)?;
         let der = PrivatePkcs8KeyDer::from(key.serialize_der());
         let validity = self
             .tls
@@ -213,6 +233,10 @@ impl Renewal {
         }
         self.report(Some(reason));
     }
+}
+
+fn now() -> Duration {
+    Duration::from_secs(UnixTime::now().as_secs())
 }
 
 /// When to renew. Life begins when the certificate was issued, which is later than the moment

@@ -274,6 +274,108 @@ async fn pushed_roots_that_do_not_vouch_for_our_certificate_bring_a_new_one_at_o
     service.stop().await;
 }
 
+/// Two workloads with a connection between them, tried anew and over the old one.
+struct Pair {
+    a: Workload,
+    b: Workload,
+    listener: TcpListener,
+}
+
+impl Pair {
+    async fn connect(&self) -> std::io::Result<(impl AsyncStream, impl AsyncStream)> {
+        let address = self.listener.local_addr().unwrap();
+        let server = async {
+            let (tcp, _) = self.listener.accept().await.unwrap();
+            let config = self.a.tls().server_config(heddle_identity::tls::ALPN_H2);
+            TlsAcceptor::from(config).accept(tcp).await
+        };
+        let client = async {
+            let peer = self.a.tls().own_id();
+            let config = self
+                .b
+                .tls()
+                .client_config(peer, heddle_identity::tls::ALPN_H2);
+            let tcp = TcpStream::connect(address).await.unwrap();
+            TlsConnector::from(config)
+                .connect(heddle_identity::tls::server_name(), tcp)
+                .await
+        };
+        let (accepted, connected) = tokio::join!(server, client);
+        Ok((accepted?, connected?))
+    }
+}
+
+trait AsyncStream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> AsyncStream for T {}
+
+#[tokio::test]
+async fn a_root_rotates_under_workloads_that_never_stop_talking() {
+    let cluster = Cluster::new();
+    let mut args = cluster.args();
+    args.root_spread = Lifetime(Duration::from_secs(6));
+    let service = cluster.serve_with(args).await;
+    let pair = Pair {
+        a: Workload::start(cluster.settings("shop", "a")),
+        b: Workload::start(cluster.settings("shop", "b")),
+        listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    };
+    ready(&pair.a).await;
+    ready(&pair.b).await;
+    let old = pair.a.tls().roots().to_vec();
+    let (mut kept_here, mut kept_there) = pair.connect().await.unwrap();
+
+    heddle_identity::ca::announce(&cluster.path("data"), pair.a.tls().trust_domain()).unwrap();
+    let done = async {
+        for workload in [&pair.a, &pair.b] {
+            until(workload, |status| status.generation >= 2).await;
+        }
+    };
+    tokio::pin!(done);
+    let mut handshakes = 0;
+    loop {
+        tokio::select! {
+            () = &mut done => break,
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+        drop(pair.connect().await.unwrap());
+        handshakes += 1;
+    }
+    assert!(handshakes > 10);
+    let roots = pair.a.tls().roots().to_vec();
+    assert_eq!((roots.len(), &roots[1]), (2, &old[0]));
+    // A workload that begins now, and the service's own certificate, are of the new root.
+    let late = Workload::start(cluster.settings("shop", "late"));
+    ready(&late).await;
+
+    assert_eq!(
+        heddle_identity::ca::drop_retired(&cluster.path("data")).unwrap(),
+        1
+    );
+    eventually("the old root is gone", || {
+        pair.a.tls().roots()[..] == roots[..1]
+    })
+    .await;
+    eventually("it is gone everywhere", || {
+        pair.b.tls().roots()[..] == roots[..1]
+    })
+    .await;
+    drop(pair.connect().await.unwrap());
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    kept_here.write_all(b"still here").await.unwrap();
+    let mut text = [0; 10];
+    timeout(LONG, kept_there.read_exact(&mut text))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&text, b"still here");
+    assert_eq!(
+        pair.a.tls().generation(),
+        2,
+        "a certificate of the new root was good"
+    );
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn an_impostor_of_the_identity_service_gets_no_token() {
     let (cluster, other) = (Cluster::new(), Cluster::new());

@@ -119,6 +119,7 @@ impl Cluster {
             token_audience: "heddle".into(),
             default_ttl: Lifetime(Duration::from_secs(86_400)),
             max_ttl: Lifetime(Duration::from_secs(7 * 86_400)),
+            root_spread: Lifetime(Duration::from_secs(300)),
             trust_bundle_out: Some(self.bundle()),
         }
     }

@@ -283,6 +283,7 @@ impl<R: PodRunner> Pods<R> {
         self.pods.values().map(|pod| PodView {
             object: Arc::clone(&pod.object),
             owner: pod.owner.clone(),
+            revision: pod.revision.clone(),
             status: pod.status.borrow().clone(),
             stopping: pod.stopping,
             skipped: pod.skipped,

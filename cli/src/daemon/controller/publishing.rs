@@ -36,6 +36,8 @@ pub(crate) struct Outlets {
 #[derive(Debug)]
 pub(super) struct Publisher {
     outlets: Outlets,
+    /// What the trust bundle's file held last.
+    bundle: String,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -43,6 +45,7 @@ impl Publisher {
     pub(super) fn new(outlets: Outlets) -> Self {
         Self {
             outlets,
+            bundle: String::new(),
             view: watch::channel(Arc::default()).0,
         }
     }
@@ -54,6 +57,14 @@ impl Publisher {
     /// Whether there is a trust bundle yet: no pod can start before.
     pub(super) fn trust_bundle(&self) -> bool {
         self.outlets.trust_bundle.exists()
+    }
+
+    /// Reads the trust bundle again; true when it has changed, as it does when roots rotate.
+    pub(super) fn read_bundle(&mut self) -> bool {
+        let now = std::fs::read_to_string(&self.outlets.trust_bundle).unwrap_or_default();
+        let changed = now != self.bundle;
+        self.bundle = now;
+        changed
     }
 
     pub(super) fn publish<R: PodRunner>(
@@ -93,6 +104,7 @@ impl Publisher {
             .map(|object| (object.key.clone(), object.origin.clone()))
             .collect();
         view.pods = pods.views().collect();
+        self.read_bundle();
         self.add_implied(&mut view);
         view.notes.extend(notes(&view));
         for (key, warnings) in &pods.warnings {
@@ -122,7 +134,7 @@ impl Publisher {
                 .map(|key| key.name.clone()),
         );
         namespaces.remove("");
-        let bundle = std::fs::read_to_string(&self.outlets.trust_bundle).unwrap_or_default();
+        let bundle = &self.bundle;
         for namespace in namespaces {
             let mut imply = |version: &str,
                              kind: &str,

@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     trust_domain: TrustDomain,
     token_issuer: String,
     sampling_percentage: f64,
+    root_spread_seconds: u32,
+    cert_ttl_seconds: u32,
     log_level: String,
 }
 
@@ -68,6 +70,8 @@ impl Plan {
             trust_domain: options.trust_domain.clone(),
             token_issuer: token_issuer.to_owned(),
             sampling_percentage: options.sampling_percentage,
+            root_spread_seconds: options.root_spread_seconds,
+            cert_ttl_seconds: options.cert_ttl_seconds,
             log_level: options.log_level.clone(),
         }
     }
@@ -91,6 +95,19 @@ impl Plan {
 
     pub(crate) fn control_admin(&self) -> PathBuf {
         self.layout.state_dir().join("control.sock")
+    }
+
+    /// Where the identity service keeps its roots.
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    pub(super) fn root_spread_seconds(&self) -> u32 {
+        self.root_spread_seconds
+    }
+
+    pub(super) fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
     }
 
     pub(crate) fn trust_bundle(&self) -> PathBuf {
@@ -122,10 +139,11 @@ impl Plan {
         }
         let path = self.injector_config();
         let config = format!(
-            "controlAddress: \"{}\"\nidentityAddress: \"{}\"\ntrustDomain: {}\ndefaultInject: enabled\n",
+            "controlAddress: \"{}\"\nidentityAddress: \"{}\"\ntrustDomain: {}\ncertTtlSeconds: {}\ndefaultInject: enabled\n",
             self.address(CONTROL),
             self.address(IDENTITY),
-            self.trust_domain
+            self.trust_domain,
+            self.cert_ttl_seconds
         );
         std::fs::write(&path, config).map_err(|source| SystemError::File { path, source })
     }
@@ -176,6 +194,7 @@ impl Plan {
         flags.add("token-jwks", self.layout.jwks().display());
         flags.add("token-audience", AUDIENCE);
         flags.add("trust-bundle-out", self.trust_bundle().display());
+        flags.add("root-spread", format!("{}s", self.root_spread_seconds));
         flags.add("log-level", &self.log_level);
         flags.0
     }

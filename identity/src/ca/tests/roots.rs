@@ -42,8 +42,9 @@ fn the_root_is_made_once_with_a_private_key_file_and_kept() {
     let tls = crate::MeshTls::new(OWN.parse().unwrap());
     tls.set_roots(second.roots()).unwrap();
     assert_eq!(tls.peer_id(&leaf.chain).unwrap().as_str(), OWN);
-    let years =
-        (second.root.not_after().as_secs() - rustls_pki_types::UnixTime::now().as_secs()) / 86_400;
+    let years = (second.roots.load().signing.not_after().as_secs()
+        - rustls_pki_types::UnixTime::now().as_secs())
+        / 86_400;
     assert!((3649..=3650).contains(&years));
 }
 

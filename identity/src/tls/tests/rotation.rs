@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{A, ALPN, B, TestCa, client_refuses, good, handshake, server_refuses};
-use crate::tls::{MAX_ROOTS, MeshTls, Refusal, RootsError, parse_pem_bundle, to_pem_bundle};
+use crate::tls::{
+    MAX_ROOTS, MeshTls, Refusal, RootsError, Standing, parse_pem_bundle, to_pem_bundle,
+};
 
 #[tokio::test]
 async fn a_connection_made_before_a_renewal_keeps_working_and_the_next_sees_the_new_certificate() {
@@ -74,6 +76,46 @@ fn pushed_roots_outrank_suggested_ones() {
     tls.set_roots(vec![pushed.clone()]).unwrap();
     tls.suggest_roots(vec![file]).unwrap();
     assert_eq!(*tls.roots(), [pushed]);
+}
+
+#[test]
+fn roots_that_come_with_a_certificate_are_added_to_pushed_ones_until_the_next_push() {
+    let (old, new) = (TestCa::new(), TestCa::new());
+    let tls = old.workload(A);
+    tls.set_roots(vec![old.root.clone()]).unwrap();
+    let mut changed = tls.roots_changed();
+    // The control plane is away, and the identity service signs with a new root.
+    tls.learn_roots(vec![new.root.clone(), old.root.clone()])
+        .unwrap();
+    assert_eq!(*tls.roots(), [new.root.clone(), old.root.clone()]);
+    let (chain, key) = new.sign(&good(A));
+    tls.set_credential(chain, key).unwrap();
+    assert!(changed.has_changed().unwrap());
+    changed.mark_unchanged();
+    tls.learn_roots(vec![new.root.clone()]).unwrap();
+    assert_eq!(*tls.roots(), [new.root.clone(), old.root.clone()]);
+    assert!(!changed.has_changed().unwrap());
+    tls.set_roots(vec![new.root.clone()]).unwrap();
+    assert_eq!(*tls.roots(), [new.root]);
+}
+
+#[test]
+fn a_certificate_stands_as_the_roots_say() {
+    let (old, new) = (TestCa::new(), TestCa::new());
+    let a = old.workload(A);
+    for (roots, standing) in [
+        (vec![&old.root], Standing::Current),
+        (vec![&old.root, &new.root], Standing::Current),
+        (vec![&new.root, &old.root], Standing::Outgoing),
+        (vec![&new.root], Standing::Lost),
+    ] {
+        a.set_roots(roots.into_iter().cloned().collect()).unwrap();
+        assert_eq!(a.standing(), standing);
+    }
+    assert_eq!(
+        MeshTls::new(A.parse().unwrap()).standing(),
+        Standing::Current
+    );
 }
 
 #[test]

@@ -51,6 +51,7 @@ impl Issuer {
             token_audience: "heddle".into(),
             default_ttl: Lifetime(Duration::from_secs(86_400)),
             max_ttl: Lifetime(Duration::from_secs(7 * 86_400)),
+            root_spread: Lifetime(Duration::from_secs(300)),
             trust_bundle_out: Some(self.bundle()),
         };
         let server = node.run(async { Server::bind(args).await.unwrap() });
