@@ -5,6 +5,7 @@
 //! not ask again: ports fit, weights add up to something, indexes are in range, patterns compile.
 
 mod endpoints;
+mod names;
 mod policy;
 mod refusal;
 mod routes;
@@ -19,9 +20,12 @@ use heddle_proto::mesh;
 use prost::Message;
 
 use crate::kind::Kind;
+use crate::names::{DnsName, HostName};
 use crate::snapshot::{
     Address, Endpoints, Name, Port, Protocol, RouteTable, Service, Telemetry, Workload,
 };
+pub use endpoints::HostEndpoint;
+pub(crate) use names::host_name;
 pub use refusal::{Problem, Refusal};
 
 /// A converted resource.
@@ -31,8 +35,8 @@ pub enum Compiled {
     Address(IpAddr, Address),
     /// A service.
     Service(Name, Service),
-    /// Endpoints of a service.
-    Endpoints(Name, Endpoints),
+    /// Endpoints of a service: those that are addresses, and those that are hosts.
+    Endpoints(Name, Endpoints, Vec<HostEndpoint>),
     /// Routes of a service.
     Routes(Name, RouteTable),
     /// The own pod.
@@ -41,6 +45,8 @@ pub enum Compiled {
     Roots(Vec<Vec<u8>>),
     /// How much to trace.
     Telemetry(Telemetry),
+    /// What a host name stands for.
+    Name(HostName, DnsName),
 }
 
 /// Decodes and converts a resource.
@@ -56,12 +62,14 @@ pub fn compile(kind: Kind, name: &str, bytes: &[u8]) -> Result<Compiled, Refusal
             Compiled::Service(object_name(name)?, service::service(name, decode(bytes)?)?)
         }
         Kind::Endpoints => {
-            Compiled::Endpoints(object_name(name)?, endpoints::endpoints(decode(bytes)?)?)
+            let (addresses, hosts) = endpoints::endpoints(decode(bytes)?)?;
+            Compiled::Endpoints(object_name(name)?, addresses, hosts)
         }
         Kind::RouteTable => Compiled::Routes(object_name(name)?, routes::table(decode(bytes)?)?),
         Kind::Workload => Compiled::Workload(workload::workload(name, decode(bytes)?)?),
         Kind::TrustBundle => Compiled::Roots(telemetry::roots(decode(bytes)?)?),
         Kind::Telemetry => Compiled::Telemetry(telemetry::telemetry(decode(bytes)?)?),
+        Kind::DnsName => Compiled::Name(host_name(name)?, names::dns_name(decode(bytes)?)?),
     })
 }
 

@@ -21,11 +21,13 @@ pub enum Kind {
     Telemetry,
     /// What an IP stands for.
     Address,
+    /// What a host name stands for.
+    DnsName,
 }
 
 impl Kind {
     /// Every type, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Endpoints,
         Self::Service,
         Self::RouteTable,
@@ -33,6 +35,7 @@ impl Kind {
         Self::TrustBundle,
         Self::Telemetry,
         Self::Address,
+        Self::DnsName,
     ];
 
     /// The type's URL in discovery.
@@ -45,6 +48,7 @@ impl Kind {
             Self::TrustBundle => type_url::TRUST_BUNDLE,
             Self::Telemetry => type_url::TELEMETRY,
             Self::Address => type_url::ADDRESS,
+            Self::DnsName => type_url::DNS_NAME,
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod ads;
 pub mod compile;
 pub mod kind;
+pub mod names;
 pub mod node;
 pub mod persist;
 pub mod route;

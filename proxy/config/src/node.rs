@@ -28,7 +28,9 @@ impl ProxyNode {
             Kind::Workload => Some(self.id()),
             Kind::TrustBundle => Some(self.trust_domain.to_string()),
             Kind::Telemetry => Some(self.namespace.clone()),
-            Kind::Address | Kind::Service | Kind::Endpoints | Kind::RouteTable => None,
+            Kind::Address | Kind::DnsName | Kind::Service | Kind::Endpoints | Kind::RouteTable => {
+                None
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ mod policy;
 mod rule;
 mod treatment;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -68,6 +68,8 @@ pub struct Snapshot {
     pub services: HashMap<Name, Arc<Service>>,
     /// Endpoints of those services.
     pub endpoints: HashMap<Name, Arc<Endpoints>>,
+    /// Services of which an endpoint is a host that nobody has been asked for yet.
+    pub unresolved: HashSet<Name>,
     /// Routes of those services; absent: plain balancing.
     pub routes: HashMap<Name, Arc<RouteTable>>,
     /// This pod; absent until the first answer.
@@ -251,6 +253,8 @@ pub struct Workload {
     pub owner: Arc<str>,
     /// Where it is; may be unknown.
     pub locality: Locality,
+    /// Connections to addresses that the mesh does not know are refused.
+    pub registry_only: bool,
     /// Its labels, for policies that prefer endpoints with the same.
     pub priority_labels: Vec<(Arc<str>, Arc<str>)>,
 }

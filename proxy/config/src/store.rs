@@ -6,6 +6,7 @@
 //! itself is read without one. A waiter wakes after the snapshot that answers it is published.
 
 mod error;
+mod hosts;
 mod interest;
 mod resources;
 mod status;
@@ -23,11 +24,13 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use crate::kind::Kind;
+use crate::names::HostName;
 use crate::node::ProxyNode;
 use crate::snapshot::{Address, Snapshot};
 pub use error::ResolveError;
 pub use interest::AddressUse;
 use interest::Interests;
+pub(crate) use interest::Wanted;
 use resources::Resources;
 pub(crate) use resources::{Push, Raw, Refused};
 pub use status::ConfigStatus;
@@ -40,7 +43,9 @@ pub struct Limits {
     pub resolve_timeout: Duration,
     /// Addresses subscribed to at once.
     pub addresses: usize,
-    /// How long an address stays subscribed to after its last use.
+    /// Host names subscribed to at once.
+    pub names: usize,
+    /// How long an address or a name stays subscribed to after its last use.
     pub idle: Duration,
     /// Resources of all types.
     pub resources: usize,
@@ -51,6 +56,8 @@ impl Default for Limits {
         Self {
             resolve_timeout: Duration::from_secs(5),
             addresses: 10_000,
+            // With search domains an application asks for each name in several forms.
+            names: 4_000,
             idle: Duration::from_secs(600),
             // An address brings three more resources; its routes may bring other services.
             resources: 50_000,
@@ -76,7 +83,8 @@ struct Shared {
     roots: RootsSink,
     snapshot: Arc<ArcSwap<Snapshot>>,
     changed: watch::Sender<u64>,
-    interests: Interests,
+    interests: Interests<IpAddr>,
+    names: Interests<HostName>,
     resources: Mutex<Resources>,
     link: Mutex<Link>,
 }
@@ -87,6 +95,7 @@ impl ConfigStore {
     pub fn new(node: ProxyNode, limits: Limits, roots: RootsSink) -> Self {
         Self(Arc::new(Shared {
             interests: Interests::new(limits.addresses),
+            names: Interests::new(limits.names),
             node,
             limits,
             roots,
@@ -122,7 +131,7 @@ impl ConfigStore {
         let ip = ip.to_canonical();
         let held = self.hold(ip);
         if let Some(known) = self.lookup(ip) {
-            return Ok(known);
+            return Ok(self.with_hosts(known).await);
         }
         if !held.is_subscribed() {
             return Err(ResolveError::TooManyAddresses {
@@ -132,7 +141,7 @@ impl ConfigStore {
         }
         let waited = self.0.limits.resolve_timeout;
         match tokio::time::timeout(waited, self.answer(ip, &held)).await {
-            Ok(answer) => answer,
+            Ok(answer) => Ok(self.with_hosts(answer?).await),
             Err(_) => Err(self.link().unanswered(ip, waited)),
         }
     }
@@ -151,10 +160,23 @@ impl ConfigStore {
             connected: link.connected,
             since: link.since,
             last_error: link.last_error,
-            version: self.0.snapshot.load().version.to_string(),
+            version: resources.version().to_owned(),
             resources: resources.len(),
             nacks: resources.refusals(),
         }
+    }
+
+    /// What it stands for, once its service's endpoints that are hosts have been resolved. A branch
+    /// for whom none is to be.
+    async fn with_hosts(&self, known: Arc<Address>) -> Arc<Address> {
+        if !self.0.snapshot.load().unresolved.is_empty()
+            && let Address::Service(name) = &*known
+        {
+            let resolved = Box::pin(self.hosts_resolved(name));
+            // Past the bound there may be other endpoints; without any, the request says so.
+            let _ = tokio::time::timeout(self.0.limits.resolve_timeout, resolved).await;
+        }
+        known
     }
 
     async fn answer(&self, ip: IpAddr, held: &AddressUse) -> Result<Arc<Address>, ResolveError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use heddle_proto::mesh;
 use heddle_proxy_config::compile::{Compiled, compile};
 use heddle_proxy_config::kind::Kind;
+use heddle_proxy_config::names::DnsName;
 use heddle_proxy_config::snapshot::{Address, MtlsMode, Protocol};
 use proptest::prelude::*;
 use prost::Message;
@@ -415,7 +416,7 @@ fn a_regex_that_is_plain_text_still_minds_case() {
 
 #[test]
 fn good_resources_convert_whole() {
-    let Compiled::Endpoints(_, converted) = compile(
+    let Compiled::Endpoints(_, converted, _) = compile(
         Kind::Endpoints,
         "default/a",
         &endpoints(|_| {}).encode_to_vec(),
@@ -591,7 +592,107 @@ fn good(kind: Kind) -> Vec<u8> {
         }
         .encode_to_vec(),
         Kind::Telemetry => telemetry("http://c:4317", ID).encode_to_vec(),
+        Kind::DnsName => names(&["10.0.0.1", "::1"]).encode_to_vec(),
     }
+}
+
+fn names(ips: &[&str]) -> mesh::DnsName {
+    let found = mesh::dns_name::Addresses {
+        ips: ips.iter().map(ToString::to_string).collect(),
+        ttl_seconds: 7,
+    };
+    mesh::DnsName {
+        kind: Some(mesh::dns_name::Kind::Addresses(found)),
+    }
+}
+
+#[test]
+fn host_names_stand_for_addresses() {
+    let compiled = |name: &str, ips: &[&str]| {
+        let bytes = names(ips).encode_to_vec();
+        compile(Kind::DnsName, name, &bytes).map_err(|refusal| refusal.to_string())
+    };
+    let Ok(Compiled::Name(name, DnsName::Addresses { ips, ttl })) =
+        compiled("web.default.svc", &["10.0.0.1", "::ffff:10.0.0.2"])
+    else {
+        panic!("not a name")
+    };
+    assert_eq!(
+        (name.as_str(), ttl),
+        ("web.default.svc", Duration::from_secs(7))
+    );
+    assert_eq!(
+        ips,
+        [[10, 0, 0, 1], [10, 0, 0, 2]].map(std::net::IpAddr::from)
+    );
+    for name in [
+        "Web",
+        "web.",
+        "",
+        "a..b",
+        "a b",
+        &"x".repeat(64),
+        &"x.".repeat(127),
+    ] {
+        assert!(
+            compiled(name, &[]).unwrap_err().contains("lower case"),
+            "{name}"
+        );
+    }
+    assert_eq!(
+        compiled("a", &["10.0.0.1", "what"]).unwrap_err(),
+        "addresses.ips[1]: \"what\" is not an IP address"
+    );
+    let nothing = compile(Kind::DnsName, "a", &[]).unwrap_err();
+    assert_eq!(nothing.to_string(), "kind: missing");
+}
+
+#[test]
+fn endpoints_may_be_hosts() {
+    let wire = |host: &str| {
+        let endpoints = mesh::Endpoints {
+            service_ports: vec![443],
+            endpoints: vec![mesh::Endpoint {
+                host: host.into(),
+                target_ports: vec![8443],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        compile(Kind::Endpoints, "default/a", &endpoints.encode_to_vec())
+    };
+    let Ok(Compiled::Endpoints(_, addresses, hosts)) = wire("API.example.com.") else {
+        panic!("not endpoints")
+    };
+    assert!(addresses.endpoints.is_empty());
+    assert_eq!(hosts[0].host.as_str(), "api.example.com");
+    assert_eq!(hosts[0].like.target_ports, [Some(8443)]);
+    let Ok(Compiled::Endpoints(_, addresses, hosts)) = wire("192.0.2.7") else {
+        panic!("not endpoints")
+    };
+    assert_eq!(
+        addresses.endpoints[0].ip,
+        std::net::IpAddr::from([192, 0, 2, 7])
+    );
+    assert!(hosts.is_empty());
+    let refused = wire("no host").unwrap_err().to_string();
+    assert!(refused.starts_with("endpoints[0].host: "), "{refused}");
+    let refused = wire("").unwrap_err().to_string();
+    assert!(refused.starts_with("endpoints[0].address: "), "{refused}");
+}
+
+#[test]
+fn a_pod_may_be_kept_to_the_registry() {
+    let outbound = |number| {
+        let bytes = workload(|w| w.outbound = number).encode_to_vec();
+        match compile(Kind::Workload, "default/a", &bytes) {
+            Ok(Compiled::Workload(workload)) => Ok(workload.registry_only),
+            Ok(_) => panic!("not a workload"),
+            Err(refusal) => Err(refusal.to_string()),
+        }
+    };
+    assert_eq!((outbound(0), outbound(1)), (Ok(false), Ok(true)));
+    assert!(outbound(7).unwrap_err().starts_with("outbound: 7"));
 }
 
 proptest! {

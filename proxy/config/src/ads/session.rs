@@ -2,10 +2,9 @@
 //!
 //! Order on a new stream: the types that the control plane sends of itself are listed first, with
 //! the versions held, so that it knows them before an address makes it send any; then the three
-//! that concern this pod; addresses last.
+//! that concern this pod; addresses and names last.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use heddle_identity::channel::explain;
@@ -22,7 +21,7 @@ use super::message::{MAX_DETAILS, nack, push, shorten};
 use super::{AdsConfig, Connect, ConnectError};
 use crate::compile::Problem;
 use crate::kind::Kind;
-use crate::store::{ConfigStore, Refused};
+use crate::store::{ConfigStore, Refused, Wanted};
 
 /// Requests that wait for the transport: the first of each type and some acknowledgements.
 const QUEUE: usize = 64;
@@ -120,8 +119,22 @@ impl Session<'_> {
                     self.healthy = true;
                     requests.send(self.answer(response)).await?;
                 }
-                () = self.store.interests().changed() => self.tell_changes(&requests).await?,
-                _ = idle_check.tick() => self.store.interests().expire(idle),
+                () = self.store.interests().changed() => {
+                    let wanted = self.store.interests().take_changes();
+                    // What is dropped here first cannot be mistaken for the answer to a later
+                    // subscription.
+                    self.store.forget(&wanted.unsubscribe);
+                    tell(Kind::Address, wanted, &requests).await?;
+                }
+                () = self.store.names().changed() => {
+                    let wanted = self.store.names().take_changes();
+                    self.store.forget_names(&wanted.unsubscribe);
+                    tell(Kind::DnsName, wanted, &requests).await?;
+                }
+                _ = idle_check.tick() => {
+                    self.store.interests().expire(idle);
+                    self.store.names().expire(idle);
+                }
             }
         }
     }
@@ -133,12 +146,16 @@ impl Session<'_> {
         let mut addresses = self.store.interests().restart();
         addresses.sort_unstable();
         self.store.forget(&self.store.unwanted());
+        let mut names = self.store.names().restart();
+        names.sort_unstable();
+        self.store.forget_names(&self.store.unwanted_names());
         let mut requests: Vec<_> = Kind::ALL
             .into_iter()
             .map(|kind| DeltaDiscoveryRequest {
                 type_url: kind.type_url().to_owned(),
                 resource_names_subscribe: match kind {
-                    Kind::Address => addresses.iter().map(IpAddr::to_string).collect(),
+                    Kind::Address => texts(&addresses),
+                    Kind::DnsName => texts(&names),
                     _ => node.own_name(kind).into_iter().collect(),
                 },
                 initial_resource_versions: self.store.versions(kind),
@@ -158,23 +175,6 @@ impl Session<'_> {
             });
         }
         requests
-    }
-
-    async fn tell_changes(&self, requests: &Requests) -> Result<(), Failure> {
-        let wanted = self.store.interests().take_changes();
-        if wanted.subscribe.is_empty() && wanted.unsubscribe.is_empty() {
-            return Ok(());
-        }
-        // What is dropped here first cannot be mistaken for the answer to a later subscription.
-        self.store.forget(&wanted.unsubscribe);
-        let names = |addresses: &[IpAddr]| addresses.iter().map(IpAddr::to_string).collect();
-        let request = DeltaDiscoveryRequest {
-            type_url: Kind::Address.type_url().to_owned(),
-            resource_names_subscribe: names(&wanted.subscribe),
-            resource_names_unsubscribe: names(&wanted.unsubscribe),
-            ..DeltaDiscoveryRequest::default()
-        };
-        requests.send(request).await
     }
 
     /// Applies a response; gives the ACK or the NACK.
@@ -206,4 +206,26 @@ impl Session<'_> {
             ..DeltaDiscoveryRequest::default()
         }
     }
+}
+
+/// Says what is wanted now, and what no longer is.
+async fn tell<K: ToString>(
+    kind: Kind,
+    wanted: Wanted<K>,
+    requests: &Requests,
+) -> Result<(), Failure> {
+    if wanted.subscribe.is_empty() && wanted.unsubscribe.is_empty() {
+        return Ok(());
+    }
+    let request = DeltaDiscoveryRequest {
+        type_url: kind.type_url().to_owned(),
+        resource_names_subscribe: texts(&wanted.subscribe),
+        resource_names_unsubscribe: texts(&wanted.unsubscribe),
+        ..DeltaDiscoveryRequest::default()
+    };
+    requests.send(request).await
+}
+
+fn texts(names: &[impl ToString]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }

@@ -1,13 +1,26 @@
 //! Addresses and endpoints. Texts that repeat over many endpoints (labels, identities) are kept once.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use heddle_identity::SpiffeId;
 use heddle_proto::mesh;
 
-use super::{Problem, Refusal, each, object_name, optional_port, port_number, ports, spiffe_id};
+use super::{
+    Problem, Refusal, each, host_name, object_name, optional_port, port_number, ports, spiffe_id,
+};
+use crate::names::HostName;
 use crate::snapshot::{Address, Endpoint, Endpoints, Locality, Name, Placement};
+
+/// An endpoint whose addresses a host name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostEndpoint {
+    /// The name to resolve.
+    pub host: HostName,
+    /// What it is, but for the address.
+    pub like: Endpoint,
+}
 
 /// What repeats within one resource.
 #[derive(Default)]
@@ -83,25 +96,47 @@ pub(super) fn address(address: mesh::Address) -> Result<Address, Refusal> {
     )
 }
 
-pub(super) fn endpoints(endpoints: mesh::Endpoints) -> Result<Endpoints, Refusal> {
+pub(super) fn endpoints(
+    endpoints: mesh::Endpoints,
+) -> Result<(Endpoints, Vec<HostEndpoint>), Refusal> {
     let service_ports = each(endpoints.service_ports, "service_ports", port_number)?;
     let subset_names: Vec<Arc<str>> = endpoints.subset_names.into_iter().map(Arc::from).collect();
     let mut shared = Shared::default();
-    let converted = endpoints
-        .endpoints
-        .into_iter()
-        .enumerate()
-        .map(|(index, wire)| {
-            endpoint(wire, service_ports.len(), subset_names.len(), &mut shared)
-                .map(Arc::new)
-                .map_err(|refusal| refusal.within(format!("endpoints[{index}]")))
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(Endpoints {
+    let mut hosts = Vec::new();
+    let mut addresses = Vec::with_capacity(endpoints.endpoints.len());
+    for (index, mut wire) in endpoints.endpoints.into_iter().enumerate() {
+        let at = |refusal: Refusal| refusal.within(format!("endpoints[{index}]"));
+        let host = host(&mut wire).map_err(at)?;
+        let like = endpoint(wire, service_ports.len(), subset_names.len(), &mut shared);
+        let like = like.map_err(at)?;
+        match host {
+            Some(host) => hosts.push(HostEndpoint { host, like }),
+            None => addresses.push(Arc::new(like)),
+        }
+    }
+    let addresses = Endpoints {
         service_ports,
         subset_names,
-        endpoints: converted,
-    })
+        endpoints: addresses,
+    };
+    Ok((addresses, hosts))
+}
+
+/// The name that stands in place of an address, which is then none; a host may be an address too.
+fn host(wire: &mut mesh::Endpoint) -> Result<Option<HostName>, Refusal> {
+    if !wire.address.is_empty() || wire.host.is_empty() {
+        return Ok(None);
+    }
+    if wire.host.parse::<IpAddr>().is_ok() {
+        wire.address = std::mem::take(&mut wire.host);
+        return Ok(None);
+    }
+    wire.address = Ipv4Addr::UNSPECIFIED.to_string();
+    let name = wire.host.trim_end_matches('.').to_ascii_lowercase();
+    match host_name(&name) {
+        Ok(host) => Ok(Some(host)),
+        Err(refusal) => Err(refusal.within("host")),
+    }
 }
 
 fn endpoint(

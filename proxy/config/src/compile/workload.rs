@@ -40,7 +40,19 @@ pub(super) fn workload(name: &str, workload: mesh::Workload) -> Result<Workload,
             .into_iter()
             .map(|(key, value)| (key.into(), value.into()))
             .collect(),
+        registry_only: registry_only(workload.outbound)
+            .map_err(|refusal| refusal.within("outbound"))?,
     })
+}
+
+/// Whether connections to addresses that the mesh does not know are refused.
+fn registry_only(number: i32) -> Result<bool, Refusal> {
+    use mesh::OutboundPolicy as Wire;
+    let known = Wire::try_from(number).map_err(|_| Problem::Enum {
+        number,
+        of: "OutboundPolicy",
+    })?;
+    Ok(known == Wire::RegistryOnly)
 }
 
 fn inbound_port(port: mesh::InboundPort) -> Result<(u16, InboundPort), Refusal> {

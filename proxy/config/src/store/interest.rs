@@ -1,11 +1,11 @@
-//! Which addresses this pod uses, and so subscribes to.
+//! Which addresses, or which names, this pod uses, and so subscribes to.
 //!
 //! Workers add and hold; the ADS client takes the changes and lets idle ones go. The table is
 //! bounded: over the bound the one idle for longest makes room. A held address is never dropped;
 //! whether it is held is read off the reference count, under the table's lock.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
-/// Says that an address is in use, until it is dropped.
+/// Says that an address, or a name, is in use, until it is dropped.
 #[derive(Clone, Debug)]
 pub struct AddressUse(Arc<Interest>);
 
@@ -53,42 +53,45 @@ impl Drop for AddressUse {
 }
 
 /// What to tell the control plane.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    pub(crate) subscribe: Vec<IpAddr>,
-    pub(crate) unsubscribe: Vec<IpAddr>,
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wanted<K> {
+    pub(crate) subscribe: Vec<K>,
+    pub(crate) unsubscribe: Vec<K>,
 }
 
-/// The addresses in use.
-pub(crate) struct Interests {
+/// What is in use of one kind.
+pub(crate) struct Interests<K> {
     limit: usize,
     epoch: Instant,
-    table: Mutex<Table>,
+    table: Mutex<Table<K>>,
     changed: Notify,
 }
 
-#[derive(Default)]
-struct Table {
-    entries: HashMap<IpAddr, Arc<Interest>>,
+struct Table<K> {
+    entries: HashMap<K, Arc<Interest>>,
     /// What the control plane was told on the current stream, or on the last one.
-    told: HashSet<IpAddr>,
-    /// Addresses whose entry came or went since the changes were last taken.
-    dirty: HashSet<IpAddr>,
+    told: HashSet<K>,
+    /// What came or went since the changes were last taken.
+    dirty: HashSet<K>,
 }
 
-impl Interests {
+impl<K: Clone + Eq + Hash> Interests<K> {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit: limit.max(1),
             epoch: Instant::now(),
-            table: Mutex::default(),
+            table: Mutex::new(Table {
+                entries: HashMap::new(),
+                told: HashSet::new(),
+                dirty: HashSet::new(),
+            }),
             changed: Notify::new(),
         }
     }
 
-    pub(super) fn hold(&self, ip: IpAddr) -> AddressUse {
+    pub(super) fn hold(&self, key: K) -> AddressUse {
         let mut table = self.table();
-        if let Some(interest) = table.entries.get(&ip) {
+        if let Some(interest) = table.entries.get(&key) {
             return AddressUse(interest.clone());
         }
         let room = table.entries.len() < self.limit || table.evict_one();
@@ -100,21 +103,20 @@ impl Interests {
         });
         interest.touch();
         if room {
-            table.entries.insert(ip, interest.clone());
-            table.dirty.insert(ip);
+            table.entries.insert(key.clone(), interest.clone());
+            table.dirty.insert(key);
             drop(table);
             self.changed.notify_one();
         }
         AddressUse(interest)
     }
 
-    pub(super) fn contains(&self, ip: IpAddr) -> bool {
-        self.table().entries.contains_key(&ip)
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.table().entries.contains_key(key)
     }
 
-    pub(super) fn answer(&self, addresses: &[IpAddr]) {
-        let table = self.table();
-        for interest in addresses.iter().filter_map(|ip| table.entries.get(ip)) {
+    pub(super) fn answer(&self, key: &K) {
+        if let Some(interest) = self.table().entries.get(key) {
             interest.answered.notify_waiters();
         }
     }
@@ -125,30 +127,33 @@ impl Interests {
     }
 
     /// A new stream begins, on which nothing has been subscribed to.
-    pub(crate) fn restart(&self) -> Vec<IpAddr> {
+    pub(crate) fn restart(&self) -> Vec<K> {
         let mut table = self.table();
         table.dirty.clear();
-        table.told = table.entries.keys().copied().collect();
-        table.told.iter().copied().collect()
+        table.told = table.entries.keys().cloned().collect();
+        table.told.iter().cloned().collect()
     }
 
     /// What to tell the control plane now.
-    pub(crate) fn take_changes(&self) -> Wanted {
+    pub(crate) fn take_changes(&self) -> Wanted<K> {
         let mut table = self.table();
-        let mut wanted = Wanted::default();
-        for ip in std::mem::take(&mut table.dirty) {
-            if table.entries.contains_key(&ip) {
-                if table.told.insert(ip) {
-                    wanted.subscribe.push(ip);
+        let mut wanted = Wanted {
+            subscribe: Vec::new(),
+            unsubscribe: Vec::new(),
+        };
+        for key in std::mem::take(&mut table.dirty) {
+            if table.entries.contains_key(&key) {
+                if table.told.insert(key.clone()) {
+                    wanted.subscribe.push(key);
                 }
-            } else if table.told.remove(&ip) {
-                wanted.unsubscribe.push(ip);
+            } else if table.told.remove(&key) {
+                wanted.unsubscribe.push(key);
             }
         }
         wanted
     }
 
-    /// Lets go of addresses that nobody has used for `idle`.
+    /// Lets go of what nobody has used for `idle`.
     pub(crate) fn expire(&self, idle: Duration) {
         let Some(oldest) = self
             .epoch
@@ -160,10 +165,10 @@ impl Interests {
         };
         let mut table = self.table();
         let Table { entries, dirty, .. } = &mut *table;
-        entries.retain(|ip, interest| {
+        entries.retain(|key, interest| {
             let keep = is_held(interest) || interest.last_used.load(Ordering::Relaxed) > oldest;
             if !keep {
-                dirty.insert(*ip);
+                dirty.insert(key.clone());
             }
             keep
         });
@@ -174,12 +179,12 @@ impl Interests {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, Table<K>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
+impl<K: Clone + Eq + Hash> Table<K> {
     /// Makes room by dropping the entry idle for longest. A walk of the whole table, tens of
     /// microseconds at the default bound; only a pod that talks to more addresses than that pays.
     fn evict_one(&mut self) -> bool {
@@ -188,14 +193,14 @@ impl Table {
             .iter()
             .filter(|(_, interest)| !is_held(interest))
             .min_by_key(|(_, interest)| interest.last_used.load(Ordering::Relaxed))
-            .map(|(ip, _)| *ip);
-        let Some(ip) = oldest else { return false };
-        self.entries.remove(&ip);
+            .map(|(key, _)| key.clone());
+        let Some(key) = oldest else { return false };
+        self.entries.remove(&key);
         // What the control plane was never told it need not be told to forget.
-        if self.told.contains(&ip) {
-            self.dirty.insert(ip);
+        if self.told.contains(&key) {
+            self.dirty.insert(key);
         } else {
-            self.dirty.remove(&ip);
+            self.dirty.remove(&key);
         }
         true
     }

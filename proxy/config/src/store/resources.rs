@@ -4,6 +4,7 @@
 //! A push is applied resource by resource: what does not convert is refused by name and the last
 //! good version stays. What did not change keeps its `Arc`, so that pointers tell what did.
 
+mod hosts;
 mod install;
 mod push;
 mod share;
@@ -13,11 +14,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::RootsSink;
-use crate::compile::{Compiled, Problem, Refusal, address_name, compile};
+use crate::compile::{Compiled, Problem, Refusal, compile};
 use crate::kind::Kind;
+use crate::names::{DnsName, HostName};
 use crate::node::ProxyNode;
 use crate::snapshot::Snapshot;
-pub(crate) use push::{Outcome, Push, Raw, Refused};
+pub(crate) use push::{Answered, Outcome, Push, Raw, Refused};
 
 /// Refusals remembered for people; the control plane is told of all.
 const MAX_REFUSALS: usize = 1_000;
@@ -33,6 +35,14 @@ pub(super) struct Resources {
     kept: HashMap<(Kind, Box<str>), Kept>,
     refused: BTreeMap<(Kind, String), String>,
     snapshot: Snapshot,
+    hosts: hosts::Hosts,
+    names: HashMap<HostName, Arc<DnsName>>,
+}
+
+/// What is subscribed to, of the types of which each resource is.
+pub(super) trait Subscribed {
+    fn address(&self, ip: IpAddr) -> bool;
+    fn name(&self, name: &HostName) -> bool;
 }
 
 impl Resources {
@@ -42,7 +52,23 @@ impl Resources {
             kept: HashMap::new(),
             refused: BTreeMap::new(),
             snapshot: Snapshot::default(),
+            hosts: hosts::Hosts::default(),
+            names: HashMap::new(),
         }
+    }
+
+    pub(super) fn name(&self, name: &HostName) -> Option<Arc<DnsName>> {
+        self.names.get(name).cloned()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &HostName> {
+        self.names.keys()
+    }
+
+    /// The version of the last push that was accepted, which the snapshot that is published need not
+    /// have: names are no part of it.
+    pub(super) fn version(&self) -> &str {
+        &self.snapshot.version
     }
 
     pub(super) fn snapshot(&self) -> &Snapshot {
@@ -79,7 +105,7 @@ impl Resources {
             removed: Vec::new(),
         });
         for ((kind, name), kept) in &self.kept {
-            // `ALL` holds every kind, so one of the seven fits.
+            // `ALL` holds every kind, so one of them fits.
             if let Some(push) = pushes.iter_mut().find(|push| push.kind == *kind) {
                 push.resources.push(Raw {
                     name: name.to_string(),
@@ -94,14 +120,14 @@ impl Resources {
         pushes.into()
     }
 
-    /// Applies a push. `wanted` says which addresses are subscribed to; others are ignored, for
+    /// Applies a push. `wanted` says which addresses and names are subscribed to; others are ignored, for
     /// the answer to a subscription that was dropped meanwhile is no mistake.
     pub(super) fn apply(
         &mut self,
         push: Push,
         node: &ProxyNode,
         roots: &RootsSink,
-        wanted: impl Fn(IpAddr) -> bool,
+        wanted: &impl Subscribed,
     ) -> Outcome {
         let kind = push.kind;
         let mut outcome = Outcome {
@@ -109,7 +135,7 @@ impl Resources {
             ..Outcome::default()
         };
         for raw in push.resources {
-            match self.accept(kind, &raw, node, roots, &wanted) {
+            match self.accept(kind, &raw, node, roots, wanted) {
                 Ok(answered) => {
                     outcome.accepted = true;
                     outcome.answered.extend(answered);
@@ -117,9 +143,7 @@ impl Resources {
                 }
                 Err(refusal) => {
                     let reason = refusal.to_string();
-                    if kind == Kind::Address {
-                        outcome.answered.extend(address_name(&raw.name));
-                    }
+                    outcome.answered.extend(Answered::of(kind, &raw.name));
                     if self.refused.len() < MAX_REFUSALS {
                         self.refused
                             .insert((kind, raw.name.clone()), reason.clone());
@@ -133,7 +157,7 @@ impl Resources {
         }
         for name in push.removed {
             self.refused.remove(&(kind, name.clone()));
-            outcome.answered.extend(self.remove(kind, &name, &wanted));
+            outcome.answered.extend(self.remove(kind, &name, wanted));
         }
         if outcome.accepted && *self.snapshot.version != *push.version {
             self.snapshot.version = Arc::from(push.version);
@@ -153,15 +177,25 @@ impl Resources {
         dropped
     }
 
-    /// Converts and keeps one resource; gives the address that it answers.
+    /// Drops names.
+    pub(super) fn forget_names(&mut self, names: &[HostName]) {
+        for name in names {
+            let key = (Kind::DnsName, name.to_string());
+            self.refused.remove(&key);
+            self.kept.remove(&(key.0, key.1.into_boxed_str()));
+            self.names.remove(name);
+        }
+    }
+
+    /// Converts and keeps one resource; gives what it answers.
     fn accept(
         &mut self,
         kind: Kind,
         raw: &Raw,
         node: &ProxyNode,
         roots: &RootsSink,
-        wanted: impl Fn(IpAddr) -> bool,
-    ) -> Result<Option<IpAddr>, Refusal> {
+        wanted: &impl Subscribed,
+    ) -> Result<Option<Answered>, Refusal> {
         if let Some(own) = node.own_name(kind).filter(|own| *own != raw.name) {
             return Err(Problem::NotOurs(own).into());
         }
@@ -171,17 +205,17 @@ impl Resources {
             && *kept.value == *raw.value
         {
             kept.version = raw.version.clone().into();
-            let ip = (kind == Kind::Address)
-                .then(|| address_name(&raw.name))
-                .transpose();
             // A resource that was removed while wanted stands as unknown and is no longer kept, so
             // what is kept is what the snapshot has.
-            return ip;
+            return Ok(Answered::of(kind, &raw.name));
         }
         let compiled = compile(kind, &raw.name, &raw.value)?;
-        if let Compiled::Address(ip, _) = compiled
-            && !wanted(ip)
-        {
+        let is_wanted = match &compiled {
+            Compiled::Address(ip, _) => wanted.address(*ip),
+            Compiled::Name(name, _) => wanted.name(name),
+            _ => true,
+        };
+        if !is_wanted {
             return Ok(None);
         }
         if !self.kept.contains_key(&key) && self.kept.len() >= self.limit {

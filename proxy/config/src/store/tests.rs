@@ -7,6 +7,7 @@ use tokio::time::{Instant, advance};
 
 use super::resources::Raw;
 use super::*;
+use crate::snapshot::Name;
 
 fn store(addresses: usize) -> ConfigStore {
     let node = ProxyNode {
@@ -187,6 +188,140 @@ async fn what_is_dropped_is_forgotten_and_a_late_answer_is_not_kept() {
     assert_eq!(store.apply(answer(ip(1))), []);
     assert!(store.snapshot().load().addresses.is_empty());
     assert_eq!(store.status().resources, 0);
+}
+
+fn push(kind: Kind, name: &str, content: &impl Message) -> Push {
+    let raw = Raw {
+        name: name.into(),
+        version: "1".into(),
+        value: content.encode_to_vec(),
+    };
+    Push {
+        kind,
+        version: "1".into(),
+        resources: vec![raw],
+        removed: Vec::new(),
+    }
+}
+
+/// A service of these hosts, and of an address of its own.
+fn list_hosts(store: &ConfigStore, hosts: &[&str]) {
+    let endpoint = |host: &&str| mesh::Endpoint {
+        host: host.to_string(),
+        target_ports: vec![443],
+        ..Default::default()
+    };
+    let mut endpoints: Vec<_> = hosts.iter().map(endpoint).collect();
+    endpoints.push(mesh::Endpoint {
+        address: "10.0.0.9".into(),
+        target_ports: vec![443],
+        ..Default::default()
+    });
+    let listed = mesh::Endpoints {
+        service_ports: vec![443],
+        endpoints,
+        ..Default::default()
+    };
+    assert_eq!(store.apply(push(Kind::Endpoints, "x/ext", &listed)), []);
+}
+
+fn endpoint_ips(store: &ConfigStore) -> Vec<IpAddr> {
+    let snapshot = store.snapshot().load();
+    let mut ips: Vec<_> = snapshot.endpoints[&Name::new("x/ext")]
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.ip)
+        .collect();
+    ips.sort();
+    ips
+}
+
+#[tokio::test]
+async fn hosts_become_endpoints_when_they_are_resolved() {
+    let store = store(1);
+    let host = |name| crate::names::HostName::new(name).unwrap();
+    list_hosts(&store, &["a.example", "b.example"]);
+    assert_eq!(
+        Vec::from_iter(store.hosts()),
+        [host("a.example"), host("b.example")]
+    );
+    assert_eq!(endpoint_ips(&store), [ip(9)]);
+    store.set_host(&host("a.example"), vec![ip(1), ip(2)]);
+    assert!(
+        store
+            .snapshot()
+            .load()
+            .unresolved
+            .contains(&Name::new("x/ext"))
+    );
+    store.set_host(&host("b.example"), vec![]);
+    assert!(store.snapshot().load().unresolved.is_empty());
+    assert_eq!(endpoint_ips(&store), [ip(1), ip(2), ip(9)]);
+
+    let before = store.snapshot().load_full();
+    store.set_host(&host("a.example"), vec![ip(1), ip(2)]);
+    store.set_host(&host("c.example"), vec![ip(3)]);
+    assert!(
+        Arc::ptr_eq(&before, &store.snapshot().load_full()),
+        "nothing new"
+    );
+    store.set_host(&host("a.example"), vec![ip(2), ip(3)]);
+    assert_eq!(endpoint_ips(&store), [ip(2), ip(3), ip(9)]);
+    let same = |snapshot: &Snapshot| {
+        let all = &snapshot.endpoints[&Name::new("x/ext")].endpoints;
+        let one = all.iter().find(|endpoint| endpoint.ip == ip(2));
+        Arc::as_ptr(one.unwrap())
+    };
+    assert_eq!(
+        same(&before),
+        same(&store.snapshot().load()),
+        "the one that stays is the same"
+    );
+
+    // Listed anew: what is known of a host that stays is known at once.
+    list_hosts(&store, &["a.example"]);
+    assert_eq!(endpoint_ips(&store), [ip(2), ip(3), ip(9)]);
+    list_hosts(&store, &[]);
+    assert_eq!(endpoint_ips(&store), [ip(9)]);
+    assert!(store.hosts().is_empty());
+    list_hosts(&store, &["a.example"]);
+    assert_eq!(
+        endpoint_ips(&store),
+        [ip(9)],
+        "what nobody named was forgotten"
+    );
+    let mut removed = push(Kind::Endpoints, "x/ext", &mesh::Endpoints::default());
+    removed.removed = vec![removed.resources.remove(0).name];
+    store.apply(removed);
+    let snapshot = store.snapshot().load();
+    assert!(snapshot.endpoints.is_empty() && snapshot.unresolved.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_waits_until_the_hosts_of_its_service_were_asked_for() {
+    let store = store(10);
+    let host = crate::names::HostName::new("a.example").unwrap();
+    list_hosts(&store, &["a.example"]);
+    drop(store.hold(ip(1)));
+    let service = mesh::Address {
+        kind: Some(mesh::address::Kind::Service("x/ext".into())),
+        workload_ports: Vec::new(),
+    };
+    store.apply(push(Kind::Address, "10.0.0.1", &service));
+    let started = Instant::now();
+    store.resolve(ip(1)).await.unwrap();
+    assert_eq!(started.elapsed(), Duration::from_secs(5), "bounded");
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.resolve(ip(1)).await }
+    });
+    advance(Duration::from_secs(1)).await;
+    assert!(!waiting.is_finished());
+    store.set_host(&host, vec![ip(7)]);
+    let resolved = Instant::now();
+    waiting.await.unwrap().unwrap();
+    assert_eq!(resolved.elapsed(), Duration::ZERO);
+    assert_eq!(endpoint_ips(&store), [ip(7), ip(9)]);
 }
 
 #[tokio::test]

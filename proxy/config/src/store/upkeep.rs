@@ -5,34 +5,41 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ConfigStore;
 use super::interest::Interests;
-use super::resources::{Push, Refused, Resources};
-use crate::compile::address_name;
+use super::resources::{Answered, Push, Refused, Resources, Subscribed};
+use super::{ConfigStore, Shared};
 use crate::kind::Kind;
+use crate::names::HostName;
 
 impl ConfigStore {
     /// Applies what is valid of a push, publishes it as one snapshot, and gives what was refused.
     pub(crate) fn apply(&self, push: Push) -> Vec<Refused> {
         let mut resources = self.resources();
-        let outcome = resources.apply(push, &self.0.node, &self.0.roots, |ip| {
-            self.0.interests.contains(ip)
-        });
-        if outcome.accepted {
-            self.publish(&resources);
+        let kind = push.kind;
+        let outcome = resources.apply(push, &self.0.node, &self.0.roots, &*self.0);
+        match kind {
+            _ if !outcome.accepted => {}
+            // No part of the snapshot: the workers need not look at it anew.
+            Kind::DnsName => self.0.changed.send_modify(|count| *count += 1),
+            _ => self.publish(&resources),
         }
         drop(resources);
-        self.0.interests.answer(&outcome.answered);
+        for answered in &outcome.answered {
+            match answered {
+                Answered::Address(ip) => self.0.interests.answer(ip),
+                Answered::Name(name) => self.0.names.answer(name),
+            }
+        }
         outcome.refused
     }
 
-    /// Applies what was kept on disk; its addresses count as used now.
+    /// Applies what was kept on disk; its addresses and names count as used now.
     pub(crate) fn restore(&self, push: Push) -> Vec<Refused> {
-        if push.kind == Kind::Address {
-            for raw in &push.resources {
-                if let Ok(ip) = address_name(&raw.name) {
-                    drop(self.hold(ip));
-                }
+        for raw in &push.resources {
+            match Answered::of(push.kind, &raw.name) {
+                Some(Answered::Address(ip)) => drop(self.hold(ip)),
+                Some(Answered::Name(name)) => drop(self.0.names.hold(name)),
+                None => {}
             }
         }
         self.apply(push)
@@ -47,6 +54,20 @@ impl ConfigStore {
         }
     }
 
+    /// The same for names.
+    pub(crate) fn forget_names(&self, names: &[HostName]) {
+        self.resources().forget_names(names);
+    }
+
+    /// Names that are kept but no longer wanted.
+    pub(crate) fn unwanted_names(&self) -> Vec<HostName> {
+        let resources = self.resources();
+        let unwanted = resources
+            .names()
+            .filter(|name| !self.0.names.contains(name));
+        unwanted.cloned().collect()
+    }
+
     /// Addresses that are kept but no longer wanted.
     pub(crate) fn unwanted(&self) -> Vec<IpAddr> {
         let snapshot = self.0.snapshot.load();
@@ -54,7 +75,7 @@ impl ConfigStore {
             .addresses
             .keys()
             .copied()
-            .filter(|ip| !self.0.interests.contains(*ip))
+            .filter(|ip| !self.0.interests.contains(ip))
             .collect()
     }
 
@@ -68,8 +89,12 @@ impl ConfigStore {
         self.resources().accepted()
     }
 
-    pub(crate) fn interests(&self) -> &Interests {
+    pub(crate) fn interests(&self) -> &Interests<IpAddr> {
         &self.0.interests
+    }
+
+    pub(crate) fn names(&self) -> &Interests<HostName> {
+        &self.0.names
     }
 
     pub(crate) fn idle_limit(&self) -> Duration {
@@ -85,10 +110,20 @@ impl ConfigStore {
     }
 
     /// Called with the resources locked, so that snapshots are published in order.
-    fn publish(&self, resources: &Resources) {
+    pub(super) fn publish(&self, resources: &Resources) {
         self.0
             .snapshot
             .store(Arc::new(resources.snapshot().clone()));
         self.0.changed.send_modify(|count| *count += 1);
+    }
+}
+
+impl Subscribed for Shared {
+    fn address(&self, ip: IpAddr) -> bool {
+        self.interests.contains(&ip)
+    }
+
+    fn name(&self, name: &HostName) -> bool {
+        self.names.contains(name)
     }
 }

@@ -6,6 +6,7 @@ mod addresses;
 mod fake;
 mod kept;
 mod mesh;
+mod names;
 mod pushes;
 mod stream;
 

@@ -153,6 +153,7 @@ impl World {
             version: "v1".into(),
             owner: "".into(),
             locality: Default::default(),
+            registry_only: false,
             priority_labels: vec![],
         };
         let snapshot = Snapshot {

@@ -1,14 +1,14 @@
 //! Putting a compiled resource into the snapshot, and taking one out.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
-use super::share::{share, share_endpoints};
-use super::{Resources, RootsSink};
-use crate::compile::{Compiled, Problem, address_name};
+use super::share::share;
+use super::{Answered, Resources, RootsSink, Subscribed};
+use crate::compile::{Compiled, Problem};
 use crate::kind::Kind;
+use crate::names::DnsName;
 use crate::snapshot::{Address, Name};
 
 impl Resources {
@@ -16,16 +16,20 @@ impl Resources {
         &mut self,
         compiled: Compiled,
         roots: &RootsSink,
-    ) -> Result<Option<IpAddr>, Problem> {
+    ) -> Result<Option<Answered>, Problem> {
         let snapshot = &mut self.snapshot;
         match compiled {
             Compiled::Address(ip, address) => {
                 share(&mut snapshot.addresses, ip, address);
-                return Ok(Some(ip));
+                return Ok(Some(Answered::Address(ip)));
             }
             Compiled::Service(name, service) => share(&mut snapshot.services, name, service),
-            Compiled::Endpoints(name, endpoints) => {
-                share_endpoints(&mut snapshot.endpoints, name, endpoints)
+            Compiled::Name(name, means) => {
+                share(&mut self.names, name.clone(), means);
+                return Ok(Some(Answered::Name(name)));
+            }
+            Compiled::Endpoints(name, addresses, hosts) => {
+                self.list_endpoints(name, addresses, hosts);
             }
             Compiled::Routes(name, table) => {
                 snapshot.routes.insert(name, Arc::new(table));
@@ -49,32 +53,38 @@ impl Resources {
     }
 
     /// Removes one resource. The own workload and the trust roots stay: a pod that is being
-    /// deleted still serves, under the policy it had. A wanted address becomes unknown.
+    /// deleted still serves, under the policy it had. A wanted address or name becomes unknown.
     pub(super) fn remove(
         &mut self,
         kind: Kind,
         name: &str,
-        wanted: impl Fn(IpAddr) -> bool,
-    ) -> Option<IpAddr> {
+        wanted: &impl Subscribed,
+    ) -> Option<Answered> {
         if matches!(kind, Kind::Workload | Kind::TrustBundle) {
             return None;
         }
         self.kept.remove(&(kind, Box::from(name)));
         let snapshot = &mut self.snapshot;
-        match kind {
-            Kind::Address => {
-                let ip = address_name(name).ok()?;
-                if wanted(ip) {
-                    share(&mut snapshot.addresses, ip, Address::Unknown);
-                    return Some(ip);
-                }
-                snapshot.addresses.remove(&ip);
+        let answered = Answered::of(kind, name);
+        match &answered {
+            Some(Answered::Address(ip)) if wanted.address(*ip) => {
+                share(&mut snapshot.addresses, *ip, Address::Unknown);
+                return answered;
             }
+            Some(Answered::Address(ip)) => drop(snapshot.addresses.remove(ip)),
+            Some(Answered::Name(name)) if wanted.name(name) => {
+                share(&mut self.names, name.clone(), DnsName::Unknown);
+                return answered;
+            }
+            Some(Answered::Name(name)) => drop(self.names.remove(name)),
+            None => {}
+        }
+        match kind {
             Kind::Service => drop(snapshot.services.remove(&Name::new(name))),
-            Kind::Endpoints => drop(snapshot.endpoints.remove(&Name::new(name))),
+            Kind::Endpoints => self.remove_endpoints(&Name::new(name)),
             Kind::RouteTable => drop(snapshot.routes.remove(&Name::new(name))),
             Kind::Telemetry => snapshot.telemetry = Arc::default(),
-            Kind::Workload | Kind::TrustBundle => {}
+            Kind::Workload | Kind::TrustBundle | Kind::Address | Kind::DnsName => {}
         }
         None
     }

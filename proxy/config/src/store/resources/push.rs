@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use crate::compile::{address_name, host_name};
 use crate::kind::Kind;
+use crate::names::HostName;
 
 /// Resources of one type that came together.
 #[derive(Clone, Debug)]
@@ -35,6 +37,24 @@ pub(crate) struct Outcome {
     /// Anything of it was taken.
     pub(crate) accepted: bool,
     pub(crate) refused: Vec<Refused>,
-    /// Addresses that have their answer, good or bad.
-    pub(crate) answered: Vec<IpAddr>,
+    /// What has its answer, good or bad.
+    pub(crate) answered: Vec<Answered>,
+}
+
+/// What a sidecar subscribes to one by one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    Address(IpAddr),
+    Name(HostName),
+}
+
+impl Answered {
+    /// What a resource answers by its type and name.
+    pub(crate) fn of(kind: Kind, name: &str) -> Option<Self> {
+        match kind {
+            Kind::Address => address_name(name).ok().map(Self::Address),
+            Kind::DnsName => host_name(name).ok().map(Self::Name),
+            _ => None,
+        }
+    }
 }
