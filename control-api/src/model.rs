@@ -11,6 +11,7 @@ mod endpoints;
 mod hosts;
 mod judge;
 mod mtls;
+mod policies;
 mod protocol;
 mod routes;
 mod sharded;
@@ -130,7 +131,7 @@ pub struct Model {
 /// A service and what has been computed for it.
 struct ServiceEntry {
     object: Arc<Object>,
-    wire: encoded::Cell<(), Arc<Encoded>>,
+    wire: encoded::Cell<Option<Arc<str>>, Arc<Encoded>>,
     endpoints: encoded::Cell<Option<Arc<str>>, Arc<Encoded>>,
     routes: encoded::Cell<Option<Client>, Arc<RouteView>>,
 }

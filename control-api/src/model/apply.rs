@@ -24,6 +24,7 @@ struct Touched {
     dirty: Dirty,
     endpoints: HashSet<NsName>,
     routes: HashSet<NsName>,
+    policies: HashSet<NsName>,
     /// Routes to be judged, or whose removal may free what others hold.
     judge: BTreeSet<NsName>,
     routes_before: BTreeMap<NsName, RouteBefore>,
@@ -55,6 +56,7 @@ impl Model {
         }
         touched.dirty.services.extend(touched.endpoints);
         touched.dirty.services.extend(touched.routes);
+        touched.dirty.services.extend(touched.policies);
         touched.dirty
     }
 
@@ -79,14 +81,19 @@ impl Model {
     }
 
     fn renew_cells(&mut self, touched: &Touched) {
-        let touched_services: HashSet<&NsName> = touched.endpoints.union(&touched.routes).collect();
+        let named = touched.endpoints.iter().chain(&touched.routes);
+        let touched_services: HashSet<&NsName> = named.chain(&touched.policies).collect();
         for name in touched_services {
             let Some(entry) = self.services.get(name) else {
                 continue;
             };
             let renewed = ServiceEntry {
                 object: entry.object.clone(),
-                wire: entry.wire.clone(),
+                wire: if touched.policies.contains(name) {
+                    Cell::default()
+                } else {
+                    entry.wire.clone()
+                },
                 endpoints: if touched.endpoints.contains(name) {
                     Cell::default()
                 } else {

@@ -2,7 +2,11 @@
 //! slice, of the pods that it selects, as the EndpointSlice controller would make them. Only ready
 //! ones; when all that are left are on their way out, those that still serve.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use heddle_proto::mesh::{self, Endpoint};
 
@@ -30,12 +34,13 @@ struct Candidate<'a> {
 }
 
 impl Model {
-    /// The service itself.
-    pub fn service_resource(&self, name: &NsName) -> Option<Arc<Encoded>> {
+    /// The service itself, with the policies that the client sees.
+    pub fn service_resource(&self, name: &NsName, client: &Client) -> Option<Arc<Encoded>> {
         let entry = self.services.get(name)?;
         let service = entry.object.service()?;
-        Some(entry.wire.get((), || {
-            Arc::new(Encoded::new(&self.wire_service(name, service)))
+        let (own, namespace) = self.rules_variant(name, client);
+        Some(entry.wire.get(own, || {
+            Arc::new(Encoded::new(&self.wire_service(name, service, &namespace)))
         }))
     }
 
@@ -43,10 +48,7 @@ impl Model {
     pub fn endpoints(&self, name: &NsName, client: &Client) -> Option<Arc<Encoded>> {
         let entry = self.services.get(name)?;
         let service = entry.object.service()?;
-        let own = self
-            .sees_own_subsets(name, &client.namespace)
-            .then(|| client.namespace.clone());
-        let namespace = own.as_deref().unwrap_or(name.namespace()).to_owned();
+        let (own, namespace) = self.rules_variant(name, client);
         Some(entry.endpoints.get(own, || {
             Arc::new(Encoded::new(
                 &self.wire_endpoints(name, service, &namespace),
@@ -64,7 +66,17 @@ impl Model {
         pods.filter(|pod| pod.labels.has_all(labels)).count()
     }
 
-    fn wire_service(&self, name: &NsName, service: &Service) -> mesh::Service {
+    /// Whose DestinationRules the client sees: those of its own namespace (then it is a variant of
+    /// its own), else those of the service's.
+    fn rules_variant(&self, name: &NsName, client: &Client) -> (Option<Arc<str>>, Arc<str>) {
+        if self.sees_own_rules(name, &client.namespace) {
+            (Some(client.namespace.clone()), client.namespace.clone())
+        } else {
+            (None, name.namespace().into())
+        }
+    }
+
+    fn wire_service(&self, name: &NsName, service: &Service, namespace: &str) -> mesh::Service {
         let port = |port: &ServicePort| {
             let target = match port.target {
                 TargetPort::Number(number) => number,
@@ -87,12 +99,14 @@ impl Model {
             addresses: service.addresses.iter().map(IpAddr::to_string).collect(),
             hosts: self.hosts().names(name),
             ports: service.ports.iter().map(port).collect(),
+            policies: self.policies(name, namespace),
             ..mesh::Service::default()
         }
     }
 
     fn wire_endpoints(&self, name: &NsName, service: &Service, namespace: &str) -> mesh::Endpoints {
         let subsets = self.subsets(name, namespace);
+        let priorities = self.priority_keys(name, namespace);
         let mut candidates = self.candidates(name, service);
         let is_up = |c: &Candidate<'_>| !c.terminating && (c.ready || service.publish_not_ready);
         if candidates.iter().any(is_up) {
@@ -109,12 +123,17 @@ impl Model {
             subset_names: subsets.iter().map(|(name, _)| (*name).to_owned()).collect(),
             endpoints: candidates
                 .into_iter()
-                .map(|c| self.wire_endpoint(c, &subsets))
+                .map(|c| self.wire_endpoint(c, &subsets, &priorities))
                 .collect(),
         }
     }
 
-    fn wire_endpoint(&self, candidate: Candidate<'_>, subsets: &[(&str, Labels)]) -> Endpoint {
+    fn wire_endpoint(
+        &self,
+        candidate: Candidate<'_>,
+        subsets: &[(&str, Labels)],
+        priorities: &BTreeSet<&str>,
+    ) -> Endpoint {
         let by_ip = || self.pod_at(candidate.address);
         let pod = candidate
             .pod
@@ -130,6 +149,10 @@ impl Model {
             endpoint.workload = name.to_string();
             endpoint.labels = shown_labels(pod);
             endpoint.owner = pod.owner.as_ref().into();
+            endpoint.priority_labels = priorities
+                .iter()
+                .filter_map(|key| Some(((*key).to_owned(), pod.labels.get(key)?.to_owned())))
+                .collect();
             let within = subsets
                 .iter()
                 .enumerate()

@@ -7,7 +7,7 @@ mod source;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use self::source::{http_source, tcp_source};
+use self::source::{http_source, tcp_source, tls_source};
 use super::{Client, Encoded, Model};
 use crate::{
     name::NsName,
@@ -79,9 +79,14 @@ fn distinction(spec: &VirtualService, client: &Client) -> Option<Client> {
         .iter()
         .flat_map(|rule| &rule.matches)
         .map(tcp_source);
+    let tls = spec
+        .tls
+        .iter()
+        .flat_map(|rule| &rule.matches)
+        .map(|one| tls_source(one));
     let mut labels = BTreeMap::new();
     let mut by_namespace = false;
-    for source in http.chain(tcp) {
+    for source in http.chain(tcp).chain(tls) {
         by_namespace |= source.namespace.is_some();
         for key in source.labels.keys() {
             labels.insert(key.clone(), client.labels.get(key).map(str::to_owned));

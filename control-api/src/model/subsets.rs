@@ -29,12 +29,12 @@ impl Model {
         found
     }
 
-    /// Whether clients in `namespace` see other subsets of the service than the rest do.
-    pub(super) fn sees_own_subsets(&self, service: &NsName, namespace: &str) -> bool {
+    /// Whether clients in `namespace` see other rules of the service than the rest do.
+    pub(super) fn sees_own_rules(&self, service: &NsName, namespace: &str) -> bool {
         namespace != service.namespace() && !self.rules_in(service, namespace).is_empty()
     }
 
-    fn rules_for(&self, service: &NsName, namespace: &str) -> Vec<&Arc<Object>> {
+    pub(super) fn rules_for(&self, service: &NsName, namespace: &str) -> Vec<&Arc<Object>> {
         let system = self.settings.system_namespace.as_str();
         [namespace, service.namespace(), system]
             .into_iter()

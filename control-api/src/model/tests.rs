@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)]
+mod actions;
+mod destination_rules;
 mod endpoints;
 mod judgement;
 mod policies;
@@ -35,6 +37,11 @@ fn routes(model: &Model, service: &str, client: &Client) -> mesh::RouteTable {
             .body,
     )
     .unwrap()
+}
+
+fn service(model: &Model, service: &str, namespace: &str) -> mesh::Service {
+    let resource = model.service_resource(&name(service), &client(namespace));
+    mesh::Service::decode(&*resource.unwrap().body).unwrap()
 }
 
 fn workload(model: &Model, pod: &str) -> mesh::Workload {
@@ -129,7 +136,7 @@ fn the_example_means_what_it_says() {
     assert_eq!(own.ports[0].service, "default/reviews");
     let service = mesh::Service::decode(
         &*model
-            .service_resource(&name("default/reviews"))
+            .service_resource(&name("default/reviews"), &client("default"))
             .unwrap()
             .body,
     )

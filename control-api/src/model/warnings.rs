@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::{Model, hosts::Host};
 use crate::{
     name::NsName,
-    resources::{at::At, labels::Labels, virtual_service::VirtualService},
+    resources::{
+        at::At, destination_rule::DestinationRule, labels::Labels, virtual_service::VirtualService,
+    },
     source::{Object, Refusal, decode::Problem, node::Position},
 };
 
@@ -53,6 +55,8 @@ impl Model {
             ));
             return;
         }
+        let own = spec.warnings().into_iter();
+        found.extend(own.map(|problem| likely(object, problem)));
         for (i, host) in spec.hosts.iter().enumerate() {
             let Host::Service(name) = self.hosts().resolve(host, object.key.name.namespace())
             else {
@@ -102,6 +106,8 @@ impl Model {
 
     fn of_rule(&self, object: &Arc<Object>, found: &mut Vec<Refusal>) {
         let Some(rule) = object.rule() else { return };
+        let own = rule.warnings().into_iter();
+        found.extend(own.map(|problem| likely(object, problem)));
         let Host::Service(name) = self
             .hosts()
             .resolve(&rule.host, object.key.name.namespace())
@@ -119,10 +125,36 @@ impl Model {
             ));
             return;
         }
+        self.second_policy(object, rule, &name, found);
         for (i, subset) in rule.subsets.iter().enumerate() {
             if self.subset_size(&name, &Labels::from(&subset.labels)) == 0 {
                 found.push(self.empty_subset(object, i, &subset.name, &name));
             }
+        }
+    }
+
+    /// Of several rules of one host in a namespace only one gives the policy of the service.
+    fn second_policy(
+        &self,
+        object: &Arc<Object>,
+        rule: &DestinationRule,
+        service: &NsName,
+        found: &mut Vec<Refusal>,
+    ) {
+        let Some(policy) = &rule.traffic_policy else {
+            return;
+        };
+        let rules = self.rules_for(service, object.key.name.namespace());
+        let has_policy = |rule: &DestinationRule| rule.traffic_policy.is_some();
+        let first = rules.iter().find(|o| o.rule().is_some_and(has_policy));
+        if let Some(first) = first.filter(|first| first.key != object.key) {
+            let place = format!("{}:{}", first.origin.file_text(), first.origin.at.line);
+            let reason = format!(
+                "spec.trafficPolicy: {} ({place}) has the policy of {service} already and is older or \
+                 first by name; this one is not in force",
+                first.key
+            );
+            found.push(warning(object, policy.at, reason, "merge the two"));
         }
     }
 
@@ -152,6 +184,10 @@ fn warning(object: &Object, at: Position, reason: String, suggestion: &str) -> R
         reason,
         suggestion: suggestion.to_owned(),
     };
+    likely(object, problem)
+}
+
+fn likely(object: &Object, problem: Problem) -> Refusal {
     Refusal {
         warning: true,
         ..Refusal::of(&object.key, &object.origin, problem)

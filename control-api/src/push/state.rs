@@ -242,7 +242,7 @@ impl StreamState {
         } = self;
         let current = |name: &Arc<str>| match kind {
             Kind::Endpoints => model.endpoints(&NsName::parse(name)?, client),
-            Kind::Service => model.service_resource(&NsName::parse(name)?),
+            Kind::Service => model.service_resource(&NsName::parse(name)?, client),
             Kind::Routes => Some(
                 model
                     .route_table(&NsName::parse(name)?, client)?

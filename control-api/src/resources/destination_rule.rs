@@ -1,12 +1,13 @@
-//! Istio's DestinationRule (networking.istio.io): the subsets of a host. Of traffic policies only
-//! `tls.mode: ISTIO_MUTUAL` is accepted, since that is what the mesh does anyway.
+//! Istio's DestinationRule (networking.istio.io): the subsets of a host, and how clients connect to
+//! it and to each of them.
 
 use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
 use super::{
-    at::{At, Ignored, Unsupported},
+    at::{At, Unsupported},
+    traffic_policy::{Components, TrafficPolicy},
     virtual_service::bad_host,
 };
 use crate::source::decode::Problem;
@@ -21,7 +22,7 @@ pub struct DestinationRule {
     #[serde(default)]
     pub subsets: Vec<Subset>,
     /// How to connect.
-    pub traffic_policy: Option<TrafficPolicy>,
+    pub traffic_policy: Option<At<TrafficPolicy>>,
     /// Namespaces that see it; only `*` is supported.
     pub export_to: Option<Vec<At<String>>>,
     workload_selector: Option<Unsupported>,
@@ -37,52 +38,7 @@ pub struct Subset {
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// How to connect.
-    pub traffic_policy: Option<TrafficPolicy>,
-}
-
-/// `trafficPolicy:`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TrafficPolicy {
-    /// Client TLS.
-    pub tls: Option<ClientTls>,
-    load_balancer: Option<Unsupported>,
-    connection_pool: Option<Unsupported>,
-    outlier_detection: Option<Unsupported>,
-    port_level_settings: Option<Unsupported>,
-    tunnel: Option<Unsupported>,
-    proxy_protocol: Option<Unsupported>,
-    retry_budget: Option<Unsupported>,
-}
-
-/// `tls:`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ClientTls {
-    /// Only ISTIO_MUTUAL is supported.
-    pub mode: At<TlsMode>,
-    client_certificate: Option<Unsupported>,
-    private_key: Option<Unsupported>,
-    ca_certificates: Option<Unsupported>,
-    ca_crl: Option<Unsupported>,
-    credential_name: Option<Unsupported>,
-    subject_alt_names: Option<Unsupported>,
-    sni: Option<Ignored>,
-    insecure_skip_verify: Option<Unsupported>,
-}
-
-/// `tls.mode:`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum TlsMode {
-    /// Plain text.
-    Disable,
-    /// TLS to the server's name.
-    Simple,
-    /// With a certificate of one's own.
-    Mutual,
-    /// The mesh's own.
-    IstioMutual,
+    pub traffic_policy: Option<At<TrafficPolicy>>,
 }
 
 impl DestinationRule {
@@ -127,31 +83,35 @@ impl DestinationRule {
                 add(subset.name.at, reason, "rename one of them");
             }
         }
-        let own = self
-            .traffic_policy
-            .as_ref()
-            .map(|policy| ("spec".to_owned(), policy));
-        let of_subsets = self.subsets.iter().enumerate().filter_map(|(i, subset)| {
-            subset
-                .traffic_policy
-                .as_ref()
-                .map(|policy| (format!("spec.subsets[{i}]"), policy))
-        });
-        for (path, policy) in own.into_iter().chain(of_subsets) {
-            if let Some(tls) = policy
-                .tls
-                .as_ref()
-                .filter(|tls| *tls.mode != TlsMode::IstioMutual)
-            {
-                let reason =
-                    format!("{path}.trafficPolicy.tls.mode: only ISTIO_MUTUAL is supported yet");
-                add(
-                    tls.mode.at,
-                    reason,
-                    "take `tls` out: the mesh's own mutual TLS is the default",
-                );
-            }
+        for (path, policy) in self.policies() {
+            policy.problems(&path, &mut found);
         }
         found
+    }
+
+    /// What is in force of it and hardly meant.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        let of_rule = self.traffic_policy.as_deref();
+        for (path, policy) in self.policies() {
+            let wider = match of_rule {
+                Some(of_rule) if !std::ptr::eq(of_rule, policy) => of_rule.components(),
+                _ => Components::default(),
+            };
+            policy.warnings(&path, wider, &mut found);
+        }
+        found
+    }
+
+    /// Its policies with their paths: the rule's own first.
+    fn policies(&self) -> impl Iterator<Item = (String, &TrafficPolicy)> {
+        let own = self.traffic_policy.as_deref();
+        let of_subsets = self.subsets.iter().enumerate().filter_map(|(i, subset)| {
+            let policy = subset.traffic_policy.as_deref()?;
+            Some((format!("spec.subsets[{i}].trafficPolicy"), policy))
+        });
+        own.map(|policy| ("spec.trafficPolicy".to_owned(), policy))
+            .into_iter()
+            .chain(of_subsets)
     }
 }

@@ -68,30 +68,34 @@ impl StringMatch {
         let Meaning::Regex(regex) = self.meaning() else {
             return None;
         };
-        if regex.len() > MAX_REGEX_LEN {
-            return Some(format!(
-                "the regex has {} bytes; at most {MAX_REGEX_LEN} are allowed",
-                regex.len()
-            ));
-        }
-        let built = regex::RegexBuilder::new(&format!("^(?:{regex})$"))
-            .size_limit(MAX_REGEX_SIZE)
-            .dfa_size_limit(MAX_REGEX_SIZE)
-            .build();
-        match built {
-            Ok(_) => None,
-            Err(regex::Error::CompiledTooBig(limit)) => Some(format!(
-                "the regex needs more than {limit} bytes when compiled"
-            )),
-            Err(error) => {
-                let text = error.to_string();
-                let last = text
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ");
-                Some(format!("the regex does not compile: {last}"))
-            }
+        bad_regex(&format!("^(?:{regex})$"), regex.len()).err()
+    }
+}
+
+/// Why a regex of so many bytes, as written, cannot be used; else how many groups it has.
+pub fn bad_regex(regex: &str, written: usize) -> Result<usize, String> {
+    if written > MAX_REGEX_LEN {
+        return Err(format!(
+            "the regex has {written} bytes; at most {MAX_REGEX_LEN} are allowed"
+        ));
+    }
+    let built = regex::RegexBuilder::new(regex)
+        .size_limit(MAX_REGEX_SIZE)
+        .dfa_size_limit(MAX_REGEX_SIZE)
+        .build();
+    match built {
+        Ok(regex) => Ok(regex.captures_len().saturating_sub(1)),
+        Err(regex::Error::CompiledTooBig(limit)) => Err(format!(
+            "the regex needs more than {limit} bytes when compiled"
+        )),
+        Err(error) => {
+            let text = error.to_string();
+            let last = text
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ");
+            Err(format!("the regex does not compile: {last}"))
         }
     }
 }

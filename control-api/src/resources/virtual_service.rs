@@ -1,5 +1,6 @@
 //! Istio's VirtualService (networking.istio.io). Names every field of the API; holds those that
-//! are supported. `problems` finds what can be told from the document alone.
+//! are supported. `problems` finds what can be told from the document alone, `warnings` what is in
+//! force and hardly meant.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +9,22 @@ use serde::Deserialize;
 use super::{
     at::{At, Unsupported},
     duration::Span,
+    header::Headers,
     string_match::StringMatch,
 };
 use crate::source::{decode::Problem, node::Position};
 
+mod actions;
 mod check;
+mod sticky;
 
+pub use self::{
+    actions::{
+        Abort, CorsPolicy, Delay, DirectResponse, DirectResponseBody, Fault, Mirror, Percentage,
+        Redirect, RedirectPort, RegexRewrite, Rewrite, UnmatchedPreflights, redirected_uri,
+    },
+    sticky::{STICKY, Sticky},
+};
 pub(crate) use check::bad_host;
 
 /// The gateway that stands for every sidecar.
@@ -33,9 +44,14 @@ pub struct VirtualService {
     /// Rules for connections.
     #[serde(default)]
     pub tcp: Vec<At<TcpRoute>>,
+    /// Rules for the application's own TLS, by the name that it asks for.
+    #[serde(default)]
+    pub tls: Vec<At<TlsRoute>>,
     /// Namespaces that see it; only `*` is supported.
     pub export_to: Option<Vec<At<String>>>,
-    tls: Option<Unsupported>,
+    /// By what splits are sticky: an annotation says it.
+    #[serde(skip)]
+    pub sticky: Option<Sticky>,
 }
 
 /// `http[]`.
@@ -54,17 +70,28 @@ pub struct HttpRoute {
     pub timeout: Option<Span>,
     /// When to try again.
     pub retries: Option<Retries>,
-    redirect: Option<Unsupported>,
-    direct_response: Option<Unsupported>,
+    /// In place of a destination: go elsewhere.
+    pub redirect: Option<At<Redirect>>,
+    /// In place of a destination: this answer.
+    pub direct_response: Option<At<DirectResponse>>,
+    /// What the destination sees in place of what came.
+    pub rewrite: Option<At<Rewrite>>,
+    /// Failures on purpose.
+    pub fault: Option<At<Fault>>,
+    /// Where copies go.
+    pub mirror: Option<At<Destination>>,
+    /// Of which requests; all of them when absent.
+    pub mirror_percentage: Option<At<Percentage>>,
+    /// The older spelling of the same.
+    pub mirror_percent: Option<At<u32>>,
+    /// Where copies go, if to several.
+    #[serde(default)]
+    pub mirrors: Vec<At<Mirror>>,
+    /// Which pages of other origins may call.
+    pub cors_policy: Option<At<CorsPolicy>>,
+    /// Changes of headers.
+    pub headers: Option<At<Headers>>,
     delegate: Option<Unsupported>,
-    rewrite: Option<Unsupported>,
-    fault: Option<Unsupported>,
-    mirror: Option<Unsupported>,
-    mirrors: Option<Unsupported>,
-    mirror_percent: Option<Unsupported>,
-    mirror_percentage: Option<Unsupported>,
-    cors_policy: Option<Unsupported>,
-    headers: Option<Unsupported>,
 }
 
 /// `http[].match[]`: all of what is given.
@@ -101,7 +128,8 @@ pub struct HttpMatch {
     /// Where the match is in force; empty: as the VirtualService.
     #[serde(default)]
     pub gateways: Vec<String>,
-    scheme: Option<Unsupported>,
+    /// `http` or `https`.
+    pub scheme: Option<At<StringMatch>>,
     stat_prefix: Option<Unsupported>,
 }
 
@@ -113,7 +141,8 @@ pub struct RouteDestination {
     pub destination: Destination,
     /// Relative share. A single destination ignores it.
     pub weight: Option<At<u32>>,
-    headers: Option<Unsupported>,
+    /// Changes of headers, after the rule's.
+    pub headers: Option<At<Headers>>,
 }
 
 /// `destination:`.
@@ -144,9 +173,11 @@ pub struct Retries {
     pub per_try_timeout: Option<Span>,
     /// Conditions, by comma.
     pub retry_on: Option<At<String>>,
-    backoff: Option<Unsupported>,
+    /// Base of the pause between two.
+    pub backoff: Option<At<Span>>,
+    /// Whether an endpoint that failed is avoided; it is.
+    pub retry_ignore_previous_hosts: Option<bool>,
     retry_remote_localities: Option<Unsupported>,
-    retry_ignore_previous_hosts: Option<Unsupported>,
 }
 
 /// `tcp[]`.
@@ -188,6 +219,38 @@ pub struct TcpRouteDestination {
     pub weight: Option<At<u32>>,
 }
 
+/// `tls[]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsRoute {
+    /// Any of these.
+    #[serde(default, rename = "match")]
+    pub matches: Vec<At<TlsMatch>>,
+    /// Where to.
+    #[serde(default)]
+    pub route: Vec<TcpRouteDestination>,
+}
+
+/// `tls[].match[]`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsMatch {
+    /// Names that a client asks for: exact, or `*.` and the rest.
+    #[serde(default)]
+    pub sni_hosts: Vec<At<String>>,
+    /// Port of the service that was called.
+    pub port: Option<At<u16>>,
+    /// Labels that the client's pod must have.
+    #[serde(default)]
+    pub source_labels: BTreeMap<String, String>,
+    /// The client's namespace.
+    pub source_namespace: Option<String>,
+    /// Where the match is in force; empty: as the VirtualService.
+    #[serde(default)]
+    pub gateways: Vec<String>,
+    destination_subnets: Option<Unsupported>,
+}
+
 impl VirtualService {
     /// Whether sidecars are among those it is for.
     pub fn is_for_mesh(&self) -> bool {
@@ -196,31 +259,51 @@ impl VirtualService {
             .is_none_or(|gateways| gateways.iter().any(|name| name.as_str() == MESH))
     }
 
-    /// Every destination with the path that leads to it.
+    /// Every destination with the path that leads to it, those of copies too.
     pub fn destinations(&self) -> impl Iterator<Item = (String, &Destination)> {
         let http = self.http.iter().enumerate().flat_map(|(rule, http)| {
-            http.route.iter().enumerate().map(move |(i, route)| {
-                (
-                    format!("spec.http[{rule}].route[{i}].destination"),
-                    &route.destination,
+            let path = format!("spec.http[{rule}]");
+            let routes = http.route.iter().map(|route| &route.destination);
+            let mirror = http.mirror.iter().map(|mirror| &mirror.value);
+            let mirrors = http.mirrors.iter().map(|mirror| &mirror.destination);
+            routed(&path, routes)
+                .chain(mirror.map(|to| (format!("{path}.mirror"), to)))
+                .chain(
+                    mirrors
+                        .enumerate()
+                        .map(|(i, to)| (format!("{path}.mirrors[{i}].destination"), to)),
                 )
-            })
+                .collect::<Vec<_>>()
+        });
+        let tls = self.tls.iter().enumerate().flat_map(|(rule, tls)| {
+            let routes = tls.route.iter().map(|route| &route.destination);
+            routed(&format!("spec.tls[{rule}]"), routes).collect::<Vec<_>>()
         });
         let tcp = self.tcp.iter().enumerate().flat_map(|(rule, tcp)| {
-            tcp.route.iter().enumerate().map(move |(i, route)| {
-                (
-                    format!("spec.tcp[{rule}].route[{i}].destination"),
-                    &route.destination,
-                )
-            })
+            let routes = tcp.route.iter().map(|route| &route.destination);
+            routed(&format!("spec.tcp[{rule}]"), routes).collect::<Vec<_>>()
         });
-        http.chain(tcp)
+        http.chain(tls).chain(tcp)
     }
 
     /// What is wrong with it, as far as it alone can tell.
     pub fn problems(&self) -> Vec<Problem> {
         check::problems(self)
     }
+
+    /// What is in force of it and hardly meant.
+    pub fn warnings(&self) -> Vec<Problem> {
+        check::warnings(self)
+    }
+}
+
+fn routed<'a>(
+    path: &str,
+    destinations: impl Iterator<Item = &'a Destination>,
+) -> impl Iterator<Item = (String, &'a Destination)> {
+    destinations
+        .enumerate()
+        .map(move |(i, to)| (format!("{path}.route[{i}].destination"), to))
 }
 
 fn problem(at: Position, reason: String, suggestion: &str) -> Problem {

@@ -71,9 +71,9 @@ pub enum Resource {
     /// Endpoints.
     EndpointSlice(EndpointSlice),
     /// Subsets.
-    DestinationRule(DestinationRule),
+    DestinationRule(Box<DestinationRule>),
     /// Routes.
-    VirtualService(VirtualService),
+    VirtualService(Box<VirtualService>),
     /// Mutual TLS.
     PeerAuthentication(PeerAuthentication),
     /// Telemetry.

@@ -74,7 +74,8 @@ impl Model {
                 touched
                     .judge
                     .extend(mentions.iter().flat_map(|routes| routes.iter().cloned()));
-                touched.endpoints.insert(service);
+                touched.endpoints.insert(service.clone());
+                touched.policies.insert(service);
             }
         }
     }

@@ -1,15 +1,21 @@
-//! A VirtualService as one client sees it, to a route table.
+//! A VirtualService as one client sees it, to a route table. A rule whose matches rewrite the path
+//! differently (each its own prefix) becomes several of the same origin, in order.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod actions;
+mod matches;
+mod path;
+
+use std::sync::Arc;
 
 use heddle_proto::mesh::{
-    self, HttpMatch, HttpRule, Millis, NamedMatch, RetryPolicy, RouteTable, StringMatch, TcpRule,
-    string_match,
+    self, HttpMatch, HttpRule, Millis, PathRewrite, RetryPolicy, RouteTable, TcpRule,
+    http_rule::Answer,
 };
 
+use self::matches::http_match;
 use super::{
     RouteView,
-    source::{http_source, tcp_source},
+    source::{http_source, tcp_source, tls_source},
 };
 use crate::{
     model::{Client, Encoded, Model, hosts::Host},
@@ -17,8 +23,8 @@ use crate::{
     resources::{
         at::At,
         duration::Span,
-        string_match::{Meaning, StringMatch as Matcher},
-        virtual_service::{self, Destination, Retries},
+        header::Headers,
+        virtual_service::{self, Destination, HttpRoute, Retries, VirtualService},
     },
     source::{Object, node::Position},
 };
@@ -37,23 +43,25 @@ impl Model {
                 model: self,
                 service,
                 object,
+                spec,
                 client,
             };
             table.http = spec
                 .http
                 .iter()
                 .enumerate()
-                .filter_map(|(i, rule)| compiler.http(i, rule))
+                .flat_map(|(i, rule)| compiler.http(i, rule))
                 .collect();
-            table.tcp = spec
-                .tcp
-                .iter()
-                .enumerate()
-                .flat_map(|(i, rule)| compiler.tcp(i, rule))
-                .collect();
+            let tls = spec.tls.iter().enumerate();
+            let tls = tls.flat_map(|(i, rule)| compiler.tls(i, rule));
+            let tcp = spec.tcp.iter().enumerate();
+            let tcp = tcp.flat_map(|(i, rule)| compiler.tcp(i, rule));
+            table.tcp = tls.chain(tcp).collect();
             let http = table.http.iter().flat_map(|rule| &rule.destinations);
+            let mirrors = table.http.iter().flat_map(|rule| &rule.mirrors);
             let tcp = table.tcp.iter().flat_map(|rule| &rule.destinations);
             names = http
+                .chain(mirrors.filter_map(|mirror| mirror.destination.as_ref()))
                 .chain(tcp)
                 .filter_map(|to| NsName::parse(&to.service))
                 .collect();
@@ -72,51 +80,125 @@ struct Compiler<'a> {
     model: &'a Model,
     service: &'a NsName,
     object: &'a Object,
+    spec: &'a VirtualService,
     client: &'a Client,
 }
 
+/// A place, its share, and what is changed on the way there.
+type Share<'a> = (&'a Destination, Option<&'a At<u32>>, Option<&'a Headers>);
+
 impl Compiler<'_> {
-    fn origin(&self, index: usize, at: Position) -> String {
-        let mut origin = format!("{}/{}#{index}", self.object.key.kind, self.object.key.name);
+    fn origin(&self, rule: impl std::fmt::Display, at: Position) -> String {
+        let mut origin = format!("{}/{}#{rule}", self.object.key.kind, self.object.key.name);
         if let Some(file) = &self.object.origin.file {
             origin += &format!(" ({}:{})", file.display(), at.line);
         }
         origin
     }
 
-    /// None: the rule is for other clients only.
-    fn http(&self, index: usize, rule: &At<virtual_service::HttpRoute>) -> Option<HttpRule> {
+    /// Nothing: the rule is for other clients only.
+    fn http(&self, index: usize, rule: &At<HttpRoute>) -> Vec<HttpRule> {
+        if rule.matches.is_empty() {
+            return vec![self.http_rule(index, rule, Vec::new(), path::rewrite(rule, None))];
+        }
         let ours = rule
             .matches
             .iter()
             .filter(|one| http_source(one).admits(self.client));
-        let matches: Vec<HttpMatch> = ours.map(http_match).collect();
-        if matches.is_empty() && !rule.matches.is_empty() {
-            return None;
+        let mut groups: Vec<(Vec<HttpMatch>, Option<PathRewrite>)> = Vec::new();
+        for one in ours {
+            let rewrite = path::rewrite(rule, Some(one));
+            match groups.last_mut().filter(|(_, known)| *known == rewrite) {
+                Some((matches, _)) => matches.push(http_match(one)),
+                None => groups.push((vec![http_match(one)], rewrite)),
+            }
         }
-        Some(HttpRule {
+        groups
+            .into_iter()
+            .map(|(matches, rewrite)| self.http_rule(index, rule, matches, rewrite))
+            .collect()
+    }
+
+    fn http_rule(
+        &self,
+        index: usize,
+        rule: &At<HttpRoute>,
+        matches: Vec<HttpMatch>,
+        path: Option<PathRewrite>,
+    ) -> HttpRule {
+        let shares = rule.route.iter().map(|to| {
+            let headers = to.headers.as_deref();
+            (&to.destination, to.weight.as_ref(), headers)
+        });
+        let destinations = self.destinations(shares);
+        let split = destinations.iter().filter(|to| to.weight > 0).count() > 1;
+        let sticky = self.spec.sticky.as_ref().filter(|_| split);
+        let (answer, path) = match (&rule.redirect, &rule.direct_response) {
+            (Some(to), _) => (Some(Answer::Redirect(actions::redirect(to, path))), None),
+            (None, Some(it)) => {
+                let answer = Answer::DirectResponse(actions::direct_response(it));
+                (Some(answer), None)
+            }
+            (None, None) => (None, path),
+        };
+        HttpRule {
             origin: self.origin(index, rule.at),
             matches,
-            destinations: self.destinations(
-                rule.route
-                    .iter()
-                    .map(|to| (&to.destination, to.weight.as_ref())),
-            ),
+            destinations,
             timeout: rule.timeout.and_then(millis),
             retries: rule.retries.as_ref().map(retry_policy),
-            ..HttpRule::default()
+            answer,
+            fault: rule.fault.as_ref().map(|fault| actions::fault(fault)),
+            mirrors: self.mirrors(rule),
+            rewrite: actions::rewrite(rule, path),
+            headers: rule.headers.as_deref().and_then(actions::headers),
+            cors: rule
+                .cors_policy
+                .as_ref()
+                .map(|policy| actions::cors(policy)),
+            sticky: sticky.map(actions::sticky),
+        }
+    }
+
+    fn mirrors(&self, rule: &HttpRoute) -> Vec<mesh::Mirror> {
+        let of_all = rule.mirror_percentage.as_ref().map(|p| p.ppm());
+        let older = rule.mirror_percent.as_ref().map(|p| p.value * 10_000);
+        let one = rule.mirror.iter().map(|to| (&to.value, of_all.or(older)));
+        let several = rule.mirrors.iter().map(|mirror| {
+            let ppm = mirror.percentage.as_ref().map(|p| p.ppm());
+            (&mirror.destination, ppm)
+        });
+        let mirror = |(to, ppm): (&Destination, Option<u32>)| {
+            Some(mesh::Mirror {
+                destination: Some(self.destination(to, 1, None)?),
+                ppm: ppm.unwrap_or(1_000_000),
+            })
+        };
+        one.chain(several).filter_map(mirror).collect()
+    }
+
+    fn tls(&self, index: usize, rule: &At<virtual_service::TlsRoute>) -> Vec<TcpRule> {
+        let ours = rule
+            .matches
+            .iter()
+            .filter(|one| tls_source(one).admits(self.client));
+        ours.map(|one| {
+            let hosts = one.sni_hosts.iter();
+            TcpRule {
+                origin: self.origin(format_args!("tls{index}"), rule.at),
+                port: one.port.as_ref().map_or(0, |port| port.value.into()),
+                destinations: self.connections(&rule.route),
+                sni_hosts: hosts.map(|host| host.to_ascii_lowercase()).collect(),
+            }
         })
+        .collect()
     }
 
     fn tcp(&self, index: usize, rule: &At<virtual_service::TcpRoute>) -> Vec<TcpRule> {
         let to = |port: u32| TcpRule {
             origin: self.origin(index, rule.at),
             port,
-            destinations: self.destinations(
-                rule.route
-                    .iter()
-                    .map(|to| (&to.destination, to.weight.as_ref())),
-            ),
+            destinations: self.connections(&rule.route),
             sni_hosts: Vec::new(),
         };
         if rule.matches.is_empty() {
@@ -130,34 +212,47 @@ impl Compiler<'_> {
             .collect()
     }
 
+    fn connections(
+        &self,
+        routes: &[virtual_service::TcpRouteDestination],
+    ) -> Vec<mesh::Destination> {
+        let shares = routes.iter();
+        self.destinations(shares.map(|to| (&to.destination, to.weight.as_ref(), None)))
+    }
+
     fn destinations<'d>(
         &self,
-        routes: impl ExactSizeIterator<Item = (&'d Destination, Option<&'d At<u32>>)>,
+        shares: impl ExactSizeIterator<Item = Share<'d>>,
     ) -> Vec<mesh::Destination> {
-        let only = routes.len() == 1;
-        let namespace = self.object.key.name.namespace();
-        routes
-            .filter_map(|(to, weight)| {
-                let Host::Service(service) = self.model.hosts().resolve(&to.host, namespace) else {
-                    return None;
-                };
-                Some(mesh::Destination {
-                    port: self.port(to, &service),
-                    service: service.to_string(),
-                    subset: to
-                        .subset
-                        .as_ref()
-                        .map(|subset| subset.value.clone())
-                        .unwrap_or_default(),
-                    weight: if only {
-                        1
-                    } else {
-                        weight.map_or(0, |weight| weight.value)
-                    },
-                    ..mesh::Destination::default()
-                })
+        let only = shares.len() == 1;
+        shares
+            .filter_map(|(to, weight, headers)| {
+                let weight = weight.map_or(0, |weight| weight.value);
+                self.destination(to, if only { 1 } else { weight }, headers)
             })
             .collect()
+    }
+
+    fn destination(
+        &self,
+        to: &Destination,
+        weight: u32,
+        headers: Option<&Headers>,
+    ) -> Option<mesh::Destination> {
+        let namespace = self.object.key.name.namespace();
+        let Host::Service(service) = self.model.hosts().resolve(&to.host, namespace) else {
+            return None;
+        };
+        let subset = to.subset.as_ref().map(|subset| subset.value.clone());
+        Some(mesh::Destination {
+            port: self.port(to, &service),
+            service: service.to_string(),
+            subset: subset.unwrap_or_default(),
+            weight,
+            headers: headers.and_then(actions::headers),
+            rewrite: headers.and_then(actions::authority),
+            invalid: String::new(),
+        })
     }
 
     /// The port that is named; else the only one of another service; else the one that was called.
@@ -192,48 +287,7 @@ fn retry_policy(retries: &Retries) -> RetryPolicy {
             .map(|one| one.trim().to_owned())
             .filter(|one| !one.is_empty())
             .collect(),
-        ..RetryPolicy::default()
+        backoff: retries.backoff.as_ref().and_then(|span| millis(span.value)),
+        ignore_previous_hosts: retries.retry_ignore_previous_hosts == Some(false),
     }
-}
-
-fn http_match(one: &virtual_service::HttpMatch) -> HttpMatch {
-    let scalar =
-        |matcher: &Option<At<Matcher>>| matcher.as_ref().map(|matcher| string_match(matcher));
-    HttpMatch {
-        path: scalar(&one.uri),
-        ignore_path_case: one.ignore_uri_case,
-        method: scalar(&one.method),
-        authority: scalar(&one.authority),
-        headers: named(&one.headers, true),
-        without_headers: named(&one.without_headers, true),
-        query: named(&one.query_params, false),
-        port: one.port.as_ref().map_or(0, |port| port.value.into()),
-        ..HttpMatch::default()
-    }
-}
-
-fn named(map: &BTreeMap<String, Option<At<Matcher>>>, lower: bool) -> Vec<NamedMatch> {
-    let present = Matcher::default();
-    map.iter()
-        .map(|(name, matcher)| NamedMatch {
-            name: if lower {
-                name.to_ascii_lowercase()
-            } else {
-                name.clone()
-            },
-            value: Some(string_match(
-                matcher.as_ref().map_or(&present, |matcher| &matcher.value),
-            )),
-        })
-        .collect()
-}
-
-fn string_match(matcher: &Matcher) -> StringMatch {
-    let kind = match matcher.meaning() {
-        Meaning::Present => string_match::Kind::Present(true),
-        Meaning::Exact(text) => string_match::Kind::Exact(text.to_owned()),
-        Meaning::Prefix(text) => string_match::Kind::Prefix(text.to_owned()),
-        Meaning::Regex(text) => string_match::Kind::Regex(text.to_owned()),
-    };
-    StringMatch { kind: Some(kind) }
 }

@@ -45,3 +45,11 @@ pub(super) fn tcp_source(one: &virtual_service::TcpMatch) -> Source<'_> {
         gateways: &one.gateways,
     }
 }
+
+pub(super) fn tls_source(one: &virtual_service::TlsMatch) -> Source<'_> {
+    Source {
+        labels: &one.source_labels,
+        namespace: one.source_namespace.as_deref(),
+        gateways: &one.gateways,
+    }
+}

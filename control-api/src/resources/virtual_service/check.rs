@@ -1,27 +1,27 @@
 //! Mistakes that a VirtualService shows by itself: no destination, weights that total 0, a regex
-//! that does not compile, a header name that cannot exist, unknown retry conditions.
+//! that does not compile, a header name that cannot exist, unknown retry conditions; what its rules
+//! do besides in `actions`.
+
+mod actions;
 
 use std::collections::BTreeMap;
 
-use super::{HttpMatch, HttpRoute, Retries, VirtualService, problem};
+use super::{HttpMatch, HttpRoute, Retries, TlsMatch, VirtualService, problem};
 use crate::{
-    resources::{at::At, string_match::StringMatch},
+    resources::{at::At, header::is_token, string_match::StringMatch},
     source::{decode::Problem, node::Position, suggest},
 };
 
-/// Conditions of `retryOn`, Envoy's names.
-const RETRY_ON: [&str; 18] = [
+/// Conditions of `retryOn`, those of Envoy's names that a sidecar can tell.
+const RETRY_ON: [&str; 15] = [
     "5xx",
     "gateway-error",
     "reset",
     "reset-before-request",
     "connect-failure",
-    "envoy-ratelimited",
     "retriable-4xx",
     "refused-stream",
     "retriable-status-codes",
-    "retriable-headers",
-    "http3-post-connect-failure",
     "cancelled",
     "deadline-exceeded",
     "internal",
@@ -65,6 +65,18 @@ pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
     for (i, rule) in spec.http.iter().enumerate() {
         http(&format!("spec.http[{i}]"), rule.at, rule, &mut found);
     }
+    for (i, rule) in spec.tls.iter().enumerate() {
+        let path = format!("spec.tls[{i}]");
+        if rule.matches.is_empty() {
+            let reason = format!("{path}: it has no `match`");
+            found.push(problem(rule.at, reason, "add `match:` with `sniHosts:`"));
+        }
+        for (i, one) in rule.matches.iter().enumerate() {
+            tls_match(&format!("{path}.match[{i}]"), one, &mut found);
+        }
+        let routes = rule.route.iter().map(|r| r.weight.as_ref());
+        weights(&path, rule.at, routes, &mut found);
+    }
     for (i, rule) in spec.tcp.iter().enumerate() {
         let path = format!("spec.tcp[{i}]");
         let routes = rule.route.iter().map(|r| r.weight.as_ref());
@@ -89,6 +101,30 @@ pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
     found
 }
 
+pub(super) fn warnings(spec: &VirtualService) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (i, rule) in spec.http.iter().enumerate() {
+        actions::warnings(&format!("spec.http[{i}]"), rule, &mut found);
+    }
+    found
+}
+
+fn tls_match(path: &str, one: &At<TlsMatch>, found: &mut Vec<Problem>) {
+    if one.sni_hosts.is_empty() {
+        let reason = format!("{path}: it has no `sniHosts`");
+        found.push(problem(one.at, reason, "name the hosts; `*` is any"));
+    }
+    for (i, host) in one.sni_hosts.iter().enumerate() {
+        if let Some(reason) = bad_host(host, true) {
+            let reason = format!("{path}.sniHosts[{i}]: {reason}");
+            found.push(problem(host.at, reason, ""));
+        }
+    }
+    if let Some(port) = one.port.as_ref().filter(|port| port.value == 0) {
+        found.push(problem(port.at, format!("{path}.port: 0 is no port"), ""));
+    }
+}
+
 pub(crate) fn bad_host(host: &str, wildcard: bool) -> Option<String> {
     let name = match host.strip_prefix('*') {
         Some("") if wildcard => return None,
@@ -110,12 +146,15 @@ fn http(path: &str, at: Position, rule: &HttpRoute, found: &mut Vec<Problem>) {
     for (i, one) in rule.matches.iter().enumerate() {
         http_match(&format!("{path}.match[{i}]"), one, found);
     }
-    weights(
-        path,
-        at,
-        rule.route.iter().map(|r| r.weight.as_ref()),
-        found,
-    );
+    if rule.redirect.is_none() && rule.direct_response.is_none() {
+        weights(
+            path,
+            at,
+            rule.route.iter().map(|r| r.weight.as_ref()),
+            found,
+        );
+    }
+    actions::problems(path, at, rule, found);
     if let Some(retries) = &rule.retries {
         retry(path, retries, found);
     }
@@ -126,6 +165,7 @@ fn http_match(path: &str, one: &HttpMatch, found: &mut Vec<Problem>) {
         ("uri", &one.uri),
         ("method", &one.method),
         ("authority", &one.authority),
+        ("scheme", &one.scheme),
     ];
     for (name, matcher) in scalars
         .into_iter()
@@ -155,19 +195,18 @@ fn named(
     for (name, matcher) in map {
         let path = format!("{path}[\"{}\"]", name.escape_debug());
         let at = matcher.as_ref().map(|m| m.at).unwrap_or_default();
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         let pseudo = matches!(
             name.as_str(),
             ":path" | ":method" | ":authority" | ":scheme"
         );
         if are_headers && pseudo {
-            let instead = "use `uri`, `method` or `authority` of the match";
+            let instead = "use `uri`, `method`, `authority` or `scheme` of the match";
             found.push(problem(
                 at,
                 format!("{path}: a pseudo-header is not matched here"),
                 instead,
             ));
-        } else if name.is_empty() || (are_headers && !name.bytes().all(token)) {
+        } else if name.is_empty() || (are_headers && !is_token(name)) {
             found.push(problem(at, format!("{path}: this is no header name"), ""));
         }
         if let Some(matcher) = matcher {
@@ -243,6 +282,11 @@ fn retry(path: &str, retries: &Retries, found: &mut Vec<Problem>) {
             retries.attempts.value
         );
         found.push(problem(retries.attempts.at, reason, ""));
+    }
+    if let Some(backoff) = retries.backoff.as_ref().filter(|b| b.millis() == 0) {
+        let reason = format!("{path}.retries.backoff: it must be at least 1ms");
+        let instead = "leave it out for the default of 25ms";
+        found.push(problem(backoff.at, reason, instead));
     }
     let Some(retry_on) = &retries.retry_on else {
         return;

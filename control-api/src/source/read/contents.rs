@@ -4,13 +4,17 @@
 use crate::{
     name::Kind,
     resources::{
-        endpoint_slice::SliceDocument, labels::Interner, metadata::Metadata, pod::PodDocument,
+        endpoint_slice::SliceDocument,
+        labels::Interner,
+        metadata::Metadata,
+        pod::PodDocument,
         service::ServiceSpec,
+        virtual_service::{STICKY, Sticky, VirtualService},
     },
     source::{
         Resource,
         decode::{Problem, Unknown, decode},
-        node::{Node, Value},
+        node::{Node, Position, Value},
     },
 };
 
@@ -65,8 +69,29 @@ pub(super) fn contents(
                 .map(Resource::EndpointSlice))
         }
         Kind::DestinationRule => checked!(DestinationRule),
-        Kind::VirtualService => checked!(VirtualService),
+        Kind::VirtualService => {
+            let mut routes: Box<VirtualService> = decode(spec, "spec", Unknown::Refuse)?;
+            let mut problems = routes.problems();
+            if let Some(text) = metadata.annotation(STICKY) {
+                match Sticky::parse(text, annotation_at(root)) {
+                    Ok(sticky) => routes.sticky = Some(sticky),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+            if problems.is_empty() {
+                Ok(Some(Resource::VirtualService(routes)))
+            } else {
+                Err(problems)
+            }
+        }
         Kind::PeerAuthentication => checked!(PeerAuthentication),
         Kind::Telemetry => checked!(Telemetry),
     }
+}
+
+/// Where the annotation about sticky splits stands.
+fn annotation_at(root: &Node) -> Position {
+    let annotations = root.get("metadata").and_then(|m| m.get("annotations"));
+    let annotation = annotations.and_then(|all| all.get(STICKY));
+    annotation.map_or(root.at, |annotation| annotation.at)
 }

@@ -142,7 +142,7 @@ fn digest(text: &str) {
         labels: Labels::default(),
     };
     for name in &names {
-        model.service_resource(name);
+        model.service_resource(name, &client);
         model.endpoints(name, &client);
         model.route_table(name, &client);
         model.workload(name);

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)]
+mod networking;
+
 use super::*;
 use crate::source::document::split;
 
@@ -64,10 +66,10 @@ fn mistakes_have_name_place_and_reason() {
             "did you mean `http`?",
         ),
         (
-            ROUTE.replace("  - route:", "  - mirror: {host: b}\n    route:"),
+            ROUTE.replace("  - route:", "  - delegate: {name: b}\n    route:"),
             8,
-            13,
-            "spec.http[0].mirror is not supported yet",
+            15,
+            "spec.http[0].delegate is not supported yet",
             "",
         ),
         (

@@ -1,0 +1,132 @@
+//! Headers as routes name and change them: which names there can be, which a route may touch, and
+//! which values. A value is literal: Envoy's variables (`%…%`) are refused, `%%` is a percent sign.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::at::At;
+use crate::source::{decode::Problem, node::Position};
+
+/// Headers that belong to a connection or frame a message: they are the proxies' own.
+const OWN: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "content-length",
+    "upgrade",
+    "te",
+    "trailer",
+    "host",
+];
+
+/// `headers:`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Headers {
+    /// Of requests.
+    #[serde(default)]
+    pub request: HeaderOperations,
+    /// Of responses.
+    #[serde(default)]
+    pub response: HeaderOperations,
+}
+
+/// `request:` and `response:`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct HeaderOperations {
+    /// In place of what is there.
+    #[serde(default)]
+    pub set: BTreeMap<String, At<String>>,
+    /// Beside what is there.
+    #[serde(default)]
+    pub add: BTreeMap<String, At<String>>,
+    /// Taken out.
+    #[serde(default)]
+    pub remove: Vec<At<String>>,
+}
+
+impl Headers {
+    /// What `set` says of the authority, which is not a header like others.
+    pub fn authority(&self) -> Option<&str> {
+        let set = self.request.set.iter();
+        let mut found = set.filter(|(name, _)| names_authority(name));
+        found.next().map(|(_, value)| value.as_str())
+    }
+
+    /// What is wrong with it; `path` leads to it.
+    pub fn problems(&self, path: &str, found: &mut Vec<Problem>) {
+        for (which, operations) in [("request", &self.request), ("response", &self.response)] {
+            let may_set_authority = which == "request";
+            let lists = [("set", &operations.set), ("add", &operations.add)];
+            for (how, list) in lists {
+                for (name, value) in list {
+                    let path = format!("{path}.{which}.{how}[\"{}\"]", name.escape_debug());
+                    let is_authority = may_set_authority && how == "set" && names_authority(name);
+                    if !is_authority && let Some(problem) = bad_name(&path, value.at, name) {
+                        found.push(problem);
+                    }
+                    if let Some(problem) = bad_value(&path, value) {
+                        found.push(problem);
+                    }
+                }
+            }
+            for (i, name) in operations.remove.iter().enumerate() {
+                let path = format!("{path}.{which}.remove[{i}]");
+                found.extend(bad_name(&path, name.at, name));
+            }
+        }
+    }
+}
+
+/// Whether the name stands for `:authority`.
+pub fn names_authority(name: &str) -> bool {
+    name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
+}
+
+/// Whether it can be the name of a header (RFC 9110, token).
+pub fn is_token(name: &str) -> bool {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(token)
+}
+
+/// A value as it is sent: `%%` is a percent sign.
+pub fn literal(value: &str) -> String {
+    value.replace("%%", "%")
+}
+
+fn bad_name(path: &str, at: Position, name: &str) -> Option<Problem> {
+    let lower = name.to_ascii_lowercase();
+    let (reason, suggestion) = if lower.starts_with(':') {
+        ("a pseudo-header is not changed here", "use `rewrite`")
+    } else if lower == "host" {
+        ("the host is not changed here", "use `rewrite.authority`")
+    } else if OWN.contains(&&*lower) {
+        ("this header is the proxies' own", "take it out")
+    } else if !is_token(name) {
+        ("this is no header name", "")
+    } else {
+        return None;
+    };
+    Some(Problem {
+        at,
+        reason: format!("{path}: {reason}"),
+        suggestion: suggestion.to_owned(),
+    })
+}
+
+fn bad_value(path: &str, value: &At<String>) -> Option<Problem> {
+    let (reason, suggestion) = if value.replace("%%", "").contains('%') {
+        let reason = "variables (`%…%`) are not supported yet";
+        (reason, "write `%%` for a percent sign")
+    } else if value.bytes().any(|b| (b < 0x20 && b != b'\t') || b == 0x7f) {
+        ("it has control characters", "")
+    } else {
+        return None;
+    };
+    Some(Problem {
+        at: value.at,
+        reason: format!("{path}: {reason}"),
+        suggestion: suggestion.to_owned(),
+    })
+}
