@@ -2,7 +2,15 @@
 //! as a user would make it, and load that counts what fails. Everything is taken down when the test
 //! ends, however it ends.
 
+pub mod chaos;
+pub mod echo;
+pub mod grpc;
 pub mod load;
 pub mod mesh;
 pub mod netns;
+pub mod scrape;
+pub mod soak;
+pub mod table;
+pub mod traffic;
 pub mod wait;
+pub mod websocket;

@@ -192,16 +192,17 @@ pub fn sample(name: &str) -> (String, String) {
     (name.to_owned(), text)
 }
 
-/// A binary of this build, beside the tests.
+/// A binary of this build, beside this program or the tests.
 ///
 /// # Panics
-/// When the tests' own path is not known.
+/// When it is not built, or this program's own path is not known.
 pub fn binary(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().expect("the path of the tests");
-    let profile = tests
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/PROFILE/deps");
+    let own = std::env::current_exe().expect("the path of this program");
+    let dir = own.parent().expect("a directory");
+    let profile = match dir.parent() {
+        Some(profile) if dir.ends_with("deps") => profile,
+        _ => dir,
+    };
     let binary = profile.join(name);
     assert!(
         binary.is_file(),

@@ -96,6 +96,13 @@ pub(crate) const TESTS: &[Tool] = &[
     },
 ];
 
+/// What chaos needs besides.
+pub(crate) const CHAOS: &[Tool] = &[Tool {
+    program: "/usr/bin/python3",
+    package: "python3",
+    why: "loses packets where the kernel cannot",
+}];
+
 /// What counting instructions needs besides.
 pub(crate) const GUARD: &[Tool] = &[Tool {
     program: "valgrind",

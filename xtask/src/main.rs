@@ -2,6 +2,7 @@
 //! runs before it does.
 
 mod bench;
+mod chaos;
 mod demo;
 mod guard;
 mod install;
@@ -36,6 +37,10 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Show what users see while things go wrong: restarts, kills, bad networks, bad endpoints
+    Chaos(chaos::Args),
+    /// Load a mesh for ten minutes, and see whether anything grows
+    Soak(chaos::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +49,8 @@ fn main() -> ExitCode {
         Task::Test => test::test(),
         Task::Guard(args) => guard::guard(&args),
         Task::Bench { args } => bench::bench(&args),
+        Task::Chaos(args) => chaos::chaos("chaos", &args),
+        Task::Soak(args) => chaos::chaos("soak", &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

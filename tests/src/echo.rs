@@ -1,0 +1,108 @@
+//! An application for a pod: it sends back what it is sent, over HTTP/1.1, gRPC and WebSocket. When
+//! it is told to end it does so as a good application does: it takes nothing new, answers what it
+//! has, ends its streams between two messages with a status that says why, and waits for them.
+//! On request it is a bad one instead.
+
+mod grpc;
+mod http1;
+
+use std::future::Future;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Where HTTP/1.1 and WebSocket are spoken.
+pub const HTTP: u16 = 8080;
+/// Where gRPC is.
+pub const GRPC: u16 = 8081;
+/// How long connections may take to end.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// What kind of application it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// It answers.
+    Echo,
+    /// It accepts connections, reads, and never answers.
+    Stall,
+    /// It accepts connections and resets each as soon as something has come.
+    Reset,
+}
+
+/// Serves until `stop` says true, and what is open has ended.
+///
+/// # Errors
+/// When a port is taken.
+pub async fn serve(behaviour: Behaviour, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    let (http, grpc) = (listen(HTTP).await?, listen(GRPC).await?);
+    let mut open = JoinSet::new();
+    loop {
+        let (stream, is_grpc) = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = http.accept() => (accepted, false),
+            accepted = grpc.accept() => (accepted, true),
+            Some(_) = open.join_next() => continue,
+        };
+        // The peer has given up in the meantime.
+        let Ok((stream, _)) = stream else { continue };
+        let _ = stream.set_nodelay(true);
+        let stop = stop.clone();
+        match (behaviour, is_grpc) {
+            (Behaviour::Echo, true) => open.spawn(grpc::serve(stream, stop)),
+            (Behaviour::Echo, false) => open.spawn(http1::serve(stream, stop)),
+            (Behaviour::Stall, _) => open.spawn(ended(stall(stream), stop)),
+            (Behaviour::Reset, _) => open.spawn(ended(reset(stream), stop)),
+        };
+    }
+    drop((http, grpc));
+    let all = async { while open.join_next().await.is_some() {} };
+    // What has not ended by then is cut off.
+    let _ = tokio::time::timeout(GRACE, all).await;
+    Ok(())
+}
+
+/// On both IPs, or on IPv4 where there is no other.
+async fn listen(port: u16) -> std::io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    }
+}
+
+async fn ended(work: impl Future<Output = ()>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = work => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+async fn stall(stream: TcpStream) {
+    let mut ignored = [0; 4096];
+    loop {
+        match read(&stream, &mut ignored).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+async fn reset(stream: TcpStream) {
+    let _ = read(&stream, &mut [0; 4096]).await;
+    // Closing it now sends a reset.
+    let _ = stream.set_zero_linger();
+}
+
+async fn read(stream: &TcpStream, into: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        match stream.try_read(into) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
