@@ -145,6 +145,7 @@ fn worker(app: SocketAddr) -> Rc<Worker> {
         metrics,
         phase,
         connections: Arc::default(),
+        tasks: crate::tasks::Tasks::default(),
         opaque_ports: "".parse().unwrap(),
     };
     Rc::new(Worker::new(&shared))

@@ -25,6 +25,7 @@ mod scratch;
 mod serve;
 mod settings;
 mod status;
+mod tasks;
 mod upgrade;
 mod upstream;
 mod view;

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::listener::Listeners;
 use crate::settings::{RunArgs, Settings, SettingsError};
+use crate::tasks::Tasks;
 use crate::worker::{self, Phase, Shared};
 
 /// How often a certificate's expiry is looked at.
@@ -90,6 +91,8 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
     let _discovery = discovery(&settings, &store, &identity);
 
     let connections = Arc::new(AtomicUsize::new(0));
+    let tasks = Tasks::default();
+    tasks.count_own();
     let shared = Shared {
         store: store.clone(),
         tls: tls.clone(),
@@ -97,6 +100,7 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
         metrics: metrics.clone(),
         phase: phase_seen.clone(),
         connections: Arc::clone(&connections),
+        tasks: tasks.clone(),
         opaque_ports: settings.opaque_ports.clone(),
     };
     let mut threads = Vec::with_capacity(settings.workers);
@@ -121,8 +125,18 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
         AdminHandles {
             ready: ready_seen,
             metrics: Arc::new({
-                let metrics = metrics.clone();
-                move |out: &mut String| metrics.render(out)
+                let (metrics, connections) = (metrics.clone(), Arc::clone(&connections));
+                let alive = metrics.gauge("heddle_tasks", "Tasks alive in the sidecar.", &[]);
+                let open = metrics.gauge(
+                    "heddle_connections",
+                    "Connections that the sidecar has accepted and serves.",
+                    &[],
+                );
+                move |out: &mut String| {
+                    alive.set(tasks.alive() as u64);
+                    open.set(connections.load(Ordering::Relaxed) as u64);
+                    metrics.render(out);
+                }
             }),
             status: Arc::new({
                 let (store, identity) = (store.clone(), Arc::clone(&identity));

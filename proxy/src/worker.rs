@@ -21,6 +21,7 @@ use crate::inbound;
 use crate::limits;
 use crate::listener::{self, Gate, Listeners};
 use crate::outbound;
+use crate::tasks::Tasks;
 use crate::upstream::connect::{ConnectError, Dialer};
 use crate::view::{Upstreams, View};
 
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) phase: watch::Receiver<Phase>,
     /// Connections under way, over all workers.
     pub(crate) connections: Arc<AtomicUsize>,
+    /// The runtimes whose tasks are counted.
+    pub(crate) tasks: Tasks,
     /// Ports of the application whose bytes are not looked at, whatever is declared.
     pub(crate) opaque_ports: PortList,
 }
@@ -185,6 +188,7 @@ pub(crate) fn spawn(
 }
 
 async fn run(listeners: Listeners, shared: Shared) {
+    shared.tasks.count_own();
     let mut phase = shared.phase.clone();
     let worker = Rc::new(Worker::new(&shared));
     let sweep = Rc::clone(&worker);

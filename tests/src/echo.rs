@@ -41,7 +41,7 @@ pub async fn serve(behaviour: Behaviour, mut stop: watch::Receiver<bool>) -> std
     let mut open = JoinSet::new();
     loop {
         let (stream, is_grpc) = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = told(&mut stop) => break,
             accepted = http.accept() => (accepted, false),
             accepted = grpc.accept() => (accepted, true),
             Some(_) = open.join_next() => continue,
@@ -77,8 +77,14 @@ async fn listen(port: u16) -> std::io::Result<TcpListener> {
 async fn ended(work: impl Future<Output = ()>, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         () = work => {}
-        _ = stop.wait_for(|stop| *stop) => {}
+        () = told(&mut stop) => {}
     }
+}
+
+/// Waits until this server is told to end.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    // An error: whoever could tell is gone.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 async fn stall(stream: TcpStream) {

@@ -67,9 +67,8 @@ impl Scrape {
     pub fn by(&self, name: &str, label: &str, labels: &[(&str, &str)]) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
         for sample in self.0.iter().filter(|sample| sample.name == name) {
-            let has = |(name, value): &(&str, &str)| {
-                sample.labels.get(*name).is_some_and(|v| v == value)
-            };
+            let has =
+                |(name, value): &(&str, &str)| sample.labels.get(*name).is_some_and(|v| v == value);
             if let Some(key) = sample.labels.get(label)
                 && labels.iter().all(has)
             {

@@ -148,7 +148,12 @@ impl Report {
                 kind.to_string(),
                 tally.answered.to_string(),
                 tally.failed.len().to_string(),
-                format!("{} / {} / {}", tally.opened, tally.moved, tally.broken.len()),
+                format!(
+                    "{} / {} / {}",
+                    tally.opened,
+                    tally.moved,
+                    tally.broken.len()
+                ),
                 time(0.5),
                 time(0.99),
             ]);

@@ -43,7 +43,8 @@ pub(super) fn act(world: &World, scenario: Scenario, time: Duration) -> Done {
                 world.restart_echo();
                 times += 1;
             }
-            done.notes.push(format!("all {PODS} pods replaced {times} ×"));
+            done.notes
+                .push(format!("all {PODS} pods replaced {times} ×"));
         }
         Scenario::Scale => {
             for pods in [1, 5, PODS] {
@@ -58,7 +59,10 @@ pub(super) fn act(world: &World, scenario: Scenario, time: Duration) -> Done {
             }
             world.mesh.settled();
             let refused = &world.mesh.status()["refused"];
-            if refused.as_array().is_some_and(|refused| !refused.is_empty()) {
+            if refused
+                .as_array()
+                .is_some_and(|refused| !refused.is_empty())
+            {
                 done.problems.push(format!("refused: {refused}"));
             }
         }
@@ -115,7 +119,9 @@ fn at_server(world: &World) -> BTreeMap<String, u64> {
 fn certificates(world: &World) -> BTreeMap<String, String> {
     let status = world.mesh.status();
     let pods = status["pods"].as_array().cloned().unwrap_or_default();
-    let pods = pods.iter().filter(|pod| pod["certificate_expiry"].is_string());
+    let pods = pods
+        .iter()
+        .filter(|pod| pod["certificate_expiry"].is_string());
     pods.map(|pod| (string(&pod["name"]), string(&pod["certificate_expiry"])))
         .collect()
 }
@@ -137,7 +143,8 @@ fn renewals(world: &World, time: Duration, done: &mut Done) {
         renewals.len()
     ));
     if least == 0 {
-        done.problems.push("a sidecar has not renewed its certificate".into());
+        done.problems
+            .push("a sidecar has not renewed its certificate".into());
     }
 }
 

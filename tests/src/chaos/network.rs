@@ -129,7 +129,12 @@ impl Drop for Shaped {
         let _ = program.wait();
         for (index, link) in self.links.iter().enumerate() {
             // A pod may have gone in the meantime, and its link with it.
-            let ip = |args: &[&str]| Command::new("ip").args(["-n", &self.node]).args(args).output();
+            let ip = |args: &[&str]| {
+                Command::new("ip")
+                    .args(["-n", &self.node])
+                    .args(args)
+                    .output()
+            };
             let _ = ip(&["link", "delete", &format!("near{index}")]);
             let _ = ip(&["link", "set", link, "arp", "on", "master", BRIDGE]);
         }

@@ -68,11 +68,17 @@ impl Row {
             if !before.failed.is_empty() || !before.broken.is_empty() {
                 problems.push(format!("{kind}: it failed before there was a fault"));
             }
-            let (expected, others): (Vec<&Failure>, Vec<&Failure>) =
-                during.failed.iter().partition(|failure| is_due(cost, failure));
+            let (expected, others): (Vec<&Failure>, Vec<&Failure>) = during
+                .failed
+                .iter()
+                .partition(|failure| is_due(cost, failure));
             due += expected.len();
             problems.extend(summary(kind, "failed", &others));
-            problems.extend(summary(kind, "streams broke", &during.broken.iter().collect::<Vec<_>>()));
+            problems.extend(summary(
+                kind,
+                "streams broke",
+                &during.broken.iter().collect::<Vec<_>>(),
+            ));
             if during.moved > 0 && !self.scenario.pods_go() {
                 problems.push(format!(
                     "{kind}: {} streams were ended, and no pod went away",
@@ -121,7 +127,9 @@ impl Row {
             }
         }
         if !flags.is_empty() {
-            problems.push(format!("the client's sidecar has flagged requests: {flags:?}"));
+            problems.push(format!(
+                "the client's sidecar has flagged requests: {flags:?}"
+            ));
         }
         problems
     }
@@ -130,9 +138,8 @@ impl Row {
     pub fn json(&self) -> Value {
         let milliseconds = |time: Option<Duration>| time.map(|t| t.as_secs_f64() * 1000.0);
         let tally = |tally: &Tally| {
-            let failures = |failures: &[Failure]| {
-                failures.iter().map(ToString::to_string).collect::<Vec<_>>()
-            };
+            let failures =
+                |failures: &[Failure]| failures.iter().map(ToString::to_string).collect::<Vec<_>>();
             json!({
                 "answered": tally.answered,
                 "failed": failures(&tally.failed),
@@ -197,7 +204,13 @@ mod tests {
             Kind::Http => (Tally::default(), during.clone()),
             _ => (Tally::default(), Tally::default()),
         };
-        Row::new(scenario, Duration::from_secs(1), loads, counted, Done::default())
+        Row::new(
+            scenario,
+            Duration::from_secs(1),
+            loads,
+            counted,
+            Done::default(),
+        )
     }
 
     fn failed(flag: &str, what: &str, times: usize) -> Tally {

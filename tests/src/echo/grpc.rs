@@ -8,17 +8,19 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::told;
 use crate::grpc::{self, MOVING, UNAVAILABLE};
 
 /// One connection, until its streams have ended.
-pub(super) async fn serve(stream: TcpStream, mut stop: watch::Receiver<bool>) {
+pub(super) async fn serve(stream: TcpStream, stop: watch::Receiver<bool>) {
     let Ok(mut connection) = server::handshake(stream).await else {
         return;
     };
     let (mut streams, mut ending) = (JoinSet::new(), false);
+    let mut end = stop.clone();
     loop {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop), if !ending => {
+            () = told(&mut end), if !ending => {
                 ending = true;
                 connection.graceful_shutdown();
             }
@@ -71,7 +73,7 @@ async fn echo(
             // What has come is answered before anything else.
             biased;
             data = body.data() => data,
-            _ = stop.wait_for(|stop| *stop) => return Ok(false),
+            () = told(&mut stop) => return Ok(false),
         };
         let Some(data) = data else { return Ok(true) };
         let data = data?;

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
+use super::told;
 use crate::websocket::{self, ACCEPT, Frame, GOING_AWAY, KEY};
 
 /// One connection, and the WebSocket that it may become, until it ends.
@@ -27,7 +28,7 @@ pub(super) async fn serve(stream: TcpStream, mut stop: watch::Receiver<bool>) {
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => {}
-        _ = stop.wait_for(|stop| *stop) => {
+        () = told(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.as_mut().await;
         }
@@ -119,7 +120,7 @@ async fn chat(
             read = io.read_buf(&mut come) => if read? == 0 {
                 return Ok(());
             },
-            _ = stop.wait_for(|stop| *stop), if !said_goodbye => {
+            () = told(&mut stop), if !said_goodbye => {
                 said_goodbye = true;
                 io.write_all(&websocket::close(GOING_AWAY, false)).await?;
                 io.flush().await?;

@@ -160,7 +160,9 @@ pub fn left(before: &[(String, Gauge, f64)], now: &[(String, Gauge, f64)]) -> Ve
 
 fn memory(pid: u64) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
     let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
     kibibytes.expect("Linux says so") * 1024.0
 }

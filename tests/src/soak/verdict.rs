@@ -116,7 +116,9 @@ mod tests {
 
     #[test]
     fn a_leak_is_found_under_noise() {
-        assert!(grows(Gauge::Descriptors, |at| 20.0 + at / 60.0 + 3.0 * noise(at)));
+        assert!(grows(Gauge::Descriptors, |at| 20.0
+            + at / 60.0
+            + 3.0 * noise(at)));
         assert!(grows(Gauge::Tasks, |at| 50.0 + at / 60.0 + 5.0 * noise(at)));
         let leak = |at: f64| 8.0 * MIB + 2048.0 * at + MIB * noise(at);
         assert!(grows(Gauge::Memory, leak));

@@ -278,6 +278,7 @@ fn serve(role: Role, tls: MeshTls, snapshot: Snapshot) {
         metrics,
         phase,
         connections: Arc::default(),
+        tasks: crate::tasks::Tasks::default(),
         opaque_ports: "".parse().unwrap(),
     }));
     let listen = |port| {
