@@ -39,12 +39,16 @@ pub fn run(world: &World, scenario: Scenario, time: Duration) -> Row {
     std::thread::sleep((time / 4).max(BEFORE));
 
     let during = Instant::now();
-    let done = act::act(world, scenario, time);
+    let mut done = act::act(world, scenario, time);
     // The load has come through it.
     traffic.more(STEADY, &Kind::ALL);
     let took = during.elapsed();
-    let counted = since(&metrics_before, &scrape(world));
     let record = traffic.stop();
+    // Now everything that was asked is answered, and counted.
+    let counted = since(&metrics_before, &scrape(world));
+    if scenario.bad_endpoint().is_some() {
+        done.at_server = act::at_server(world);
+    }
     world.restore();
 
     let far = Instant::now() + Duration::from_secs(1);

@@ -76,11 +76,8 @@ pub fn plan(world: &World) -> Plan {
 /// # Panics
 /// When the mesh does not come up.
 pub fn run(world: &World, time: Duration) -> Report {
-    // Connections to the control plane and the collector are there before anything is counted.
-    Traffic::start(&world.client_netns(), plan(world)).more(20, &Kind::ALL);
     let mut sampler = Sampler::new(world);
-    wait_for_pools(&sampler, &[]);
-    let before = sampler.now();
+    let before = idle(world, &sampler);
 
     let started = Instant::now();
     let traffic = Traffic::start(&world.client_netns(), plan(world));
@@ -95,7 +92,7 @@ pub fn run(world: &World, time: Duration) -> Report {
     }
     let took = started.elapsed();
     let record = traffic.stop();
-    let left = wait_for_pools(&sampler, &before);
+    let left = wait_for_pools(&sampler, &before, 0.0);
     let far = Instant::now();
     Report {
         took,
@@ -114,12 +111,34 @@ pub fn run(world: &World, time: Duration) -> Report {
     }
 }
 
-/// Waits until no more is open than before, and says what still is.
-fn wait_for_pools(sampler: &Sampler<'_>, before: &[(String, Gauge, f64)]) -> Vec<String> {
+/// What everything stands at when there is no load, but was some: every part has what it needs.
+pub fn idle(world: &World, sampler: &Sampler<'_>) -> Vec<(String, Gauge, f64)> {
+    let traffic = Traffic::start(&world.client_netns(), plan(world));
+    traffic.more(50, &Kind::ALL);
+    traffic.stop();
+    let mut before = sampler.now();
+    loop {
+        // Connections under way end within moments; pooled ones may stay.
+        std::thread::sleep(Duration::from_secs(2));
+        let now = sampler.now();
+        if sample::left(&now, &before, 0.0).is_empty() {
+            return now;
+        }
+        before = now;
+    }
+}
+
+/// Waits until no more is open than before (and this slack), and says what still is when it waited
+/// in vain.
+pub fn wait_for_pools(
+    sampler: &Sampler<'_>,
+    before: &[(String, Gauge, f64)],
+    slack: f64,
+) -> Vec<String> {
     let deadline = Instant::now() + SETTLE;
     loop {
-        let left = sample::left(before, &sampler.now());
-        if Instant::now() > deadline || (!before.is_empty() && left.is_empty()) {
+        let left = sample::left(before, &sampler.now(), slack);
+        if left.is_empty() || Instant::now() > deadline {
             return left;
         }
         std::thread::sleep(Duration::from_secs(1));

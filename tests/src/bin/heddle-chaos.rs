@@ -45,8 +45,8 @@ enum Task {
     },
 }
 
-/// Of sidecars in meshes that renew all the time.
-const SHORT: &str = "10s";
+/// Of meshes that renew all the time.
+const SHORT: &[&str] = &["--cert-ttl", "10s", "--root-spread", "5s"];
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
             rows.iter().all(Row::is_good)
         }
         Task::Soak { minutes } => {
-            let world = World::start(&["--cert-ttl", SHORT]);
+            let world = World::start(SHORT);
             let report = soak::run(&world, Duration::from_secs_f64(minutes * 60.0));
             match cli.output {
                 Output::Table => print!("{}", report.table()),
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 fn chaos(only: &[Scenario], time: Duration) -> Vec<Row> {
     let wanted = |scenario: &Scenario| only.is_empty() || only.contains(scenario);
     let mut rows = Vec::new();
-    for (short, flags) in [(false, &[][..]), (true, &["--cert-ttl", SHORT][..])] {
+    for (short, flags) in [(false, &[][..]), (true, SHORT)] {
         let scenarios: Vec<Scenario> = Scenario::ALL
             .into_iter()
             .filter(|scenario| wanted(scenario) && scenario.short_certificates() == short)

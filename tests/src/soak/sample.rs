@@ -148,12 +148,17 @@ impl<'a> Sampler<'a> {
     }
 }
 
-/// Descriptors and tasks of which there are more than before.
-pub fn left(before: &[(String, Gauge, f64)], now: &[(String, Gauge, f64)]) -> Vec<String> {
+/// Descriptors and tasks of which there are more than before, by more than `slack`.
+pub fn left(
+    before: &[(String, Gauge, f64)],
+    now: &[(String, Gauge, f64)],
+    slack: f64,
+) -> Vec<String> {
     let countable = now.iter().filter(|(_, gauge, _)| *gauge != Gauge::Memory);
     let more = countable.filter_map(|(process, gauge, value)| {
         let (_, _, before) = before.iter().find(|(p, g, _)| p == process && g == gauge)?;
-        (value > before).then(|| format!("{gauge} of {process}: {value}, before it {before}"))
+        (*value > before + slack)
+            .then(|| format!("{gauge} of {process}: {value}, before it {before}"))
     });
     more.collect()
 }

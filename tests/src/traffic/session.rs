@@ -15,6 +15,8 @@ use super::{ANSWER, Plan, Work, payload};
 const OPEN: Duration = Duration::from_secs(10);
 /// After a stream that could not be opened.
 const AGAIN: Duration = Duration::from_millis(100);
+/// How long a stream that takes nothing more may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Messages on a short stream.
 const SHORT: usize = 3;
 
@@ -95,6 +97,8 @@ async fn carry<S: Session>(
     let mut tick = interval(work.plan.pace);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sent = 0;
+    // Why nothing more can be sent, and since when: what was said before still comes.
+    let mut deaf: Option<(String, Instant)> = None;
     let end = loop {
         let stopped = work.stopped() || limit.is_some_and(|limit| sent >= limit);
         // What an earlier stream has left must be acknowledged even at the end.
@@ -102,10 +106,14 @@ async fn carry<S: Session>(
         if done && in_flight.is_empty() {
             break End::Stopped;
         }
-        let oldest = in_flight.front().map(|(_, sent)| *sent);
+        let late = match (&deaf, in_flight.front()) {
+            (Some((_, since)), _) => Some(*since + LAST_WORDS),
+            (None, Some((_, sent))) => Some(*sent + ANSWER),
+            (None, None) => None,
+        };
         let late = async {
-            match oldest {
-                Some(sent) => sleep_until((sent + ANSWER).into()).await,
+            match late {
+                Some(late) => sleep_until(late.into()).await,
                 None => std::future::pending().await,
             }
         };
@@ -124,19 +132,17 @@ async fn carry<S: Session>(
                 Received::Moved => break End::Moved,
                 Received::Broken(reason) => break End::Broken(reason),
             },
-            () = late => break End::Broken(format!("a message is not answered in {ANSWER:?}")),
+            () = late => break End::Broken(match deaf {
+                Some((reason, _)) => reason,
+                None => format!("a message is not answered in {ANSWER:?}"),
+            }),
             _ = work.stop.changed(), if !work.stopped() => {}
-            _ = tick.tick(), if !done => {
+            _ = tick.tick(), if !done && deaf.is_none() => {
                 let id = unacknowledged.pop_front().unwrap_or_else(|| work.id());
                 in_flight.push_back((id, Instant::now()));
                 sent += 1;
                 if let Err(reason) = session.send(payload(id)).await {
-                    // Why it has ended was perhaps said before.
-                    break match timeout(AGAIN, session.next()).await {
-                        Ok(Received::Moved) => End::Moved,
-                        Ok(Received::Broken(reason)) => End::Broken(reason),
-                        _ => End::Broken(reason),
-                    };
+                    deaf = Some((reason, Instant::now()));
                 }
             }
         }
