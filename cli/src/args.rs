@@ -60,6 +60,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  heddle status\n  heddle status -o json | jq '.pods[].identity'"
     )]
     Status(Output),
+    /// Find mistakes in manifests, or in what a running mesh was told.
+    #[command(
+        after_help = "Example:\n  heddle check -f routes/\n  heddle check -f shop.yaml -o json\n  heddle check"
+    )]
+    Check(Check),
     /// Write manifests with the sidecar injected to standard output.
     #[command(
         after_help = "Example:\n  heddle inject -f deployment.yaml > injected.yaml\n  cat *.yaml | heddle inject -f -"
@@ -203,6 +208,15 @@ pub(crate) struct Files {
     /// A file or directory, or `-` for standard input; may be repeated.
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// A file or directory, or `-` for standard input; may be repeated. None: the running mesh.
+    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

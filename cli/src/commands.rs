@@ -1,6 +1,7 @@
 //! The commands: each asks the daemon or does its work, and says how it went.
 
 mod apply;
+mod check;
 mod down;
 mod exec;
 mod get;
@@ -28,6 +29,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Up(up) => up::run(mesh, up).await,
         Command::Down => down::run(mesh).await,
+        Command::Check(check) => check::run(&client(mesh), &check).await,
         Command::Apply(files) => apply::apply(&client(mesh), &files).await,
         Command::Delete(delete) => apply::delete(&client(mesh), &delete).await,
         Command::Get(get) => get::run(&client(mesh), &get).await,

@@ -8,6 +8,7 @@ mod daemon;
 mod failure;
 mod manifests;
 mod node;
+mod picture;
 mod terminal;
 mod traces;
 
