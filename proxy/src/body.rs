@@ -1,6 +1,8 @@
-//! Bodies as they pass through: streamed, never buffered. The response body carries the
-//! [`Exchange`], so that a request is accounted for exactly once, when its last byte has passed or
+//! Bodies as they pass through: streamed, and kept only where a route asks for it. The response body
+//! carries the [`Exchange`], so that a request is accounted for exactly once, when its last byte has passed or
 //! when somebody gives up.
+
+mod recording;
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -12,9 +14,13 @@ use bytes::Bytes;
 use heddle_proxy_telemetry::ResponseFlag;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
+use tokio::sync::oneshot;
 
+use self::recording::Recorded;
+pub(crate) use self::recording::Whole;
 use crate::exchange::Exchange;
+use crate::forward::Deadline;
+use crate::limits;
 use crate::serve::clock::{Clock, UnderWay};
 use crate::upstream::http1;
 
@@ -22,6 +28,19 @@ use crate::upstream::http1;
 pub(crate) enum RequestBody {
     Empty,
     Streaming(Incoming, Passage),
+    /// What may be sent again, or to others.
+    Recorded(Recorded),
+    /// A copy.
+    Whole(Box<Whole>),
+}
+
+/// Why a request body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    #[error("the request is being sent to another")]
+    Superseded,
 }
 
 /// The passing of one body; gone when nobody will ask for more of it.
@@ -39,6 +58,19 @@ struct Passed {
 }
 
 impl Passed {
+    fn add(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes as u64);
+    }
+
+    fn over(&self) {
+        self.over.set(true);
+    }
+
+    /// It is read again after all.
+    fn reopen(&self) {
+        self.over.set(false);
+    }
+
     fn read(&self) {
         self.whole.set(true);
         if let Some(clock) = self.late.take() {
@@ -49,7 +81,7 @@ impl Passed {
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        self.0.over.set(true);
+        self.0.over();
     }
 }
 
@@ -66,6 +98,51 @@ impl RequestBody {
 
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
+    }
+
+    /// Keeps what passes of it from now on, unless it is known to be too long.
+    pub(crate) fn record(&mut self) {
+        let bound = limits::RECORDED_BODY as u64;
+        *self = match std::mem::replace(self, Self::Empty) {
+            Self::Streaming(incoming, passage) if incoming.size_hint().lower() <= bound => {
+                Self::Recorded(Recorded::new(incoming, passage.into_passed()))
+            }
+            other => other,
+        };
+    }
+
+    /// The same body once more, where that can be had; see [`RequestBody::is_kept`].
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Streaming(..) => None,
+            Self::Recorded(recorded) => Some(Self::Recorded(recorded.again())),
+            Self::Whole(whole) => Some(Self::Whole(whole.clone())),
+        }
+    }
+
+    /// Whether it can still be read from its beginning.
+    pub(crate) fn is_kept(&self) -> bool {
+        match self {
+            Self::Empty | Self::Whole(_) => true,
+            Self::Streaming(..) => false,
+            Self::Recorded(recorded) => recorded.is_kept(),
+        }
+    }
+
+    #[allow(dead_code)]
+    /// A copy once all of it has passed; `None`: there will be none.
+    pub(crate) fn listen(&self) -> Option<oneshot::Receiver<Whole>> {
+        match self {
+            Self::Recorded(recorded) => Some(recorded.listen()),
+            _ => None,
+        }
+    }
+}
+
+impl Passage {
+    fn into_passed(self) -> Rc<Passed> {
+        Rc::clone(&self.0)
     }
 }
 
@@ -94,20 +171,21 @@ impl RequestBytes {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = RequestError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
+            Self::Recorded(recorded) => recorded.poll_frame(cx),
+            Self::Whole(whole) => Poll::Ready(whole.take().map(Ok)),
             Self::Streaming(incoming, Passage(passed)) => {
                 let polled = Pin::new(&mut *incoming).poll_frame(cx);
                 match &polled {
                     Poll::Ready(Some(Ok(frame))) => {
-                        let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
-                        passed.bytes.set(passed.bytes.get() + bytes);
+                        passed.add(frame.data_ref().map_or(0, Bytes::len));
                         // Who writes it asks no further then.
                         if frame.is_trailers() || incoming.is_end_stream() {
                             passed.read();
@@ -116,7 +194,7 @@ impl Body for RequestBody {
                     Poll::Ready(None) => passed.read(),
                     Poll::Ready(Some(Err(_))) | Poll::Pending => {}
                 }
-                polled
+                polled.map(|frame| frame.map(|frame| frame.map_err(RequestError::Client)))
             }
         }
     }
@@ -125,6 +203,8 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Streaming(incoming, _) => incoming.is_end_stream(),
+            Self::Recorded(recorded) => recorded.is_end_stream(),
+            Self::Whole(whole) => whole.is_empty(),
         }
     }
 
@@ -132,6 +212,8 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streaming(incoming, _) => incoming.size_hint(),
+            Self::Recorded(recorded) => recorded.size_hint(),
+            Self::Whole(whole) => SizeHint::with_exact(whole.bytes()),
         }
     }
 }
@@ -140,7 +222,7 @@ impl Body for RequestBody {
 pub(crate) struct ReplyBody {
     source: Source,
     exchange: Option<Exchange>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Deadline>,
     under_way: Option<UnderWay>,
 }
 
@@ -163,7 +245,7 @@ impl ReplyBody {
     pub(crate) fn upstream(
         incoming: Incoming,
         exchange: Exchange,
-        deadline: Option<Pin<Box<Sleep>>>,
+        deadline: Option<Deadline>,
     ) -> Self {
         Self {
             source: Source::Upstream(incoming),
@@ -200,6 +282,18 @@ impl ReplyBody {
             }
             exchange.finish(ResponseFlag::None);
         }
+    }
+
+    /// The deadline has passed: a gRPC call is told so, any other is broken off.
+    fn too_late(&mut self) -> Result<Frame<Bytes>, ReplyError> {
+        let trailers = self.deadline.take().and_then(Deadline::into_trailers);
+        let told = trailers.map(Frame::trailers);
+        if let (Some(frame), Some(exchange)) = (&told, &mut self.exchange) {
+            exchange.passed(frame);
+        }
+        self.broken(ResponseFlag::UpstreamTimeout);
+        self.source = Source::Own(None);
+        told.ok_or(ReplyError::Deadline)
     }
 
     fn broken(&mut self, flag: ResponseFlag) {
@@ -247,11 +341,9 @@ impl Body for ReplyBody {
             }
             Poll::Pending => {
                 if let Some(deadline) = &mut this.deadline
-                    && deadline.as_mut().poll(cx).is_ready()
+                    && deadline.poll(cx).is_ready()
                 {
-                    this.deadline = None;
-                    this.broken(ResponseFlag::UpstreamTimeout);
-                    return Poll::Ready(Some(Err(ReplyError::Deadline)));
+                    return Poll::Ready(Some(this.too_late()));
                 }
                 Poll::Pending
             }

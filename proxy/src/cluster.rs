@@ -1,12 +1,12 @@
 //! The endpoints that one destination stands for, and the choice among them: the less loaded of
 //! two drawn at random, never one that this request has already tried while another is left.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use heddle_proxy_config::snapshot::{Endpoint, Name};
+use heddle_proxy_config::snapshot::{Endpoint, Name, RetryBudget};
 use heddle_proxy_telemetry::{HttpSeries, Labels, RequestProtocol, Shard, TcpSeries};
 use rand::RngExt;
 
@@ -19,8 +19,21 @@ pub(crate) struct Cluster {
     pub(crate) subset: Option<Arc<str>>,
     pub(crate) port: u16,
     members: Vec<Rc<Member>>,
+    /// Repetitions under way.
+    retries: Rc<Cell<u32>>,
     /// Where what reached none of them is counted.
     unplaced: Series,
+}
+
+/// Leave to repeat a request, while it is kept.
+pub(crate) struct RetryPermit {
+    under_way: Rc<Cell<u32>>,
+}
+
+impl Drop for RetryPermit {
+    fn drop(&mut self) {
+        self.under_way.set(self.under_way.get().saturating_sub(1));
+    }
 }
 
 /// One endpoint of a cluster.
@@ -122,8 +135,27 @@ impl Cluster {
             subset,
             port,
             members: members.into_iter().map(Rc::new).collect(),
+            retries: Rc::default(),
             unplaced: Series::default(),
         }
+    }
+
+    /// Whether a request that may have reached a server may be sent again now: not when too many
+    /// are. To be kept while that goes on.
+    pub(crate) fn begin_retry(&self) -> Option<RetryPermit> {
+        let RetryBudget {
+            percent,
+            min_retries,
+        } = RetryBudget::default();
+        let active = self.members.iter().map(|m| u64::from(m.upstream.active()));
+        let most = active.sum::<u64>() * u64::from(percent) / 100;
+        if u64::from(self.retries.get()) >= most.max(min_retries.into()) {
+            return None;
+        }
+        self.retries.set(self.retries.get() + 1);
+        Some(RetryPermit {
+            under_way: Rc::clone(&self.retries),
+        })
     }
 
     /// Where a request that no endpoint was asked is counted.

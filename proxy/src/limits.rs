@@ -75,5 +75,22 @@ pub(crate) const SERVER_FIRST: usize = 16 * 1024;
 /// backlog holds the rest.
 pub(crate) const CONNECTIONS_PER_WORKER: usize = 20_000;
 
+/// Bytes of a request body that are kept while it passes, where its route asks for repeating it or
+/// mirrors it (Envoy keeps up to its buffer limit, 1 MiB). A longer body is neither repeated nor
+/// mirrored.
+pub(crate) const RECORDED_BODY: usize = 64 * 1024;
+
+#[allow(dead_code)]
+/// Copies of requests that one worker has under way to mirrors; more are left out.
+pub(crate) const MIRRORS_PER_WORKER: u32 = 128;
+
+#[allow(dead_code)]
+/// A mirrored request, answer included.
+pub(crate) const MIRROR: Duration = Duration::from_secs(15);
+
+#[allow(dead_code)]
+/// Bytes of a mirror's answer that are read, so that its connection serves again.
+pub(crate) const MIRROR_ANSWER: u64 = 64 * 1024;
+
 /// TCP keepalive of every connection.
 pub(crate) const TCP_KEEPALIVE: Duration = Duration::from_secs(60);

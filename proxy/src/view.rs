@@ -101,14 +101,14 @@ impl LocalRule {
         }
     }
 
-    /// Draws the next destination of the block.
-    pub(crate) fn draw(&self) -> &Rc<Cluster> {
-        let index = if self.clusters.len() == 1 {
+    /// Draws the next destination of the block; `None`: the rule sends nothing anywhere.
+    pub(crate) fn draw(&self) -> Option<&Rc<Cluster>> {
+        let index = if self.clusters.len() < 2 {
             0
         } else {
             self.split.borrow_mut().next(&mut rand::rng())
         };
-        &self.clusters[index.min(self.clusters.len() - 1)]
+        self.clusters.get(index)
     }
 
     /// Takes over where `before` stood, if it chose among the same.

@@ -17,6 +17,7 @@ use heddle_proxy_telemetry::{Counter, Labels, Metrics, Peer, Shard, TcpSeries, T
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use crate::forward::tally::Tally;
 use crate::inbound;
 use crate::limits;
 use crate::listener::{self, Gate, Listeners};
@@ -61,6 +62,7 @@ pub(crate) struct Worker {
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) inbound: inbound::Ports,
     pub(crate) opaque_ports: PortList,
+    pub(crate) tally: Tally,
     metrics: Metrics,
     view: RefCell<Rc<View>>,
     upstreams: RefCell<Upstreams>,
@@ -87,6 +89,7 @@ impl Worker {
             phase: shared.phase.clone(),
             inbound: inbound::Ports::default(),
             opaque_ports: shared.opaque_ports.clone(),
+            tally: Tally::new(shared.metrics.clone()),
             metrics: shared.metrics.clone(),
             view: RefCell::new(view),
             upstreams: RefCell::new(upstreams),

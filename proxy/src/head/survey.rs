@@ -12,6 +12,8 @@ pub(crate) struct Survey {
     pub(crate) grpc: bool,
     /// There is a `grpc-status`, which says how the call went without a body.
     pub(crate) grpc_status: bool,
+    /// There is a `grpc-timeout`.
+    pub(crate) grpc_timeout: bool,
     /// Fields that may belong to the connection only.
     pub(super) hop_by_hop: bool,
     pub(super) upgrade: bool,
@@ -43,6 +45,7 @@ impl Survey {
                 "host" => seen.hosts += 1,
                 "content-type" => seen.grpc |= value.as_bytes().starts_with(b"application/grpc"),
                 "grpc-status" => seen.grpc_status = true,
+                "grpc-timeout" => seen.grpc_timeout = true,
                 _ => {}
             }
         }

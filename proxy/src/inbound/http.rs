@@ -72,9 +72,10 @@ impl Served {
             version: self.version,
             grpc: self.grpc,
             timeout: None,
+            deadline: None,
             retries: None,
             patience: Duration::ZERO,
-            labels: &|_, protocol| inbound.labels(protocol),
+            labels: Some(&|_, protocol| inbound.labels(protocol)),
         };
         let outcome = self.forwarding.carry(&inbound.worker, &plan).await;
         let mut response = self.forwarding.respond(outcome, self.grpc);

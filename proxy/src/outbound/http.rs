@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use heddle_proxy_config::snapshot::HttpRule;
 use heddle_proxy_telemetry::{
@@ -16,7 +16,7 @@ use super::{Outbound, Target};
 use crate::body::ReplyBody;
 use crate::cluster::{Cluster, Member};
 use crate::exchange::Exchange;
-use crate::forward::{Forwarding, Plan};
+use crate::forward::{Forwarding, Plan, asked_deadline};
 use crate::head::{self, Survey};
 use crate::io::Io;
 use crate::limits;
@@ -73,6 +73,8 @@ struct Routed {
     choice: Choice,
     version: Version,
     grpc: bool,
+    /// The caller's, of a gRPC call.
+    deadline: Option<Duration>,
     upgrade: Option<Upgrade>,
 }
 
@@ -85,9 +87,12 @@ impl Routed {
             version: self.version,
             grpc: self.grpc,
             timeout: rule.and_then(|r| r.timeout),
+            deadline: self.deadline,
             retries: rule.and_then(|r| r.retries.as_deref()),
             patience: limits::REFUSED_PATIENCE,
-            labels: &|member, protocol| labels(outbound, view, &choice.cluster, member, protocol),
+            labels: Some(&|member, protocol| {
+                labels(outbound, view, &choice.cluster, member, protocol)
+            }),
         };
         let outcome = self.forwarding.carry(&outbound.worker, &plan).await;
         let mut response = self.forwarding.respond(outcome, self.grpc);
@@ -119,6 +124,10 @@ fn decide(
         span.version(request.version());
         span.local_identity(Arc::clone(&worker.own_id));
     }
+    let deadline = match seen.grpc_timeout && grpc {
+        true => asked_deadline(request.headers()),
+        false => None,
+    };
     let mut exchange = Exchange::new(started, span);
     let view = worker.view();
     let fit = seen
@@ -156,6 +165,7 @@ fn decide(
         choice,
         version,
         grpc,
+        deadline,
         upgrade,
     }))
 }
@@ -233,7 +243,7 @@ fn choose(
         ));
     };
     Ok(Choice {
-        cluster: Rc::clone(rule.draw()),
+        cluster: Rc::clone(rule.draw().unwrap_or(&port.fallback)),
         rule: Some((Rc::clone(service), index)),
     })
 }

@@ -111,7 +111,7 @@ fn choose(outbound: &Outbound) -> Option<Rc<Cluster>> {
         Target::Service(name) => {
             let port = view.service(name)?.port(port)?;
             Some(match &port.tcp {
-                Some((_, rule)) => Rc::clone(rule.draw()),
+                Some((_, rule)) => Rc::clone(rule.draw().unwrap_or(&port.fallback)),
                 None => Rc::clone(&port.fallback),
             })
         }

@@ -76,7 +76,7 @@ fn snapshot(endpoints: Arc<Endpoints>, routes: Arc<RouteTable>) -> Snapshot {
 fn draws(view: &View, n: usize) -> Vec<String> {
     let service = view.service(&name()).unwrap();
     let rule = &service.port(80).unwrap().rules[0];
-    let draw = |_| rule.draw().subset.as_deref().unwrap().to_owned();
+    let draw = |_| rule.draw().unwrap().subset.as_deref().unwrap().to_owned();
     (0..n).map(draw).collect()
 }
 

@@ -10,6 +10,7 @@ mod http2;
 mod instructions;
 mod mtls;
 mod rest;
+mod retries;
 mod support;
 mod tcp;
 mod trace;
