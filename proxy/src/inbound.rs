@@ -4,6 +4,7 @@
 
 mod first;
 pub(crate) mod http;
+mod plain;
 mod tls;
 
 use std::cell::RefCell;
@@ -21,6 +22,7 @@ use heddle_proxy_telemetry::{
 use tokio::net::TcpStream;
 
 use self::first::First;
+pub(crate) use self::plain::Plain;
 use self::tls::{Admitted, Refusal};
 use crate::cluster::{Cluster, Member};
 use crate::detect::{self, Sniff};
@@ -60,9 +62,9 @@ pub(crate) async fn connection(worker: Rc<Worker>, stream: TcpStream, peer: Sock
     let Some((inbound, io, protocol, app)) = Box::pin(begin(worker, stream, peer)).await else {
         return;
     };
-    match app {
-        Some(app) => Box::pin(inbound.relay(io, Some(app))).await,
-        None => inbound.serve(io, protocol).await,
+    match (&inbound.identity, app) {
+        (Some(_), None) => inbound.serve(io, protocol).await,
+        (_, app) => Box::pin(inbound.serve_plain(io, protocol, app)).await,
     }
 }
 
@@ -190,6 +192,25 @@ impl Ports {
 }
 
 impl Inbound {
+    /// Until the policy denies it.
+    async fn serve_plain(self: Rc<Self>, io: Io, protocol: Protocol, app: Option<Io>) {
+        let (worker, port) = (Rc::clone(&self.worker), self.destination.port());
+        let (peer, destination) = (self.peer, self.destination);
+        let served = async {
+            match app {
+                Some(app) => Box::pin(self.relay(io, Some(app))).await,
+                None => self.serve(io, protocol).await,
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = worker.plain.denied(&worker, port) => {
+                worker.count_refused("policy-changed");
+                tracing::warn!(%peer, %destination, "closed: plain text, and by now this port takes only mutual TLS of the mesh (STRICT)");
+            }
+        }
+    }
+
     /// Each way is boxed: a connection keeps room for the one that it goes.
     async fn serve(self: Rc<Self>, mut io: Io, protocol: Protocol) {
         let version = match protocol {

@@ -30,9 +30,13 @@ enum Command {
     Redirect(RedirectArgs),
     /// Wait until the sidecar of this pod is ready.
     Wait {
-        /// Give up after this many seconds.
-        #[arg(long, default_value_t = 60)]
-        timeout_seconds: u64,
+        /// Have it drain, and wait until it has: for a preStop hook.
+        #[arg(long)]
+        drained: bool,
+        /// Give up after this many seconds [default: 60; with --drained 3600, and the sidecar's own
+        /// grace period is what counts].
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        timeout_seconds: Option<u64>,
     },
 }
 
@@ -46,9 +50,15 @@ fn main() -> ExitCode {
             log("info", LogFormat::Text);
             heddle_proxy_redirect::run(args).map_err(|e| chain(&e))
         }
-        Command::Wait { timeout_seconds } => {
-            heddle_proxy::run::wait(Duration::from_secs(timeout_seconds))
-        }
+        Command::Wait {
+            drained: false,
+            timeout_seconds,
+        } => heddle_proxy::wait::ready(Duration::from_secs(timeout_seconds.unwrap_or(60))),
+        Command::Wait {
+            drained: true,
+            timeout_seconds,
+        } => heddle_proxy::wait::drained(Duration::from_secs(timeout_seconds.unwrap_or(3600)))
+            .map(|said| println!("{said}")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

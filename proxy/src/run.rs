@@ -1,11 +1,9 @@
 //! Puts a sidecar together and takes it through its life: certificate and first configuration,
 //! ready, serving, draining, stopped.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use heddle_identity::workload::{Settings as IdentitySettings, Workload};
 use heddle_proxy_admin::{AdminHandles, Readiness};
@@ -18,13 +16,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::drain::Drain;
 use crate::listener::Listeners;
+use crate::readiness;
 use crate::settings::{RunArgs, Settings, SettingsError};
 use crate::tasks::Tasks;
-use crate::worker::{self, Phase, Shared};
-
-/// How often a certificate's expiry is looked at.
-const EXPIRY_CHECK: Duration = Duration::from_secs(5);
+use crate::worker::{self, Shared};
 
 /// Most metric series of the whole sidecar.
 const MAX_SERIES: usize = 10_000;
@@ -58,6 +55,7 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
         tracing::warn!(%error, "other processes of this user can read the sidecar's key");
     }
+    raise_file_limit();
     let settings = Settings::try_from(args).map_err(BadSettings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -65,13 +63,22 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
     runtime.block_on(serve(settings))
 }
 
+/// A connection takes two descriptors, and the usual limit of 1024 is for programs that use `select`.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 async fn serve(settings: Settings) -> Result<(), RunError> {
     let started = Instant::now();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (quit, mut quit_asked) = watch::channel(false);
-    let (phase, phase_seen) = watch::channel(Phase::Serving);
-    let phase = Arc::new(phase);
+    let drain = Drain::new(settings.grace);
 
     let identity = Arc::new(Workload::start(IdentitySettings {
         identity_address: settings.identity_address.clone(),
@@ -90,7 +97,6 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
     let _telemetry = follow_telemetry(&store, &tracer);
     let _discovery = discovery(&settings, &store, &identity);
 
-    let connections = Arc::new(AtomicUsize::new(0));
     let tasks = Tasks::default();
     tasks.count_own();
     let shared = Shared {
@@ -98,8 +104,8 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
         tls: tls.clone(),
         tracer: tracer.clone(),
         metrics: metrics.clone(),
-        phase: phase_seen.clone(),
-        connections: Arc::clone(&connections),
+        phase: drain.phase(),
+        connections: Arc::clone(drain.connections()),
         tasks: tasks.clone(),
         opaque_ports: settings.opaque_ports.clone(),
     };
@@ -113,10 +119,10 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
         ready: false,
         reason: "starting".into(),
     });
-    let readiness = tokio::spawn(follow_readiness(
+    let readiness = tokio::spawn(readiness::follow(
         Arc::clone(&identity),
         store.clone(),
-        phase_seen.clone(),
+        drain.phase(),
         ready,
         started,
     ));
@@ -125,7 +131,8 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
         AdminHandles {
             ready: ready_seen,
             metrics: Arc::new({
-                let (metrics, connections) = (metrics.clone(), Arc::clone(&connections));
+                let metrics = metrics.clone();
+                let connections = Arc::clone(drain.connections());
                 let alive = metrics.gauge("heddle_tasks", "Tasks alive in the sidecar.", &[]);
                 let open = metrics.gauge(
                     "heddle_connections",
@@ -148,37 +155,52 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
                 move || crate::status::config_dump(&store)
             }),
             drain: Arc::new({
-                let phase = Arc::clone(&phase);
-                move || drain(&phase)
+                let drain = drain.clone();
+                move || drain.begin()
+            }),
+            drained: Arc::new({
+                let drain = drain.clone();
+                move || {
+                    let drain = drain.clone();
+                    Box::pin(async move { drain.ended_after_app().await })
+                }
             }),
             quit: Arc::new(move || {
                 quit.send_replace(true);
             }),
         },
-        wait_stopped(phase_seen.clone()),
+        {
+            let drain = drain.clone();
+            async move { drain.stopped().await }
+        },
     );
     let admin = tokio::spawn(admin);
     tracing::info!(identity = %settings.own_id, workers = settings.workers, "sidecar started");
 
-    let end = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            // An error: nobody can ask any more.
-            Ok(_) = quit_asked.wait_for(|asked| *asked) => {}
-        }
-    };
     let mut admin = std::pin::pin!(admin);
     tokio::select! {
-        () = end => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        // An error: nobody can ask any more.
+        Ok(_) = quit_asked.wait_for(|asked| *asked) => {}
         ended = admin.as_mut() => {
             // Before the end of the sidecar it ends only when it cannot serve.
             ended.map_err(std::io::Error::other)??;
         }
     }
-    drain(&phase);
-    drained(&connections, settings.grace).await;
-    phase.send_replace(Phase::Stopped);
+    let left = tokio::select! {
+        left = drain.ended() => left,
+        // The second: now.
+        _ = terminate.recv() => drain.connections().load(Ordering::Relaxed),
+        _ = interrupt.recv() => drain.connections().load(Ordering::Relaxed),
+    };
+    if left > 0 {
+        tracing::warn!(
+            left,
+            "closing the connections that have not ended by themselves"
+        );
+    }
+    drain.stop();
     tracer.shutdown().await;
     readiness.abort();
     for thread in threads {
@@ -187,37 +209,6 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
     }
     tracing::info!("sidecar stopped");
     Ok(())
-}
-
-fn drain(phase: &watch::Sender<Phase>) {
-    phase.send_if_modified(|phase| {
-        let serving = *phase == Phase::Serving;
-        if serving {
-            *phase = Phase::Draining;
-            tracing::info!("draining");
-        }
-        serving
-    });
-}
-
-async fn wait_stopped(mut phase: watch::Receiver<Phase>) {
-    // An error: the sidecar is gone altogether.
-    let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
-}
-
-/// Waits until every connection has ended, at most for the grace period.
-async fn drained(connections: &AtomicUsize, grace: Duration) {
-    let deadline = Instant::now() + grace;
-    while connections.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let left = connections.load(Ordering::Relaxed);
-    if left > 0 {
-        tracing::warn!(
-            left,
-            "the grace period has passed: closing the connections that are left"
-        );
-    }
 }
 
 fn store(settings: &Settings, tls: &heddle_identity::MeshTls) -> ConfigStore {
@@ -314,98 +305,4 @@ fn apply_telemetry(tracer: &Tracer, snapshot: &heddle_proxy_config::snapshot::Sn
             namespace: workload.name.namespace().to_owned(),
         });
     }
-}
-
-/// Ready: there is a valid certificate and a configuration, and the sidecar is not draining. A
-/// control plane or identity service that goes away later changes nothing.
-async fn follow_readiness(
-    identity: Arc<Workload>,
-    store: ConfigStore,
-    mut phase: watch::Receiver<Phase>,
-    ready: watch::Sender<Readiness>,
-    started: Instant,
-) {
-    let mut certificate = identity.status();
-    let mut changed = store.changed();
-    let mut was_ready = false;
-    loop {
-        let now = readiness(&identity, &store, *phase.borrow_and_update());
-        if now.ready && !was_ready {
-            let after = started.elapsed();
-            tracing::info!(?after, "ready");
-        }
-        was_ready = now.ready;
-        ready.send_replace(now);
-        let any = tokio::select! {
-            changed = certificate.changed() => changed.is_ok(),
-            changed = changed.changed() => changed.is_ok(),
-            changed = phase.changed() => changed.is_ok(),
-            // A certificate can expire without anything happening.
-            () = tokio::time::sleep(EXPIRY_CHECK) => true,
-        };
-        if !any {
-            return;
-        }
-    }
-}
-
-fn readiness(identity: &Workload, store: &ConfigStore, phase: Phase) -> Readiness {
-    let reason = if phase != Phase::Serving {
-        "draining".to_owned()
-    } else if !identity.tls().is_ready() {
-        match &identity.status().borrow().last_error {
-            Some(error) => format!("no valid certificate: {error}"),
-            None => "waiting for a certificate from the identity service".to_owned(),
-        }
-    } else if store.snapshot().load().workload.is_none() {
-        match store.status().last_error {
-            Some(error) => format!("no configuration: {error}"),
-            None => "waiting for the configuration from the control plane".to_owned(),
-        }
-    } else {
-        return Readiness {
-            ready: true,
-            reason: "ready".into(),
-        };
-    };
-    Readiness {
-        ready: false,
-        reason,
-    }
-}
-
-/// Waits until the sidecar of this network namespace says that it is ready.
-///
-/// # Errors
-/// When it does not in time: the reason that it gives.
-pub fn wait(timeout: Duration) -> Result<(), String> {
-    let deadline = Instant::now() + timeout;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, heddle_proxy_admin::HEALTH_PORT));
-    loop {
-        let reason = match ask_ready(address) {
-            Ok((true, _)) => return Ok(()),
-            Ok((false, reason)) => reason,
-            Err(error) => error.to_string(),
-        };
-        if Instant::now() >= deadline {
-            return Err(format!(
-                "the sidecar is not ready after {}s: {reason}",
-                timeout.as_secs()
-            ));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn ask_ready(address: SocketAddr) -> std::io::Result<(bool, String)> {
-    let bound = Duration::from_secs(1);
-    let mut stream = TcpStream::connect_timeout(&address, bound)?;
-    stream.set_read_timeout(Some(bound))?;
-    stream.write_all(b"GET /healthz/ready HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(8 * 1024).read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer);
-    let ready = answer.split_whitespace().nth(1) == Some("200");
-    let reason = answer.rsplit("\r\n").next().unwrap_or_default();
-    Ok((ready, reason.trim().to_owned()))
 }

@@ -61,6 +61,7 @@ pub(crate) struct Worker {
     pub(crate) dialer: Dialer,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) inbound: inbound::Ports,
+    pub(crate) plain: inbound::Plain,
     pub(crate) opaque_ports: PortList,
     pub(crate) tally: Tally,
     metrics: Metrics,
@@ -88,6 +89,7 @@ impl Worker {
             dialer: Dialer::new(shared.tls.clone()),
             phase: shared.phase.clone(),
             inbound: inbound::Ports::default(),
+            plain: inbound::Plain::default(),
             opaque_ports: shared.opaque_ports.clone(),
             tally: Tally::new(shared.metrics.clone()),
             metrics: shared.metrics.clone(),
@@ -204,6 +206,7 @@ async fn run(listeners: Listeners, shared: Shared) {
             sweep.with_upstreams(Upstreams::sweep);
         }
     });
+    tokio::task::spawn_local(follow_policy(Rc::clone(&worker)));
     let gate = Gate::new(limits::CONNECTIONS_PER_WORKER, shared.connections);
     for socket in listeners.outbound {
         let worker = Rc::clone(&worker);
@@ -224,4 +227,24 @@ async fn run(listeners: Listeners, shared: Shared) {
     // Listeners stay open while connections drain: the pod's application may still call out. The
     // tasks above end with the runtime. An error means that the sender, and so the process, ends.
     let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+}
+
+/// Ends connections that a new policy denies.
+async fn follow_policy(worker: Rc<Worker>) {
+    let mut changed = worker.store.changed();
+    let workload = || worker.store.snapshot().load().workload.clone();
+    let mut heeded = workload();
+    // An error: the sidecar ends.
+    while changed.changed().await.is_ok() {
+        let now = workload();
+        let same = match (&heeded, &now) {
+            (Some(heeded), Some(now)) => Arc::ptr_eq(heeded, now),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            worker.plain.heed(&worker);
+            heeded = now;
+        }
+    }
 }

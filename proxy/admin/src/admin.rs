@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::Json;
 use axum::routing::{get, post};
+use http::StatusCode;
 use serde_json::Value;
 
 use crate::handles::AdminHandles;
@@ -20,7 +21,8 @@ GET  /status            its state in short (JSON)
 GET  /config_dump       what the control plane told it (JSON)
 GET  /stats/prometheus  its metrics
 GET  /ready             200 when it takes traffic, else 503 and why
-POST /drain             no new connections; those that are there may end
+POST /drain             unready; connections end as soon as they politely can
+POST /drain?wait        the same because the pod ends: answers when it is done, or its time is over
 POST /quitquitquit      end
 ";
 
@@ -44,10 +46,25 @@ pub(crate) fn router(handles: Arc<AdminHandles>, health: Arc<Health>) -> Router 
 
 type Handles = State<Arc<AdminHandles>>;
 
-async fn drain(State(handles): Handles) -> &'static str {
-    tracing::info!("asked to drain at the admin endpoint");
-    (handles.drain)();
-    "draining\n"
+async fn drain(State(handles): Handles, RawQuery(query): RawQuery) -> (StatusCode, String) {
+    match query.as_deref().unwrap_or_default() {
+        "" => {
+            tracing::info!("asked to drain at the admin endpoint");
+            (handles.drain)();
+            (StatusCode::OK, "draining\n".into())
+        }
+        "wait" => {
+            tracing::info!("asked at the admin endpoint to drain to the end");
+            match (handles.drained)().await {
+                0 => (StatusCode::OK, "drained\n".into()),
+                left => (StatusCode::OK, format!("{left} connections are left\n")),
+            }
+        }
+        other => (
+            StatusCode::BAD_REQUEST,
+            format!("?{other} is not understood; ?wait or nothing is allowed\n"),
+        ),
+    }
 }
 
 pub(crate) async fn quit(State(handles): Handles) -> &'static str {

@@ -1,6 +1,8 @@
 //! What the rest of the sidecar hands in: its state to show, and the two things that can be asked of it.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,6 +17,9 @@ pub struct Readiness {
     pub reason: String,
 }
 
+/// The end of draining.
+pub type Drained = Pin<Box<dyn Future<Output = usize> + Send>>;
+
 /// The sidecar as this crate sees it. Nothing here may block: it is called on the control thread.
 #[derive(Clone)]
 pub struct AdminHandles {
@@ -26,8 +31,10 @@ pub struct AdminHandles {
     pub status: Arc<dyn Fn() -> Value + Send + Sync>,
     /// Everything that the control plane told the sidecar.
     pub config_dump: Arc<dyn Fn() -> Value + Send + Sync>,
-    /// Begins to drain: no new connections, those that are there may end.
+    /// Begins to drain: connections end as soon as they politely can.
     pub drain: Arc<dyn Fn() + Send + Sync>,
+    /// The pod is ending: drains, and waits until that is done or its time is over. How many connections are left.
+    pub drained: Arc<dyn Fn() -> Drained + Send + Sync>,
     /// Ends the sidecar.
     pub quit: Arc<dyn Fn() + Send + Sync>,
 }

@@ -140,7 +140,7 @@ fn sigterm_ends_what_is_under_way_and_then_the_sidecar() {
     assert_eq!((answer.status, again.status), (200, 200));
     let sidecar = server.sidecar.as_mut().unwrap();
     assert!(sidecar.ended());
-    assert!(!sidecar.log().contains("grace period has passed"));
+    assert!(!sidecar.log().contains("have not ended by themselves"));
 }
 
 #[test]

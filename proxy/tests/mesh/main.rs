@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod change;
+mod ending;
 mod faults;
 mod forms;
 mod http1;

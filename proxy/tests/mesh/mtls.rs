@@ -11,7 +11,7 @@ use crate::support::app::App;
 use crate::support::http::{self, Client};
 use crate::support::mesh::{Mesh, Pair, Pod, PodSpec, id};
 use crate::support::resources::{endpoint, workload};
-use crate::support::tcp::{Server, connect, exchange, read_exact};
+use crate::support::tcp::{Server, connect, exchange, read_all, read_exact};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
@@ -228,6 +228,62 @@ fn a_policy_that_becomes_strict_is_live() {
     crate::support::eventually("plain text is refused", || {
         !plain(&pair.mesh).contains("200 OK")
     });
+}
+
+#[test]
+fn a_policy_that_becomes_strict_ends_plain_text_and_nothing_else() {
+    let pair = Pair::with(Protocol::Tcp, PodSpec::new("client"), permissive());
+    let echo = |mut stream: tokio::net::TcpStream, _| async move {
+        let (mut read, mut write) = stream.split();
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    };
+    let chat = Server::start(&pair.server.netns, 8080, echo);
+    let _web = App::echo(&pair.server.netns, 8090, "server");
+    // Opaque and HTTP in plain text, and one over the mesh; each has been of use.
+    async fn say(stream: &mut tokio::net::TcpStream) {
+        stream.write_all(b"word").await.unwrap();
+        assert_eq!(read_exact(stream, 4).await, b"word");
+    }
+    let (opaque, web, meshed) = (pair.server.at(8080), pair.server.at(8090), pair.web.at());
+    let (mut opaque, mut web) = pair.mesh.node.run(async move {
+        let mut opaque = connect(opaque).await;
+        say(&mut opaque).await;
+        let mut web = Client::http1(web).await.unwrap();
+        assert_eq!(web.get("/").await.unwrap().status, 200);
+        (opaque, web)
+    });
+    let mut meshed = pair.client.run(async move {
+        let mut meshed = connect(meshed).await;
+        say(&mut meshed).await;
+        meshed
+    });
+    let set = |mode, ports: &[_]| {
+        let resource = workload(&pair.server, mode, ports);
+        let name = "default/server";
+        pair.mesh.control.set(Kind::Workload, name, &resource);
+    };
+    // A change that denies nothing closes nothing.
+    set(MtlsMode::Disable, &[]);
+    opaque = pair.mesh.node.run(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        say(&mut opaque).await;
+        opaque
+    });
+    set(MtlsMode::Strict, &[]);
+    pair.mesh.node.run(async move {
+        let (left, _) = read_all(&mut opaque).await;
+        assert_eq!(left, b"");
+        let closed = async { while web.get("/").await.is_ok() {} };
+        tokio::time::timeout(crate::support::PATIENCE, closed)
+            .await
+            .unwrap();
+    });
+    pair.client.run(async move { say(&mut meshed).await });
+    assert_eq!(chat.connections(), 2);
+    assert_eq!(refused(&pair.server, "policy-changed"), 2.0);
+    pair.server
+        .sidecar()
+        .logs(&["closed", "plain text", "STRICT"]);
 }
 
 #[test]

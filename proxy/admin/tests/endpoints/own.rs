@@ -118,6 +118,12 @@ async fn drain_and_quit_are_asked_for_by_post_alone() {
     );
     assert_eq!(post(admin, "/drain").await.0, 200);
     assert_eq!(sidecar.drained.load(Ordering::SeqCst), 1);
+    assert_eq!(
+        post(admin, "/drain?wait").await,
+        (200, "2 connections are left\n".into())
+    );
+    assert_eq!(post(admin, "/drain?now").await.0, 400);
+    assert_eq!(sidecar.drained.load(Ordering::SeqCst), 1);
     assert_eq!(post(admin, "/quitquitquit").await.0, 200);
     assert_eq!(post(local(sidecar.ports.app), "/quitquitquit").await.0, 200);
     assert_eq!(sidecar.quit.load(Ordering::SeqCst), 2);
@@ -134,6 +140,7 @@ async fn a_port_that_cannot_be_had_is_named() {
         status: Arc::new(|| serde_json::Value::Null),
         config_dump: Arc::new(|| serde_json::Value::Null),
         drain: Arc::new(|| {}),
+        drained: Arc::new(|| Box::pin(async { 0 })),
         quit: Arc::new(|| {}),
     };
     let ports = Ports {

@@ -48,6 +48,7 @@ impl Sidecar {
             status: Arc::new(|| json!({"version": "v1"})),
             config_dump: Arc::new(|| json!({"services": []})),
             drain: count(&drained),
+            drained: Arc::new(|| Box::pin(async { 2 })),
             quit: count(&quit),
         };
         let bound = bind(AdminSettings { ports, ..settings }, handles).unwrap();
