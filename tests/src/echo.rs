@@ -32,12 +32,23 @@ pub enum Behaviour {
     Reset,
 }
 
-/// Serves until `stop` says true, and what is open has ended.
+/// Serves on a pod's ports until `stop` says true, and what is open has ended.
 ///
 /// # Errors
 /// When a port is taken.
-pub async fn serve(behaviour: Behaviour, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+pub async fn run(behaviour: Behaviour, stop: watch::Receiver<bool>) -> std::io::Result<()> {
     let (http, grpc) = (listen(HTTP).await?, listen(GRPC).await?);
+    serve(behaviour, http, grpc, stop).await;
+    Ok(())
+}
+
+/// The same on these sockets.
+pub async fn serve(
+    behaviour: Behaviour,
+    http: TcpListener,
+    grpc: TcpListener,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut open = JoinSet::new();
     loop {
         let (stream, is_grpc) = tokio::select! {
@@ -61,7 +72,6 @@ pub async fn serve(behaviour: Behaviour, mut stop: watch::Receiver<bool>) -> std
     let all = async { while open.join_next().await.is_some() {} };
     // What has not ended by then is cut off.
     let _ = tokio::time::timeout(GRACE, all).await;
-    Ok(())
 }
 
 /// On both IPs, or on IPv4 where there is no other.

@@ -86,6 +86,18 @@ impl Work {
 impl Traffic {
     /// Starts it in a network namespace.
     pub fn start(netns: &str, plan: Plan) -> Self {
+        Self::on(|clients| netns::spawn(netns, clients), plan)
+    }
+
+    /// Starts it where the caller is.
+    pub fn start_here(plan: Plan) -> Self {
+        Self::on(std::thread::spawn, plan)
+    }
+
+    fn on<S>(spawn: S, plan: Plan) -> Self
+    where
+        S: FnOnce(Box<dyn FnOnce() + Send>) -> JoinHandle<()>,
+    {
         let (stop, stopped) = watch::channel(false);
         let record = Arc::new(Record::default());
         let work = Work {
@@ -94,13 +106,13 @@ impl Traffic {
             ids: Arc::default(),
             stop: stopped,
         };
-        let thread = netns::spawn(netns, move || {
+        let thread = spawn(Box::new(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .expect("a runtime");
             LocalSet::new().block_on(&runtime, all(work));
-        });
+        }));
         Self {
             stop,
             record,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use heddle_tests::echo::{Behaviour, serve};
+use heddle_tests::echo::{self, Behaviour};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let served = runtime.and_then(|runtime| runtime.block_on(run(behaviour)));
+    let served = runtime.and_then(|runtime| runtime.block_on(serve(behaviour)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -29,12 +29,12 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(behaviour: Behaviour) -> std::io::Result<()> {
+async fn serve(behaviour: Behaviour) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         terminate.recv().await;
         stop.send_replace(true);
     });
-    serve(behaviour, stopped).await
+    echo::run(behaviour, stopped).await
 }
