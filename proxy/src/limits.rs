@@ -33,11 +33,13 @@ pub(crate) const H2_STREAMS: u32 = 200;
 /// that our own peers never queue.
 pub(crate) const H2_STREAMS_INBOUND: u32 = 256;
 
-/// HTTP/2 windows: between sidecars large, the connection four times the stream, because equal
-/// sizes can deadlock.
+/// HTTP/2 window of a stream.
 pub(crate) const H2_STREAM_WINDOW: u32 = 256 * 1024;
-/// See [`H2_STREAM_WINDOW`].
-pub(crate) const H2_CONNECTION_WINDOW: u32 = 4 * H2_STREAM_WINDOW;
+
+/// HTTP/2 window of a connection. h2 ends a connection when unread DATA frames of less than 256 bytes
+/// cost more to keep than half of this, 256 bytes each: this is room for a stream's whole window of the
+/// smallest messages that gRPC has (6 bytes each).
+pub(crate) const H2_CONNECTION_WINDOW: u32 = 96 * H2_STREAM_WINDOW;
 
 /// Largest HTTP/2 frame: one TLS record.
 pub(crate) const H2_FRAME: u32 = 16 * 1024;
