@@ -144,6 +144,23 @@ impl Mesh {
         self.ok(&[&["exec", pod, "--"], command].concat())
     }
 
+    /// The pod of that name in a namespace.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn pod_in(&self, namespace: &str, name: &str) -> Value {
+        let status = self.status();
+        let pods = status["pods"].as_array().cloned().unwrap_or_default();
+        pods.into_iter()
+            .find(|pod| pod["namespace"] == namespace && pod["name"] == name)
+            .unwrap_or_else(|| panic!("no pod {namespace}/{name} in {status:#}"))
+    }
+
+    /// A command in a pod of a namespace, as `heddle exec` runs it.
+    pub fn command_in(&self, namespace: &str, pod: &str, command: &[&str]) -> Command {
+        self.command(&[&["exec", "-n", namespace, pod, "--"], command].concat())
+    }
+
     /// What a sidecar has logged.
     ///
     /// # Panics

