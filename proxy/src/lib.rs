@@ -10,6 +10,7 @@ mod budget;
 mod cluster;
 mod cork;
 mod detect;
+mod dns;
 mod drain;
 mod exchange;
 mod forward;

@@ -66,6 +66,10 @@ pub(crate) const DETECT_REST: Duration = Duration::from_millis(200);
 /// How long a connection without a request may still begin one while the sidecar drains.
 pub(crate) const DRAIN_FIRST: Duration = Duration::from_secs(1);
 
+/// How long a connection that will be refused may take to show that it is HTTP, and so can be told
+/// why.
+pub(crate) const REFUSED_FIRST: Duration = Duration::from_secs(1);
+
 /// How long endpoints that refuse connections are tried again when none other is ready: a sidecar
 /// that restarts is back within this.
 pub(crate) const REFUSED_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,9 +1,10 @@
 //! Connections of the pod's application, on their way out. Where they were going decides what
 //! they are: a Service IP is a service and has routes, a pod IP is that pod, an address that the
-//! mesh does not know is passed through. What the control plane cannot say in time is refused
+//! mesh does not know is passed through, or refused where the pod is kept to what is known. What the control plane cannot say in time is refused
 //! rather than sent in the clear.
 
 pub(crate) mod http;
+mod refused;
 mod tcp;
 
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +28,8 @@ pub(crate) enum Target {
     Service(Name),
     Workload(IpAddr),
     Unknown,
+    /// Unknown, and this pod may only call what is known.
+    Refused,
 }
 
 /// One connection of the application.
@@ -70,6 +73,7 @@ async fn begin(
     let target = match worker.store.resolve(ip).await.as_deref() {
         Ok(Address::Service(name)) => Target::Service(name.clone()),
         Ok(Address::Workload(..)) => Target::Workload(ip),
+        Ok(Address::Unknown) if registry_only(&worker) => Target::Refused,
         Ok(Address::Unknown) => Target::Unknown,
         Err(error) => {
             worker.count_refused("unresolved");
@@ -95,12 +99,17 @@ async fn begin(
     Some((Rc::new(outbound), stream.into(), protocol))
 }
 
+fn registry_only(worker: &Worker) -> bool {
+    let workload = &worker.view().snapshot.workload;
+    workload.as_ref().is_some_and(|own| own.registry_only)
+}
+
 /// The declared protocol of a target's port.
 fn declared(worker: &Worker, target: &Target, port: u16) -> Result<Protocol, &'static str> {
     let view = worker.view();
     match target {
         // Nothing is known of it, so nothing is done to it.
-        Target::Unknown => Ok(Protocol::Tcp),
+        Target::Unknown | Target::Refused => Ok(Protocol::Tcp),
         Target::Workload(ip) => Ok(view
             .workload(*ip)
             .map_or(Protocol::Detect, |workload| workload.protocol(port))),
@@ -125,6 +134,9 @@ impl Outbound {
 
     /// Each way is boxed: a connection keeps room for the one that it goes.
     async fn serve(self: Rc<Self>, mut io: Io, protocol: Protocol) {
+        if matches!(self.target, Target::Refused) {
+            return Box::pin(refused::serve(self, io)).await;
+        }
         let version = match protocol {
             Protocol::Http1 => Version::Http1,
             Protocol::Http2 | Protocol::Grpc => Version::Http2,

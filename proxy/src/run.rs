@@ -38,6 +38,9 @@ pub enum RunError {
     /// An admin endpoint could not be served.
     #[error("{0}")]
     Admin(#[from] heddle_proxy_admin::Error),
+    /// The pod's DNS could not be served.
+    #[error(transparent)]
+    Dns(#[from] heddle_proxy_dns::ServeError),
 }
 
 /// A flag that cannot be used.
@@ -96,6 +99,12 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
     let tracer = tracer(&settings, &tls, &metrics);
     let _telemetry = follow_telemetry(&store, &tracer);
     let _discovery = discovery(&settings, &store, &identity);
+    let _dns = crate::dns::start(
+        &store,
+        &metrics,
+        &settings.resolv_conf,
+        settings.dns_capture,
+    )?;
 
     let tasks = Tasks::default();
     tasks.count_own();

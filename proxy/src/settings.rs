@@ -81,6 +81,12 @@ pub struct RunArgs {
     /// The application's ports whose bytes are not looked at: a list of numbers and ranges.
     #[arg(long, env = "HEDDLE_OPAQUE_PORTS", default_value = "")]
     opaque_ports: PortList,
+    /// Answer the pod's DNS queries, which the redirect leads here when it captures them.
+    #[arg(long, env = "HEDDLE_DNS_CAPTURE", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    dns_capture: bool,
+    /// The pod's own resolvers.
+    #[arg(long, env = "HEDDLE_RESOLV_CONF", default_value = "/etc/resolv.conf")]
+    resolv_conf: PathBuf,
     /// Where the application serves its metrics, as JSON, from the injector.
     #[arg(long, env = "HEDDLE_APP_METRICS")]
     app_metrics: Option<AppMetrics>,
@@ -123,6 +129,8 @@ pub(crate) struct Settings {
     pub(crate) pod_namespace: String,
     pub(crate) workers: usize,
     pub(crate) opaque_ports: PortList,
+    pub(crate) dns_capture: bool,
+    pub(crate) resolv_conf: PathBuf,
     pub(crate) admin: AdminSettings,
     pub(crate) grace: Duration,
     pub(crate) cert_ttl: Option<Duration>,
@@ -170,6 +178,8 @@ impl TryFrom<RunArgs> for Settings {
             pod_namespace: args.pod_namespace,
             workers: usize::from(args.workers),
             opaque_ports: args.opaque_ports,
+            dns_capture: args.dns_capture,
+            resolv_conf: args.resolv_conf,
             admin: AdminSettings {
                 ports: Ports::default(),
                 pod_ip: args.pod_ip,

@@ -141,7 +141,7 @@ impl Answers {
             Transport::Tcp => LARGEST,
         };
         let found = match query.name() {
-            Some(name) if query.class == IN => self.find(name).await,
+            Some(name) if query.class == IN && may_be_ours(name) => self.find(name).await,
             _ => Found::No,
         };
         let address = matches!(query.kind, kind::A | kind::AAAA | kind::ANY);
@@ -223,6 +223,11 @@ impl Answers {
 
 /// Too many queries wait for the control plane.
 struct Busy;
+
+/// Neither an address's name nor a service's, of which the mesh says nothing.
+fn may_be_ours(name: &str) -> bool {
+    !name.ends_with(".arpa") && !name.starts_with('_')
+}
 
 /// A name before a search domain, when it could be one that somebody wrote whole.
 fn before<'a>(name: &'a str, domain: &str) -> Option<&'a str> {

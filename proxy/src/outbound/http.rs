@@ -12,7 +12,7 @@ use heddle_proxy_telemetry::{
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::{Outbound, Target};
+use super::{Outbound, Target, refused};
 use crate::body::ReplyBody;
 use crate::cluster::{Cluster, Member};
 use crate::exchange::Exchange;
@@ -180,6 +180,7 @@ fn unplaced(outbound: &Outbound, view: &View, grpc: bool) -> Option<HttpSeries> 
             let workload = view.workload(*ip)?;
             worker.with_upstreams(|upstreams| workload.cluster(port, upstreams))
         }
+        Target::Refused => return Some(refused::series(outbound, grpc)),
         Target::Unknown => return None,
     };
     let labels = |protocol| labels(outbound, view, &cluster, None, protocol);
@@ -211,6 +212,7 @@ fn choose(
                 rule: None,
             });
         }
+        Target::Refused => return Err(refused::failure(outbound)),
         Target::Unknown => return Err(gone()),
     };
     let service = view.service(name).ok_or_else(gone)?;

@@ -99,7 +99,7 @@ fn choose(outbound: &Outbound) -> Option<Rc<Cluster>> {
     let view = outbound.worker.view();
     let port = outbound.destination.port();
     match &outbound.target {
-        Target::Unknown => None,
+        Target::Unknown | Target::Refused => None,
         Target::Workload(ip) => {
             let workload = view.workload(*ip)?;
             Some(
