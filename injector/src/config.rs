@@ -60,6 +60,8 @@ pub struct InjectConfig {
     pub resources: ProxyResources,
     /// Which traffic is redirected unless the pod says otherwise. Default: all TCP.
     pub redirect: RedirectSettings,
+    /// The sidecar answers the pod's DNS where that is possible. Default: false.
+    pub dns_capture: bool,
     /// Log level of the sidecar. Default: `info`.
     pub log_level: LogLevel,
     /// Log format of the sidecar. Default: `text`.
@@ -122,6 +124,7 @@ impl Default for InjectConfig {
             cni: false,
             resources: ProxyResources::default(),
             redirect: RedirectSettings::default(),
+            dns_capture: false,
             log_level: LogLevel::default(),
             log_format: LogFormat::default(),
             workers: Workers::default(),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::config::InjectConfig;
 use crate::hooks::Asked;
 use crate::names;
-use crate::settings::Settings;
+use crate::settings::{DnsCapture, Settings};
 use crate::volumes;
 
 /// Everything the containers depend on.
@@ -22,11 +22,18 @@ impl Needs<'_> {
     pub(crate) fn init_container(&self) -> Value {
         let action = if self.config.cni { "check" } else { "apply" };
         let mut container = self.container(names::INIT_CONTAINER, &["redirect", action]);
+        let dns = match self.settings.dns_capture {
+            DnsCapture::Always => Some("true"),
+            DnsCapture::WherePossible => Some("auto"),
+            DnsCapture::Never => None,
+        };
+        let dns = dns.map(|when| ("HEDDLE_REDIRECT_DNS_CAPTURE", when.to_owned()));
         let env: Vec<_> = self
             .settings
             .redirect
             .env()
             .into_iter()
+            .chain(dns)
             .map(|(name, value)| variable(name, value))
             .collect();
         if !env.is_empty() {
@@ -117,6 +124,9 @@ impl Needs<'_> {
         }
         if let Some(ports) = &settings.opaque_ports {
             env.push(variable("HEDDLE_OPAQUE_PORTS", ports.to_string()));
+        }
+        if settings.dns_capture != DnsCapture::Never {
+            env.push(variable("HEDDLE_DNS_CAPTURE", "true"));
         }
         for (name, asked) in [
             (names::APP_PROBES, &self.asked.probes),

@@ -34,9 +34,20 @@ pub(crate) struct Settings {
     pub(crate) merge_metrics: bool,
     pub(crate) resources: ProxyResources,
     pub(crate) redirect: RedirectSettings,
+    pub(crate) dns_capture: DnsCapture,
     pub(crate) opaque_ports: Option<PortList>,
     pub(crate) workers: Workers,
     pub(crate) termination_grace_seconds: u32,
+}
+
+/// Whether the sidecar answers the pod's DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DnsCapture {
+    /// The pod asks for it: one where that is not possible does not start.
+    Always,
+    /// The mesh's default.
+    WherePossible,
+    Never,
 }
 
 impl Settings {
@@ -67,6 +78,11 @@ impl Settings {
                 .unwrap_or(config.merge_metrics),
             resources: ProxyResources::read(&mut annotations, &config.resources)?,
             redirect: RedirectSettings::read(&mut annotations, &config.redirect)?,
+            dns_capture: match annotations.switch(&keys::DNS_CAPTURE)? {
+                Some(true) => DnsCapture::Always,
+                None if config.dns_capture => DnsCapture::WherePossible,
+                _ => DnsCapture::Never,
+            },
             opaque_ports: annotations.parsed(&keys::OPAQUE_PORTS)?,
             workers: annotations
                 .parsed(&keys::WORKERS)?

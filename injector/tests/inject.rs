@@ -585,6 +585,30 @@ fn annotations_in_all_spellings_reach_the_redirect() {
 }
 
 #[test]
+fn dns_is_captured_where_it_can_be_unless_the_pod_says_otherwise() {
+    let of = |pod: &Value, config: &InjectConfig| {
+        let pod = injected(pod, config).pod;
+        let init = container(&pod, "initContainers", "heddle-init");
+        let redirect = env(init, "HEDDLE_REDIRECT_DNS_CAPTURE");
+        let sidecar = env(proxy(&pod), "HEDDLE_DNS_CAPTURE");
+        (redirect, sidecar)
+    };
+    let both = |redirect: &str| (Some(redirect.to_owned()), Some("true".to_owned()));
+    let with = |dns_capture| InjectConfig {
+        dns_capture,
+        ..enabled()
+    };
+    let asked = |value: &str| annotated(json!({"heddle.io/dns-capture": value}));
+    let plain = annotated(json!({}));
+    assert_eq!(of(&plain, &with(true)), both("auto"));
+    assert_eq!(of(&plain, &with(false)), (None, None));
+    for config in [true, false].map(with) {
+        assert_eq!(of(&asked("true"), &config), both("true"));
+        assert_eq!(of(&asked("false"), &config), (None, None));
+    }
+}
+
+#[test]
 fn bad_annotation_values_are_refused_with_key_value_and_what_is_allowed() {
     for (key, value) in [
         ("sidecar.istio.io/proxyCPU", "fast"),
@@ -603,6 +627,7 @@ fn bad_annotation_values_are_refused_with_key_value_and_what_is_allowed() {
         ("prometheus.istio.io/merge-metrics", "no"),
         ("config.linkerd.io/opaque-ports", "mysql"),
         ("heddle.io/workers", "65"),
+        ("heddle.io/dns-capture", "auto"),
         ("heddle.io/exclude-inbound-ports", "*"),
         ("heddle.io/termination-grace-seconds", "5m"),
     ] {

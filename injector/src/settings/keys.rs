@@ -76,7 +76,9 @@ pub(super) const EXCLUDE_OUTBOUND_PORTS: Key = Key(&[
     "config.linkerd.io/skip-outbound-ports",
 ]);
 
-const ALL: [&Key; 19] = [
+pub(super) const DNS_CAPTURE: Key = Key(&["heddle.io/dns-capture"]);
+
+const ALL: [&Key; 20] = [
     &PROXY_CPU,
     &PROXY_MEMORY,
     &PROXY_CPU_LIMIT,
@@ -96,6 +98,7 @@ const ALL: [&Key; 19] = [
     &EXCLUDE_INBOUND_PORTS,
     &INCLUDE_OUTBOUND_PORTS,
     &EXCLUDE_OUTBOUND_PORTS,
+    &DNS_CAPTURE,
 ];
 
 /// Keys under `heddle.io/` that other parts of Heddle read.

@@ -9,7 +9,7 @@ use crate::loopback;
 use crate::namespace::{self, families, nameservers};
 use crate::rules::{Family, ruleset};
 use crate::ruleset::Ruleset;
-use crate::settings::Settings;
+use crate::settings::{DnsCapture, Settings};
 
 /// Why the redirect was not made, removed or proved.
 #[derive(Debug, thiserror::Error)]
@@ -52,17 +52,28 @@ const BOTH: [Family; 2] = [Family::V4, Family::V6];
 ///
 /// Twice is as good as once; other settings replace those before.
 pub fn apply(settings: &Settings) -> Result<(), Error> {
-    let plan = Plan {
+    let mut plan = Plan {
         families: families(settings)?,
         nameservers: nameservers(settings)?,
         settings,
     };
     let backends = by_preference(installed()?)?;
-    let (used, held) = install(&plan, &backends)?;
+    let mut made = install(&plan, &backends);
+    if let Err(error) = &made
+        && settings.dns_capture == DnsCapture::Auto
+        && !plan.nameservers.is_empty()
+        && !matches!(error, Error::Rollback { .. })
+    {
+        // Conntrack zones need a table and a target that not every kernel has.
+        tracing::warn!(%error, "cannot capture DNS here; going on without (HEDDLE_REDIRECT_DNS_CAPTURE=true would stop the pod)");
+        plan.nameservers.clear();
+        made = install(&plan, &backends);
+    }
+    let (used, held) = made?;
     tracing::info!(
         backend = used.name,
         ipv6 = plan.families.len() > 1,
-        dns = settings.dns_capture,
+        dns = !plan.nameservers.is_empty(),
         "redirect applied"
     );
     if !plan.families.contains(&Family::V6) && held.ours() {

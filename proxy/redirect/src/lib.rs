@@ -29,4 +29,4 @@ pub use rules::{
     INBOUND_PORT, OUTBOUND_PORT, ruleset,
 };
 pub use ruleset::{Chain, Ruleset, Table};
-pub use settings::{Ipv6, ProxyId, Settings};
+pub use settings::{DnsCapture, Ipv6, ProxyId, Settings};

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::rules::Family;
-use crate::settings::{Ipv6, Settings};
+use crate::settings::{DnsCapture, Ipv6, Settings};
 
 // `/proc/net` is that of the process's first thread.
 const IF_INET6: &str = "/proc/thread-self/net/if_inet6";
@@ -64,16 +64,21 @@ pub(crate) fn families(settings: &Settings) -> Result<Vec<Family>, Error> {
 
 /// The nameservers whose queries are captured, none when that is not asked for.
 pub(crate) fn nameservers(settings: &Settings) -> Result<Vec<IpAddr>, Error> {
-    if !settings.dns_capture {
+    if settings.dns_capture == DnsCapture::Off {
         return Ok(vec![]);
     }
-    let text = fs::read_to_string(RESOLV_CONF).map_err(|source| Error::Unreadable {
-        path: RESOLV_CONF,
-        what: "the nameservers",
-        source,
-    })?;
+    let text = match fs::read_to_string(RESOLV_CONF) {
+        Err(source) if settings.dns_capture == DnsCapture::On => {
+            return Err(Error::Unreadable {
+                path: RESOLV_CONF,
+                what: "the nameservers",
+                source,
+            });
+        }
+        text => text.unwrap_or_default(),
+    };
     let found = nameservers_in(&text);
-    if found.is_empty() {
+    if found.is_empty() && settings.dns_capture == DnsCapture::On {
         Err(Error::NoNameserver)
     } else {
         Ok(found)

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::ruleset::{Chain, Ruleset, Table};
-use crate::settings::Settings;
+use crate::settings::{DnsCapture, Settings};
 
 /// Where the sidecar listens for what the app sends.
 pub const OUTBOUND_PORT: u16 = 15001;
@@ -92,7 +92,7 @@ impl fmt::Display for Family {
 
 /// The rules of one family. Nameservers matter only when DNS is captured.
 pub fn ruleset(settings: &Settings, nameservers: &[IpAddr], family: Family) -> Ruleset {
-    let nameservers: Vec<IpAddr> = if settings.dns_capture {
+    let nameservers: Vec<IpAddr> = if settings.dns_capture != DnsCapture::Off {
         nameservers
             .iter()
             .copied()

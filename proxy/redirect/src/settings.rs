@@ -86,17 +86,17 @@ pub struct Settings {
     )]
     pub proxy_gid: ProxyId,
 
-    /// Lead queries to the nameservers of /etc/resolv.conf to the sidecar too
+    /// Lead queries to the nameservers of /etc/resolv.conf to the sidecar too: `auto` (when it names any, and the
+    /// kernel can), `true` or `false`
     #[arg(
         long,
         env = "HEDDLE_REDIRECT_DNS_CAPTURE",
-        value_name = "BOOL",
+        value_name = "WHEN",
         default_value = "false",
         num_args = 0..=1,
-        default_missing_value = "true",
-        action = clap::ArgAction::Set
+        default_missing_value = "true"
     )]
-    pub dns_capture: bool,
+    pub dns_capture: DnsCapture,
 
     /// Program IPv6 too: `auto` (when there is an address besides loopback's), `true` or `false`
     #[arg(
@@ -160,6 +160,35 @@ impl fmt::Display for ProxyId {
     }
 }
 
+/// Whether queries to the nameservers are led to the sidecar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DnsCapture {
+    /// When there are nameservers, and the kernel has what it takes.
+    Auto,
+    /// Always; a pod where that is not possible does not start.
+    On,
+    /// Never.
+    #[default]
+    Off,
+}
+
+impl FromStr for DnsCapture {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "true" | "on" => Ok(Self::On),
+            "false" | "off" => Ok(Self::Off),
+            _ => Err(Invalid {
+                value: text.to_owned(),
+                what: "a choice",
+                allowed: "auto, true, false",
+            }),
+        }
+    }
+}
+
 /// Whether IPv6 is programmed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ipv6 {
@@ -220,7 +249,7 @@ pub(crate) mod tests {
             (settings.proxy_uid.value(), settings.proxy_gid.value()),
             (1337, 1337)
         );
-        assert!(!settings.dns_capture);
+        assert_eq!(settings.dns_capture, DnsCapture::Off);
         assert_eq!(settings.ipv6, Ipv6::Auto);
     }
 
@@ -260,7 +289,7 @@ pub(crate) mod tests {
                 ["--dns-capture", "maybe"],
                 "--dns-capture",
                 "maybe",
-                "true, false",
+                "auto, true, false",
             ),
         ] {
             let message = parse(&flags).err().unwrap().to_string();
@@ -272,7 +301,13 @@ pub(crate) mod tests {
 
     #[test]
     fn dns_capture_is_a_switch_too() {
-        assert!(settings(&["--dns-capture"]).dns_capture);
-        assert!(settings(&["--dns-capture", "true"]).dns_capture);
+        for (flags, meant) in [
+            (&["--dns-capture"][..], DnsCapture::On),
+            (&["--dns-capture", "true"], DnsCapture::On),
+            (&["--dns-capture", "auto"], DnsCapture::Auto),
+            (&["--dns-capture=false"], DnsCapture::Off),
+        ] {
+            assert_eq!(settings(flags).dns_capture, meant);
+        }
     }
 }

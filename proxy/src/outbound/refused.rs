@@ -7,7 +7,7 @@ use std::sync::Arc;
 use heddle_proxy_telemetry::{
     HttpSeries, Labels, Peer, Reporter, RequestProtocol, ResponseFlag, Security, Service,
 };
-use http::StatusCode;
+use hyper::StatusCode;
 use tokio::time::timeout;
 
 use super::{Outbound, http};

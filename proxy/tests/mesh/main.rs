@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod change;
+mod dns;
 mod ending;
+mod external;
 mod faults;
 mod forms;
 mod http1;

@@ -14,6 +14,10 @@ use crate::world::{APP, Backend, Netns, PEER_V4, PEER_V6, PROXY, ROOT, User, Wor
 
 /// Applies with this resolv.conf, seen by nobody else.
 fn apply_with(world: &World, resolv_conf: &str) -> Result<(), Error> {
+    apply_when(world, resolv_conf, "true")
+}
+
+fn apply_when(world: &World, resolv_conf: &str, when: &'static str) -> Result<(), Error> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), resolv_conf).unwrap();
     world.pod.run(ROOT, || {
@@ -28,7 +32,7 @@ fn apply_with(world: &World, resolv_conf: &str) -> Result<(), Error> {
             none,
         )
         .unwrap();
-        apply(&settings(&["--dns-capture"]))
+        apply(&settings(&["--dns-capture", when]))
     })
 }
 
@@ -126,4 +130,9 @@ fn without_a_nameserver_it_says_so() {
         "{refused}"
     );
     assert!(!world.saved(Backend::Nft).contains("HEDDLE"));
+    apply_when(&world, "search a.b\n", "auto").unwrap();
+    let saved = world.saved(Backend::Nft);
+    assert!(saved.contains("HEDDLE_OUTBOUND") && !saved.contains("HEDDLE_DNS"));
+    apply_when(&world, &format!("nameserver {PEER_V4}\n"), "auto").unwrap();
+    assert!(world.saved(Backend::Nft).contains("HEDDLE_DNS"));
 }

@@ -120,7 +120,7 @@ impl Stream {
         let mut services = BTreeSet::new();
         for key in &self.subscribed {
             let content = all.get(key).cloned();
-            let content = content.or_else(|| (key.0 == Kind::Address).then(unknown));
+            let content = content.or_else(|| unknown(key.0));
             let Some(content) = content else { continue };
             if key.0 == Kind::Address
                 && let Some(mesh::address::Kind::Service(name)) =
@@ -192,13 +192,20 @@ impl Stream {
     }
 }
 
-fn unknown() -> Vec<u8> {
-    let kind = Some(mesh::address::Kind::Unknown(mesh::Unknown {}));
+/// The answer to a subscription to what there is not.
+fn unknown(kind: Kind) -> Option<Vec<u8>> {
     let address = mesh::Address {
-        kind,
+        kind: Some(mesh::address::Kind::Unknown(mesh::Unknown {})),
         workload_ports: Vec::new(),
     };
-    address.encode_to_vec()
+    let name = mesh::DnsName {
+        kind: Some(mesh::dns_name::Kind::Unknown(mesh::Unknown {})),
+    };
+    match kind {
+        Kind::Address => Some(address.encode_to_vec()),
+        Kind::DnsName => Some(name.encode_to_vec()),
+        _ => None,
+    }
 }
 
 fn destinations(table: &[u8]) -> Vec<String> {
