@@ -4,6 +4,7 @@
 
 pub mod chaos;
 pub mod echo;
+pub mod envoy;
 pub mod grpc;
 pub mod load;
 pub mod mesh;
