@@ -5,11 +5,15 @@
 
 mod address;
 mod apply;
+mod candidates;
 mod dirty;
+mod dns;
 mod encoded;
 mod endpoints;
+mod entries;
 mod hosts;
 mod judge;
+mod locality;
 mod mtls;
 mod policies;
 mod protocol;
@@ -38,8 +42,8 @@ use crate::{
     name::{Kind, NsName, ObjectKey},
     resources::{
         destination_rule::DestinationRule, endpoint_slice::EndpointSlice, labels::Labels,
-        peer_authentication::PeerAuthentication, pod::Pod, service::Service, telemetry::Telemetry,
-        virtual_service::VirtualService,
+        node::Node, peer_authentication::PeerAuthentication, pod::Pod, service::Service,
+        service_entry::ServiceEntry, telemetry::Telemetry, virtual_service::VirtualService,
     },
     source::{Object, Refusal, Resource},
 };
@@ -90,8 +94,9 @@ pub struct Model {
     pub version: u64,
     settings: Arc<Settings>,
     roots: Arc<[Vec<u8>]>,
-    services: ShardedMap<NsName, Arc<ServiceEntry>>,
+    services: ShardedMap<NsName, Arc<Known>>,
     pods: ShardedMap<NsName, Arc<Object>>,
+    nodes: ShardedMap<NsName, Arc<Object>>,
     /// By service, then by slice.
     slices: ShardedMap<NsName, Arc<BTreeMap<NsName, Arc<Object>>>>,
     /// Service of a slice, by slice.
@@ -103,6 +108,15 @@ pub struct Model {
     /// Services by one label of their selector: "NAMESPACE/KEY=VALUE".
     selectors: ShardedMap<Box<str>, Arc<[NsName]>>,
     addresses: ShardedMap<IpAddr, Arc<address::Owners>>,
+    /// ServiceEntries, and by the service that a host of theirs is.
+    entries: ShardedMap<NsName, Arc<Object>>,
+    entries_of: ShardedMap<NsName, Arc<[NsName]>>,
+    /// Services of ServiceEntries, by host.
+    externals: ShardedMap<Box<str>, Arc<[NsName]>>,
+    /// Numbers from which the addresses of hosts without any are made.
+    allotted: ShardedMap<NsName, u16>,
+    /// Who has such a number, and since when it is there.
+    slots: ShardedMap<u16, (i64, NsName)>,
     routes: ShardedMap<NsName, Arc<RouteEntry>>,
     /// Routes in force, by service whose host they name.
     routes_of: ShardedMap<NsName, Arc<[NsName]>>,
@@ -129,8 +143,10 @@ pub struct Model {
 }
 
 /// A service and what has been computed for it.
-struct ServiceEntry {
+struct Known {
+    /// Where it is written.
     object: Arc<Object>,
+    service: Arc<Service>,
     wire: encoded::Cell<Option<Arc<str>>, Arc<Encoded>>,
     endpoints: encoded::Cell<Option<Arc<str>>, Arc<Encoded>>,
     routes: encoded::Cell<Option<Client>, Arc<RouteView>>,
@@ -160,12 +176,18 @@ impl Model {
             roots: Arc::new([]),
             services: ShardedMap::default(),
             pods: ShardedMap::default(),
+            nodes: ShardedMap::default(),
             slices: ShardedMap::default(),
             slice_service: ShardedMap::default(),
             slice_pods: ShardedMap::default(),
             members: ShardedMap::default(),
             selectors: ShardedMap::default(),
             addresses: ShardedMap::default(),
+            entries: ShardedMap::default(),
+            entries_of: ShardedMap::default(),
+            externals: ShardedMap::default(),
+            allotted: ShardedMap::default(),
+            slots: ShardedMap::default(),
             routes: ShardedMap::default(),
             routes_of: ShardedMap::default(),
             wildcard_routes: Arc::default(),
@@ -224,12 +246,18 @@ impl Model {
             .members
             .iter()
             .filter(|(service, _)| self.slices.get(*service).is_none());
-        of_slices + selected.map(|(_, pods)| pods.len()).sum::<usize>()
+        let listed = self
+            .externals
+            .iter()
+            .flat_map(|(_, services)| services.iter())
+            .filter_map(|name| self.service(name)?.entry.as_ref())
+            .map(|entry| entry.endpoints.len());
+        of_slices + selected.map(|(_, pods)| pods.len()).sum::<usize>() + listed.sum::<usize>()
     }
 
     /// The service of this name.
     pub fn service(&self, name: &NsName) -> Option<&Service> {
-        self.services.get(name)?.object.service()
+        Some(&self.services.get(name)?.service)
     }
 
     /// The pod of this name.
@@ -273,7 +301,8 @@ macro_rules! accessors {
 }
 
 accessors! {
-    service Service Service;
+    entry ServiceEntry ServiceEntry;
+    node Node Node;
     pod Pod Pod;
     slice EndpointSlice EndpointSlice;
     route VirtualService VirtualService;

@@ -71,10 +71,14 @@ pub enum Kind {
     ServiceAccount,
     /// A Service.
     Service,
+    /// A machine of the cluster.
+    Node,
     /// A pod.
     Pod,
     /// A part of a service's endpoints.
     EndpointSlice,
+    /// Istio's services of elsewhere.
+    ServiceEntry,
     /// Istio's subsets of a host.
     DestinationRule,
     /// Istio's routes of a host.
@@ -94,6 +98,7 @@ impl Kind {
         matches!(
             self,
             Self::Service
+                | Self::ServiceEntry
                 | Self::DestinationRule
                 | Self::VirtualService
                 | Self::PeerAuthentication
@@ -106,12 +111,14 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Namespace,
         Self::ServiceAccount,
         Self::Service,
+        Self::Node,
         Self::Pod,
         Self::EndpointSlice,
+        Self::ServiceEntry,
         Self::DestinationRule,
         Self::VirtualService,
         Self::PeerAuthentication,
@@ -125,8 +132,10 @@ impl Kind {
             Self::Namespace => "Namespace",
             Self::ServiceAccount => "ServiceAccount",
             Self::Service => "Service",
+            Self::Node => "Node",
             Self::Pod => "Pod",
             Self::EndpointSlice => "EndpointSlice",
+            Self::ServiceEntry => "ServiceEntry",
             Self::DestinationRule => "DestinationRule",
             Self::VirtualService => "VirtualService",
             Self::PeerAuthentication => "PeerAuthentication",

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use heddle_proto::mesh::{self, Endpoint, Port, Protocol, address::Kind};
 
-use super::{Encoded, Model, workload::shown_labels};
+use super::{Encoded, Model, hosts::is_external, workload::shown_labels};
 use crate::name::NsName;
 
 /// Who has an address, sorted by name.
@@ -16,9 +16,12 @@ pub(super) struct Owners {
 }
 
 impl Model {
-    /// The service whose Service IP this is.
-    pub fn service_at(&self, ip: IpAddr) -> Option<&NsName> {
-        self.addresses.get(&ip)?.services.first()
+    /// The service whose IP this is for clients in a namespace: a Service's, else a ServiceEntry's,
+    /// their own first.
+    pub fn service_at(&self, ip: IpAddr, namespace: &str) -> Option<&NsName> {
+        let services = self.addresses.get(&ip)?.services.iter();
+        let visible = services.filter(|name| self.is_visible(name, namespace));
+        visible.min_by_key(|name| (is_external(name), name.namespace() != namespace))
     }
 
     /// The pod whose IP this is.
@@ -33,9 +36,9 @@ impl Model {
         })
     }
 
-    /// The answer to a subscription to an address.
-    pub fn address(&self, ip: IpAddr) -> Encoded {
-        if let Some(service) = self.service_at(ip) {
+    /// The answer to a subscription to an address, for clients in a namespace.
+    pub fn address(&self, ip: IpAddr, namespace: &str) -> Encoded {
+        if let Some(service) = self.service_at(ip, namespace) {
             let kind = Some(Kind::Service(service.to_string()));
             return Encoded::new(&mesh::Address {
                 kind,
@@ -58,6 +61,7 @@ impl Model {
             workload: name.to_string(),
             labels: shown_labels(pod),
             owner: pod.owner.as_ref().into(),
+            locality: self.locality(pod),
             ..Endpoint::default()
         };
         let mut workload_ports: Vec<Port> = self

@@ -2,7 +2,10 @@
 //! be in force are judged, then the cells of what was touched are replaced. Returns what may have
 //! changed for proxies.
 
+mod entries;
 mod judgement;
+mod names;
+mod nodes;
 mod policies;
 mod workloads;
 
@@ -12,7 +15,7 @@ use std::{
 };
 
 use self::judgement::{RouteBefore, RuleChange};
-use super::{Dirty, Model, ServiceEntry, encoded::Cell, hosts::Host};
+use super::{Dirty, Known, Model, encoded::Cell, hosts::Host};
 use crate::{
     name::{Kind, NsName, ObjectKey},
     source::{Change, Object},
@@ -50,6 +53,7 @@ impl Model {
             }
         }
         self.judge_all(&mut touched);
+        self.touch_headless(&mut touched);
         self.renew_cells(&touched);
         if !self.last_good.is_empty() {
             self.last_good = Arc::default();
@@ -65,8 +69,10 @@ impl Model {
         match kind {
             Kind::Namespace | Kind::ServiceAccount => {}
             Kind::Service => self.change_service(name, object, touched),
+            Kind::Node => self.change_node(name, object, touched),
             Kind::Pod => self.change_pod(name, object, touched),
             Kind::EndpointSlice => self.change_slice(name, object, touched),
+            Kind::ServiceEntry => self.change_entry(name, object, touched),
             Kind::DestinationRule => self.change_rule(name, object, touched),
             Kind::VirtualService => self.change_route(name, object, touched),
             Kind::PeerAuthentication => self.change_authentication(name, object, touched),
@@ -87,8 +93,9 @@ impl Model {
             let Some(entry) = self.services.get(name) else {
                 continue;
             };
-            let renewed = ServiceEntry {
+            let renewed = Known {
                 object: entry.object.clone(),
+                service: entry.service.clone(),
                 wire: if touched.policies.contains(name) {
                     Cell::default()
                 } else {
@@ -119,17 +126,22 @@ impl Model {
                     .cloned()
                     .collect()
             }
-            Host::Foreign => Vec::new(),
+            Host::External(host) => {
+                let services = self.externals.get(&host);
+                services
+                    .map(|services| services.to_vec())
+                    .unwrap_or_default()
+            }
         }
     }
 }
 
 fn rank(kind: Kind) -> u8 {
     match kind {
-        Kind::Namespace | Kind::ServiceAccount | Kind::NetworkPolicy => 0,
+        Kind::Namespace | Kind::ServiceAccount | Kind::NetworkPolicy | Kind::Node => 0,
         Kind::Service => 1,
         Kind::Pod => 2,
-        Kind::EndpointSlice => 3,
+        Kind::EndpointSlice | Kind::ServiceEntry => 3,
         Kind::PeerAuthentication | Kind::Telemetry => 4,
         Kind::DestinationRule => 5,
         Kind::VirtualService => 6,

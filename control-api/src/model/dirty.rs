@@ -35,6 +35,10 @@ pub struct Dirty {
     pub services: HashSet<NsName>,
     /// Addresses.
     pub addresses: HashSet<IpAddr>,
+    /// What host names stand for.
+    pub names: HashSet<Box<str>>,
+    /// And all names that end so.
+    pub suffixes: HashSet<Box<str>>,
     /// Proxies' own resources.
     pub own: Scope,
 }
@@ -42,6 +46,10 @@ pub struct Dirty {
 impl Dirty {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.addresses.is_empty() && self.own.is_empty()
+        self.services.is_empty()
+            && self.addresses.is_empty()
+            && self.names.is_empty()
+            && self.suffixes.is_empty()
+            && self.own.is_empty()
     }
 }

@@ -1,43 +1,27 @@
-//! The endpoints of a service: the union of its EndpointSlices, or, where it has a selector and no
-//! slice, of the pods that it selects, as the EndpointSlice controller would make them. Only ready
-//! ones; when all that are left are on their way out, those that still serve.
+//! A service and its endpoints as they are sent: those that are ready, and, marked as such, those that
+//! are on their way out and still serve.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use heddle_proto::mesh::{self, Endpoint};
+use heddle_proto::mesh::{self, Endpoint, Health};
 
 use super::{
-    Client, Encoded, Model, protocol,
-    workload::{shown_labels, target_number},
+    Client, Encoded, Model, candidates::Candidate, entries::resolution, protocol,
+    workload::shown_labels,
 };
 use crate::{
     name::NsName,
     resources::{
-        endpoint_slice::SliceEndpoint,
         labels::Labels,
         service::{Service, ServicePort, TargetPort},
     },
 };
 
-/// Before it is known who is ready.
-struct Candidate<'a> {
-    address: IpAddr,
-    pod: Option<&'a NsName>,
-    target_ports: Vec<u32>,
-    ready: bool,
-    serving: bool,
-    terminating: bool,
-}
-
 impl Model {
     /// The service itself, with the policies that the client sees.
     pub fn service_resource(&self, name: &NsName, client: &Client) -> Option<Arc<Encoded>> {
         let entry = self.services.get(name)?;
-        let service = entry.object.service()?;
+        let service = &*entry.service;
         let (own, namespace) = self.rules_variant(name, client);
         Some(entry.wire.get(own, || {
             Arc::new(Encoded::new(&self.wire_service(name, service, &namespace)))
@@ -47,7 +31,7 @@ impl Model {
     /// Its endpoints, with the subsets that the client sees.
     pub fn endpoints(&self, name: &NsName, client: &Client) -> Option<Arc<Encoded>> {
         let entry = self.services.get(name)?;
-        let service = entry.object.service()?;
+        let service = &*entry.service;
         let (own, namespace) = self.rules_variant(name, client);
         Some(entry.endpoints.get(own, || {
             Arc::new(Encoded::new(
@@ -63,7 +47,11 @@ impl Model {
         };
         let pods = self.candidates(name, service);
         let pods = pods.iter().filter_map(|candidate| self.pod(candidate.pod?));
-        pods.filter(|pod| pod.labels.has_all(labels)).count()
+        let pods = pods.filter(|pod| pod.labels.has_all(labels)).count();
+        let listed = service.entry.iter().flat_map(|entry| &entry.endpoints);
+        pods + listed
+            .filter(|endpoint| endpoint.labels.has_all(labels))
+            .count()
     }
 
     /// Whose DestinationRules the client sees: those of its own namespace (then it is a variant of
@@ -100,7 +88,7 @@ impl Model {
             hosts: self.hosts().names(name),
             ports: service.ports.iter().map(port).collect(),
             policies: self.policies(name, namespace),
-            ..mesh::Service::default()
+            resolution: resolution(service).into(),
         }
     }
 
@@ -108,11 +96,21 @@ impl Model {
         let subsets = self.subsets(name, namespace);
         let priorities = self.priority_keys(name, namespace);
         let mut candidates = self.candidates(name, service);
-        let is_up = |c: &Candidate<'_>| !c.terminating && (c.ready || service.publish_not_ready);
-        if candidates.iter().any(is_up) {
-            candidates.retain(is_up);
-        } else {
-            candidates.retain(|c| c.terminating && c.serving);
+        candidates.retain(|c| c.is_up(service) || c.is_draining());
+        let is_external = service
+            .entry
+            .as_ref()
+            .is_some_and(|entry| !entry.is_internal);
+        let selected = candidates.into_iter().map(|candidate| {
+            let mut endpoint = self.wire_endpoint(candidate, &subsets, &priorities);
+            if is_external {
+                endpoint.identity.clear();
+            }
+            endpoint
+        });
+        let mut endpoints: Vec<Endpoint> = selected.collect();
+        if let Some(entry) = &service.entry {
+            endpoints.extend(self.listed(name, service, entry, &subsets, &priorities));
         }
         mesh::Endpoints {
             service_ports: service
@@ -121,10 +119,7 @@ impl Model {
                 .map(|port| port.number.into())
                 .collect(),
             subset_names: subsets.iter().map(|(name, _)| (*name).to_owned()).collect(),
-            endpoints: candidates
-                .into_iter()
-                .map(|c| self.wire_endpoint(c, &subsets, &priorities))
-                .collect(),
+            endpoints,
         }
     }
 
@@ -139,9 +134,15 @@ impl Model {
             .pod
             .or_else(by_ip)
             .and_then(|name| Some((name, self.pod(name)?)));
+        let health = match candidate.is_draining() {
+            true => Health::Draining,
+            false => Health::Unspecified,
+        };
         let mut endpoint = Endpoint {
             address: candidate.address.to_string(),
+            locality: candidate.place(),
             target_ports: candidate.target_ports,
+            health: health.into(),
             ..Endpoint::default()
         };
         if let Some((name, pod)) = pod {
@@ -149,10 +150,12 @@ impl Model {
             endpoint.workload = name.to_string();
             endpoint.labels = shown_labels(pod);
             endpoint.owner = pod.owner.as_ref().into();
-            endpoint.priority_labels = priorities
-                .iter()
-                .filter_map(|key| Some(((*key).to_owned(), pod.labels.get(key)?.to_owned())))
-                .collect();
+            let place = self.locality(pod);
+            if !place.is_empty() {
+                endpoint.locality = place;
+            }
+            endpoint.priority_labels =
+                self.priority_labels(&pod.labels, &endpoint.locality, priorities);
             let within = subsets
                 .iter()
                 .enumerate()
@@ -163,99 +166,4 @@ impl Model {
         }
         endpoint
     }
-
-    /// By address, so that equal sets are equal messages.
-    fn candidates<'a>(&'a self, name: &NsName, service: &'a Service) -> Vec<Candidate<'a>> {
-        let mut found: BTreeMap<IpAddr, Candidate<'a>> = BTreeMap::new();
-        match self.slices.get(name) {
-            Some(slices) => {
-                for slice in slices.values().filter_map(|object| object.slice()) {
-                    let number = |port: &ServicePort| {
-                        let found = slice.ports.iter().find(|(name, _)| *name == port.name);
-                        found.map_or(0, |(_, number)| u32::from(*number))
-                    };
-                    let target_ports: Vec<u32> = service.ports.iter().map(number).collect();
-                    for endpoint in &slice.endpoints {
-                        merge(&mut found, self.of_slice(endpoint, target_ports.clone()));
-                    }
-                }
-            }
-            None => {
-                for pod_name in self.members.get(name).iter().flat_map(|pods| pods.iter()) {
-                    self.of_pod(pod_name, service)
-                        .into_iter()
-                        .for_each(|candidate| merge(&mut found, candidate));
-                }
-            }
-        }
-        one_family(found, service)
-    }
-
-    fn of_slice<'a>(&self, endpoint: &'a SliceEndpoint, target_ports: Vec<u32>) -> Candidate<'a> {
-        // A pod that is gone or going says so sooner than its slice does.
-        let terminating = endpoint
-            .pod
-            .as_ref()
-            .and_then(|name| self.pod(name))
-            .is_some_and(|pod| pod.terminating);
-        Candidate {
-            address: endpoint.address,
-            pod: endpoint.pod.as_ref(),
-            target_ports,
-            ready: endpoint.ready,
-            serving: endpoint.serving,
-            terminating: endpoint.terminating || terminating,
-        }
-    }
-
-    fn of_pod<'a>(&'a self, name: &'a NsName, service: &Service) -> Vec<Candidate<'a>> {
-        let Some(pod) = self.pod(name) else {
-            return Vec::new();
-        };
-        let number = |port| target_number(port, pod).map_or(0, u32::from);
-        let target_ports: Vec<u32> = service.ports.iter().map(number).collect();
-        let candidate = |address: &IpAddr| Candidate {
-            address: *address,
-            pod: Some(name),
-            target_ports: target_ports.clone(),
-            ready: pod.ready,
-            serving: pod.ready,
-            terminating: pod.terminating,
-        };
-        pod.addresses.iter().map(candidate).collect()
-    }
-}
-
-/// The same address twice (a slice for each port, two slices in a move) is one endpoint.
-fn merge<'a>(found: &mut BTreeMap<IpAddr, Candidate<'a>>, new: Candidate<'a>) {
-    match found.get_mut(&new.address) {
-        None => {
-            found.insert(new.address, new);
-        }
-        Some(known) => {
-            for (port, other) in known.target_ports.iter_mut().zip(new.target_ports) {
-                if *port == 0 {
-                    *port = other;
-                }
-            }
-            known.ready |= new.ready;
-            known.serving |= new.serving;
-            known.terminating &= new.terminating;
-            known.pod = known.pod.or(new.pod);
-        }
-    }
-}
-
-/// A pod with an address of each family is still one endpoint: that of the service's first family.
-fn one_family<'a>(found: BTreeMap<IpAddr, Candidate<'a>>, service: &Service) -> Vec<Candidate<'a>> {
-    let mut all: Vec<_> = found.into_values().collect();
-    let any_ipv4 = || all.iter().any(|c| c.address.is_ipv4());
-    let wanted = service
-        .addresses
-        .first()
-        .map_or_else(any_ipv4, IpAddr::is_ipv4);
-    if all.iter().any(|c| c.address.is_ipv4() == wanted) {
-        all.retain(|c| c.address.is_ipv4() == wanted);
-    }
-    all
 }

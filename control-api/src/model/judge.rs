@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Model, hosts::Host};
+use super::{
+    Model,
+    hosts::{Host, filed},
+};
 use crate::{
     name::NsName,
     resources::{
@@ -49,11 +52,14 @@ impl Model {
         namespace: &str,
     ) -> Option<Problem> {
         let host = to.host.as_str();
-        let Host::Service(name) = self.hosts().resolve(host, namespace) else {
+        let Some(name) = self.named(host, namespace) else {
+            let entry = || "to send requests out of the mesh, add a ServiceEntry with this host";
             return Some(Problem {
                 at: to.host.at,
                 reason: format!("{path}.host: `{host}` is not a service of the mesh"),
-                suggestion: self.full_name_of(host).unwrap_or_default(),
+                suggestion: self
+                    .full_name_of(host)
+                    .unwrap_or_else(|| entry().to_owned()),
             });
         };
         let Some(service) = self.service(&name) else {
@@ -122,9 +128,8 @@ impl Model {
             return Vec::new();
         }
         let of_rule = |service: &NsName| match &host {
-            Host::Service(name) => name == service,
             Host::Pattern(suffix) => self.hosts().covers(suffix, service),
-            Host::Foreign => false,
+            named => named.filed() == Some(filed(service)),
         };
         let mut refusals: BTreeMap<&str, Refusal> = BTreeMap::new();
         for route in self
@@ -135,7 +140,7 @@ impl Model {
             let destinations = route.route().map(VirtualService::destinations);
             for (_, to) in destinations.into_iter().flatten() {
                 let by = route.key.name.namespace();
-                let Host::Service(service) = self.hosts().resolve(&to.host, by) else {
+                let Some(service) = self.named(&to.host, by) else {
                     continue;
                 };
                 let subset = to.subset.as_ref().map(|subset| subset.as_str());

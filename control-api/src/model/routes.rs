@@ -8,7 +8,7 @@ mod source;
 use std::{collections::BTreeMap, sync::Arc};
 
 use self::source::{http_source, tcp_source, tls_source};
-use super::{Client, Encoded, Model};
+use super::{Client, Encoded, Model, hosts::filed};
 use crate::{
     name::NsName,
     resources::{labels::Labels, virtual_service::VirtualService},
@@ -42,7 +42,7 @@ impl Model {
         let in_force = |name: &NsName| self.routes.get(name)?.in_force.as_ref();
         let exact = self
             .routes_of
-            .get(name)
+            .get(&filed(name))
             .into_iter()
             .flat_map(|names| names.iter())
             .filter_map(in_force);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::Model;
+use super::{Model, hosts::filed};
 use crate::{
     name::NsName,
     resources::{destination_rule::Subset, labels::Labels},
@@ -45,7 +45,7 @@ impl Model {
 
     fn rules_in(&self, service: &NsName, namespace: &str) -> Vec<&Arc<Object>> {
         let is_there = |name: &&NsName| name.namespace() == namespace;
-        let named = self.rules_of.get(service);
+        let named = self.rules_of.get(&filed(service));
         let exact = named.iter().flat_map(|names| names.iter()).filter(is_there);
         let mut rules: Vec<_> = exact.filter_map(|name| self.rules.get(name)).collect();
         if rules.is_empty() && !self.wildcard_rules.is_empty() {

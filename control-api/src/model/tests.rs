@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used)]
 mod actions;
 mod destination_rules;
+mod dns;
 mod endpoints;
+mod entries;
 mod judgement;
 mod policies;
 mod routes;
@@ -165,8 +167,8 @@ fn versions_are_the_same_in_every_process_and_order() {
     );
     for ip in ["10.0.0.3", "10.1.0.3"] {
         assert_eq!(
-            one.address(ip.parse().unwrap()).version,
-            two.address(ip.parse().unwrap()).version
+            one.address(ip.parse().unwrap(), "default").version,
+            two.address(ip.parse().unwrap(), "default").version
         );
     }
 }

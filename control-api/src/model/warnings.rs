@@ -25,6 +25,9 @@ impl Model {
         for (_, object) in self.rules.iter() {
             self.of_rule(object, &mut found);
         }
+        for (name, object) in self.entries.iter() {
+            self.of_entry(name, object, &mut found);
+        }
         let not_enforced = self.network_policies.iter().map(|(_, object)| {
             let reason = "NetworkPolicy is not enforced by the mesh; a cluster's network may";
             let suggestion = "to keep out whoever has no certificate of the mesh, use a \
@@ -58,9 +61,22 @@ impl Model {
         let own = spec.warnings().into_iter();
         found.extend(own.map(|problem| likely(object, problem)));
         for (i, host) in spec.hosts.iter().enumerate() {
-            let Host::Service(name) = self.hosts().resolve(host, object.key.name.namespace())
-            else {
-                continue;
+            let namespace = object.key.name.namespace();
+            let name = match self.hosts().resolve(host, namespace) {
+                Host::Pattern(_) => continue,
+                Host::Service(name) => name,
+                Host::External(name) => match self.external(&name, namespace) {
+                    Some(name) => name,
+                    None => {
+                        let reason = format!(
+                            "spec.hosts[{i}]: no ServiceEntry has the host {name}, so these routes \
+                             apply to nothing"
+                        );
+                        let instead = "add a ServiceEntry with this host";
+                        found.push(warning(object, host.at, reason, instead));
+                        continue;
+                    }
+                },
             };
             if self.service(&name).is_none() {
                 let reason = format!(
@@ -108,11 +124,20 @@ impl Model {
         let Some(rule) = object.rule() else { return };
         let own = rule.warnings().into_iter();
         found.extend(own.map(|problem| likely(object, problem)));
-        let Host::Service(name) = self
-            .hosts()
-            .resolve(&rule.host, object.key.name.namespace())
-        else {
-            return;
+        let namespace = object.key.name.namespace();
+        let name = match self.hosts().resolve(&rule.host, namespace) {
+            Host::Pattern(_) => return,
+            Host::Service(name) => name,
+            Host::External(host) => match self.external(&host, namespace) {
+                Some(name) => name,
+                None => {
+                    let reason = format!(
+                        "spec.host: no ServiceEntry has the host {host}, so this rule applies to nothing"
+                    );
+                    let instead = "add a ServiceEntry with this host";
+                    return found.push(warning(object, rule.host.at, reason, instead));
+                }
+            },
         };
         if self.service(&name).is_none() {
             let reason =
@@ -129,6 +154,33 @@ impl Model {
         for (i, subset) in rule.subsets.iter().enumerate() {
             if self.subset_size(&name, &Labels::from(&subset.labels)) == 0 {
                 found.push(self.empty_subset(object, i, &subset.name, &name));
+            }
+        }
+    }
+
+    fn of_entry(&self, name: &NsName, object: &Arc<Object>, found: &mut Vec<Refusal>) {
+        let Some(entry) = object.entry() else { return };
+        let own = entry.warnings().into_iter();
+        found.extend(own.map(|problem| likely(object, problem)));
+        for (i, host) in entry.hosts.iter().enumerate() {
+            let resolved = self.hosts().resolve(host, name.namespace());
+            if let Host::Service(service) = resolved {
+                let reason = format!(
+                    "spec.hosts[{i}]: this is the name of the Service {service}; the entry has no effect on it"
+                );
+                found.push(warning(object, host.at, reason, "take it out"));
+                continue;
+            }
+            let service = NsName::new(name.namespace(), &host.to_ascii_lowercase());
+            let known = service.and_then(|service| self.services.get(&service));
+            if let Some(winner) = known.filter(|known| known.object.key != object.key) {
+                let winner = &winner.object;
+                let place = format!("{}:{}", winner.origin.file_text(), winner.origin.at.line);
+                let reason = format!(
+                    "spec.hosts[{i}]: {} ({place}) has this host already and is older or first by name",
+                    winner.key
+                );
+                found.push(warning(object, host.at, reason, "merge the two"));
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What a pod is: its identity, what it shows of itself, and its inbound ports from the services
 //! that select it, then from the port names of its containers.
 
+use std::collections::BTreeMap;
+
 use heddle_identity::SpiffeId;
 use heddle_proto::mesh::{InboundPort, MtlsMode, Protocol, Workload};
 
@@ -8,6 +10,7 @@ use super::{Encoded, Model, protocol};
 use crate::{
     name::NsName,
     resources::{
+        labels::Labels,
         pod::Pod,
         service::{ServicePort, TargetPort},
     },
@@ -37,6 +40,7 @@ impl Model {
             port.set_mtls(modes.of(number));
         }
         ports.sort_by_key(|port| port.number);
+        let locality = self.locality(pod);
         Some(Encoded::new(&Workload {
             namespace: name.namespace().into(),
             name: name.name().into(),
@@ -45,6 +49,8 @@ impl Model {
             mtls: modes.default.into(),
             labels: shown_labels(pod),
             owner: pod.owner.as_ref().into(),
+            priority_labels: self.all_labels(pod, &locality),
+            locality,
             ..Workload::default()
         }))
     }
@@ -157,13 +163,18 @@ pub(super) fn target_number(port: &ServicePort, pod: &Pod) -> Option<u16> {
 }
 
 /// The few labels that telemetry shows; the recommended names stand in for the customary ones.
-pub(super) fn shown_labels(pod: &Pod) -> std::collections::BTreeMap<String, String> {
+pub(super) fn shown_labels(pod: &Pod) -> BTreeMap<String, String> {
+    shown_of(&pod.labels)
+}
+
+/// The same of any labels.
+pub(super) fn shown_of(labels: &Labels) -> BTreeMap<String, String> {
     let instead = [NAME_LABEL, VERSION_LABEL];
     SHOWN_LABELS
         .iter()
         .zip(instead)
         .filter_map(|(label, instead)| {
-            let value = pod.labels.get(label).or_else(|| pod.labels.get(instead))?;
+            let value = labels.get(label).or_else(|| labels.get(instead))?;
             Some(((*label).to_owned(), value.to_owned()))
         })
         .collect()

@@ -34,6 +34,8 @@ pub struct Mail {
     pub services: HashSet<NsName>,
     /// Addresses of which something may have.
     pub addresses: HashSet<IpAddr>,
+    /// Host names of which something may have.
+    pub names: HashSet<Arc<str>>,
     /// Its own resources.
     pub own: bool,
 }
@@ -41,7 +43,7 @@ pub struct Mail {
 impl Mail {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        !self.own && self.services.is_empty() && self.addresses.is_empty()
+        !self.own && self.services.is_empty() && self.addresses.is_empty() && self.names.is_empty()
     }
 }
 
@@ -77,6 +79,7 @@ struct Interests {
     streams: HashMap<StreamId, Arc<Connected>>,
     services: HashMap<NsName, HashSet<StreamId>>,
     addresses: HashMap<IpAddr, HashSet<StreamId>>,
+    names: HashMap<Arc<str>, HashSet<StreamId>>,
     next: StreamId,
 }
 
@@ -151,6 +154,21 @@ impl Hub {
             for id in interests.addresses.get(address).into_iter().flatten() {
                 if let Some(connected) = stream(id) {
                     lock(&connected.mail).addresses.insert(*address);
+                    concerned.insert(*id);
+                }
+            }
+        }
+        let exact = dirty.names.iter().map(|name| &**name);
+        let exact = exact.filter_map(|name| interests.names.get_key_value(name));
+        // Few names are asked for, and few changes are of all names that end alike.
+        let alike = (!dirty.suffixes.is_empty()).then(|| {
+            let ends = |name: &str| dirty.suffixes.iter().any(|end| name.ends_with(&**end));
+            interests.names.iter().filter(move |(name, _)| ends(name))
+        });
+        for (name, ids) in exact.chain(alike.into_iter().flatten()) {
+            for id in ids {
+                if let Some(connected) = stream(id) {
+                    lock(&connected.mail).names.insert(name.clone());
                     concerned.insert(*id);
                 }
             }

@@ -30,7 +30,7 @@ pub struct StreamState {
     trust_domain: String,
     bounds: Bounds,
     client: Client,
-    types: [TypeState; 7],
+    types: [TypeState; 8],
     /// Addresses by the name under which they were subscribed.
     addresses: HashMap<Arc<str>, IpAddr>,
     closure: Closure,
@@ -88,6 +88,9 @@ impl StreamState {
         }
         for name in request.unsubscribe {
             self.types[kind.index()].unsubscribe(&name);
+            if kind == Kind::DnsName {
+                registration.leave_name(&name);
+            }
             if let Some((_, ip)) = (kind == Kind::Address)
                 .then(|| self.addresses.remove_entry(&*name))
                 .flatten()
@@ -123,6 +126,7 @@ impl StreamState {
             Kind::Telemetry => name == self.node.namespace(),
             Kind::Trust => name == self.trust_domain,
             Kind::Address => name.parse::<IpAddr>().is_ok(),
+            Kind::DnsName => is_host_name(name),
             Kind::Endpoints | Kind::Service | Kind::Routes => false,
         };
         let state = &mut self.types[kind.index()];
@@ -132,6 +136,9 @@ impl StreamState {
         }
         let name: Arc<str> = name.into();
         state.subscribe(name.clone(), held.map(String::as_str));
+        if kind == Kind::DnsName {
+            registration.follow_name(&name);
+        }
         if let (Kind::Address, Ok(ip)) = (kind, name.parse::<IpAddr>().map(|ip| ip.to_canonical()))
             && self.addresses.insert(name, ip).is_none()
         {
@@ -152,6 +159,9 @@ impl StreamState {
         }
         for service in &mail.services {
             self.service_changed(service);
+        }
+        for name in &mail.names {
+            self.types[Kind::DnsName.index()].look_at(name);
         }
         if mail.own {
             for kind in Kind::OWN {
@@ -191,7 +201,7 @@ impl StreamState {
     pub fn responses(&mut self, model: &Model, registration: &mut Registration) -> Vec<Response> {
         self.close(model, registration);
         let mut responses = Vec::new();
-        for kind in Kind::OWN {
+        for kind in Kind::OWN.into_iter().chain([Kind::DnsName]) {
             self.send(kind, model, &mut responses);
         }
         let blocked = Kind::ORDERED
@@ -249,7 +259,11 @@ impl StreamState {
                     .encoded
                     .clone(),
             ),
-            Kind::Address => addresses.get(name).map(|ip| Arc::new(model.address(*ip))),
+            Kind::Address => {
+                let ip = addresses.get(name)?;
+                Some(Arc::new(model.address(*ip, &client.namespace)))
+            }
+            Kind::DnsName => Some(Arc::new(model.dns_name(name, &client.namespace))),
             Kind::Workload => model.workload(node).map(Arc::new),
             Kind::Trust => model.trust_bundle().map(Arc::new),
             Kind::Telemetry => Some(Arc::new(model.telemetry(node.namespace()))),
@@ -283,6 +297,13 @@ impl StreamState {
     pub fn needed(&self) -> BTreeSet<NsName> {
         self.closure.needed().cloned().collect()
     }
+}
+
+/// In small letters, without a dot at its end.
+fn is_host_name(name: &str) -> bool {
+    let is_good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_*".contains(&b);
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(is_good);
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 fn client(node: &NsName, model: &Model) -> Client {

@@ -76,6 +76,7 @@ pub fn url(kind: Kind) -> &'static str {
         Kind::Workload => type_url::WORKLOAD,
         Kind::Trust => type_url::TRUST_BUNDLE,
         Kind::Telemetry => type_url::TELEMETRY,
+        Kind::DnsName => type_url::DNS_NAME,
     }
 }
 

@@ -25,6 +25,8 @@ struct EndpointSpec {
     addresses: Vec<String>,
     conditions: Option<Conditions>,
     target_ref: Option<TargetRef>,
+    hostname: Option<String>,
+    zone: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -72,6 +74,10 @@ pub struct SliceEndpoint {
     pub serving: bool,
     /// Being deleted.
     pub terminating: bool,
+    /// Its name below the service's.
+    pub hostname: Option<Box<str>>,
+    /// Where it is.
+    pub zone: Option<Box<str>>,
 }
 
 impl SliceDocument {
@@ -122,6 +128,8 @@ impl EndpointSpec {
             ready,
             serving: conditions.serving.unwrap_or(ready),
             terminating: conditions.terminating.unwrap_or(false),
+            hostname: self.hostname.map(Into::into),
+            zone: self.zone.map(Into::into),
         })
     }
 }

@@ -30,6 +30,9 @@ pub struct PodSpec {
     service_account_name: Option<String>,
     service_account: Option<String>,
     host_network: Option<bool>,
+    node_name: Option<String>,
+    hostname: Option<String>,
+    subdomain: Option<String>,
     #[serde(default)]
     containers: Vec<Container>,
     init_containers: Option<Vec<Container>>,
@@ -97,6 +100,10 @@ pub struct Pod {
     pub ports: Arc<[ContainerPort]>,
     /// Name of the Deployment or the like.
     pub owner: Arc<str>,
+    /// Name of its node.
+    pub node: Option<Arc<str>>,
+    /// "HOSTNAME.SERVICE" of a headless service, as pods of a StatefulSet have it.
+    pub hostname: Option<Arc<str>>,
 }
 
 /// A port that a container names.
@@ -129,6 +136,17 @@ impl PodDocument {
                 }
             }
         }
+        let hostname = self
+            .spec
+            .hostname
+            .as_ref()
+            .zip(self.spec.subdomain.as_ref());
+        let hostname = hostname.map(|(host, service)| format!("{host}.{service}").into());
+        let node = self
+            .spec
+            .node_name
+            .as_deref()
+            .map(|node| interner.string(node));
         let account = self.spec.service_account_name.or(self.spec.service_account);
         let account = account.filter(|name| !name.is_empty());
         let containers = self
@@ -164,6 +182,8 @@ impl PodDocument {
             terminating: metadata.deletion_timestamp.is_some(),
             ports,
             owner: interner.string(metadata.owner().as_deref().unwrap_or_default()),
+            node,
+            hostname,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Services. Strict, since people write them: every field of the API is named.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -109,6 +109,74 @@ pub struct Service {
     pub selector: Option<Labels>,
     /// Whether pods that are not ready count.
     pub publish_not_ready: bool,
+    /// Whether it is meant to have no Service IP.
+    pub headless: bool,
+    /// What a ServiceEntry says beyond that; None: it is a Service.
+    pub entry: Option<Arc<Entry>>,
+}
+
+/// What only a ServiceEntry can say of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Where its endpoints come from.
+    pub resolved: Resolved,
+    /// Whether its endpoints may have sidecars.
+    pub is_internal: bool,
+    /// Whether only its own namespace sees it.
+    pub is_private: bool,
+    /// Those that are listed.
+    pub endpoints: Vec<EntryEndpoint>,
+}
+
+/// Where the endpoints of a ServiceEntry come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// They are listed by address, or selected.
+    Listed,
+    /// They are names, or addresses.
+    Names,
+    /// There are none: the address that was called.
+    Called,
+}
+
+/// A listed endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntryEndpoint {
+    /// Where it is.
+    pub address: EntryAddress,
+    /// Its numbers of ports, by name.
+    pub ports: Vec<(Box<str>, u16)>,
+    /// Labels that subsets select by.
+    pub labels: Labels,
+    /// "REGION/ZONE/SUBZONE", or nothing.
+    pub locality: Box<str>,
+    /// Relative; 0: 1.
+    pub weight: u32,
+    /// Of a sidecar that is there, or nothing.
+    pub service_account: Box<str>,
+}
+
+/// Where a listed endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryAddress {
+    /// At this IP.
+    Ip(IpAddr),
+    /// Wherever this name says.
+    Name(Box<str>),
+}
+
+impl EntryEndpoint {
+    /// Wherever a host is, and nothing else is known.
+    pub fn named(host: &str) -> Self {
+        Self {
+            address: EntryAddress::Name(host.to_ascii_lowercase().into()),
+            ports: Vec::new(),
+            labels: Labels::default(),
+            locality: "".into(),
+            weight: 0,
+            service_account: "".into(),
+        }
+    }
 }
 
 /// A port.
@@ -145,7 +213,8 @@ impl ServiceSpec {
             match ip.parse::<IpAddr>() {
                 Ok(ip) if !service.addresses.contains(&ip) => service.addresses.push(ip),
                 Ok(_) => {}
-                Err(_) if matches!(ip.as_str(), "" | "None") => {}
+                Err(_) if ip.as_str() == "None" => service.headless = true,
+                Err(_) if ip.is_empty() => {}
                 Err(_) => problems.push(Problem {
                     at: ip.at,
                     reason: format!("spec.clusterIP: \"{}\" is no IP address", ip.escape_debug()),

@@ -6,9 +6,9 @@ use super::{decode::Problem, node::Position};
 use crate::{
     name::{NsName, ObjectKey},
     resources::{
-        destination_rule::DestinationRule, endpoint_slice::EndpointSlice,
-        peer_authentication::PeerAuthentication, pod::Pod, service::Service, telemetry::Telemetry,
-        virtual_service::VirtualService,
+        destination_rule::DestinationRule, endpoint_slice::EndpointSlice, node::Node,
+        peer_authentication::PeerAuthentication, pod::Pod, service::Service,
+        service_entry::ServiceEntry, telemetry::Telemetry, virtual_service::VirtualService,
     },
 };
 
@@ -65,11 +65,15 @@ pub enum Resource {
     /// Nothing of it is used yet.
     ServiceAccount,
     /// A service.
-    Service(Service),
+    Service(Arc<Service>),
+    /// A node.
+    Node(Node),
     /// A pod.
     Pod(Pod),
     /// Endpoints.
     EndpointSlice(EndpointSlice),
+    /// Services of elsewhere.
+    ServiceEntry(Box<ServiceEntry>),
     /// Subsets.
     DestinationRule(Box<DestinationRule>),
     /// Routes.

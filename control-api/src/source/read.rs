@@ -263,6 +263,7 @@ impl Reader<'_> {
         let strict = !matches!(
             kind,
             Kind::Pod
+                | Kind::Node
                 | Kind::EndpointSlice
                 | Kind::Namespace
                 | Kind::ServiceAccount

@@ -69,12 +69,12 @@ fn service(interner: &mut Interner, number: u32) -> Change {
             app_protocol: None,
         }],
         selector: Some(labels(interner, number)),
-        publish_not_ready: false,
+        ..Service::default()
     };
     object(
         Kind::Service,
         name("svc", number, 0),
-        Resource::Service(service),
+        Resource::Service(service.into()),
     )
 }
 
@@ -95,6 +95,8 @@ fn pod(
         terminating: false,
         ports: ports.clone(),
         owner: interner.string(&format!("svc-{service}")),
+        node: None,
+        hostname: None,
     };
     object(Kind::Pod, name("pod", service, number), Resource::Pod(pod))
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use super::{Touched, judgement::RuleChange};
 use crate::{
-    model::{Model, RouteEntry, hosts::Host},
+    model::{
+        Model, RouteEntry,
+        hosts::{Host, filed},
+    },
     name::NsName,
     resources::{peer_authentication::Mode, virtual_service::VirtualService},
     source::Object,
@@ -57,20 +60,21 @@ impl Model {
             let Some(rule) = object.as_deref().and_then(Object::rule) else {
                 continue;
             };
-            match self.hosts().resolve(&rule.host, name.namespace()) {
-                Host::Service(service) if add => self.rules_of.add(service, name.clone()),
-                Host::Service(service) => self.rules_of.take(&service, name),
-                Host::Pattern(suffix) => {
+            let host = self.hosts().resolve(&rule.host, name.namespace());
+            match (host.filed(), host) {
+                (Some(place), _) if add => self.rules_of.add(place, name.clone()),
+                (Some(place), _) => self.rules_of.take(&place, name),
+                (None, Host::Pattern(suffix)) => {
                     let entries = Arc::make_mut(&mut self.wildcard_rules);
                     entries.retain(|(_, known)| known != name);
                     if add {
                         entries.push((suffix, name.clone()));
                     }
                 }
-                Host::Foreign => {}
+                (None, _) => {}
             }
             for service in self.named_by(&rule.host, name.namespace()) {
-                let mentions = self.mentions.get(&service);
+                let mentions = self.mentions.get(&filed(&service));
                 touched
                     .judge
                     .extend(mentions.iter().flat_map(|routes| routes.iter().cloned()));
@@ -132,22 +136,14 @@ impl Model {
         touched.judge.insert(name);
     }
 
-    /// Services that a VirtualService names, as host or as destination.
+    /// Where the services that a VirtualService names, as host or as destination, are filed.
     fn mentioned(&self, spec: &VirtualService, name: &NsName) -> Vec<NsName> {
         let hosts = spec.hosts.iter().map(|host| host.as_str());
         let destinations = spec.destinations().map(|(_, to)| to.host.as_str());
         let resolved = hosts
             .chain(destinations)
             .map(|host| self.hosts().resolve(host, name.namespace()));
-        resolved
-            .filter_map(|host| {
-                if let Host::Service(service) = host {
-                    Some(service)
-                } else {
-                    None
-                }
-            })
-            .collect()
+        resolved.filter_map(|host| host.filed()).collect()
     }
 
     /// Moves a VirtualService's place in the index of what is in force.
@@ -163,17 +159,18 @@ impl Model {
                 continue;
             };
             for host in &spec.hosts {
-                match self.hosts().resolve(host, name.namespace()) {
-                    Host::Service(service) if add => self.routes_of.add(service, name.clone()),
-                    Host::Service(service) => self.routes_of.take(&service, name),
-                    Host::Pattern(suffix) => {
+                let resolved = self.hosts().resolve(host, name.namespace());
+                match (resolved.filed(), resolved) {
+                    (Some(place), _) if add => self.routes_of.add(place, name.clone()),
+                    (Some(place), _) => self.routes_of.take(&place, name),
+                    (None, Host::Pattern(suffix)) => {
                         let entries = Arc::make_mut(&mut self.wildcard_routes);
                         entries.retain(|entry| *entry != (suffix.clone(), name.clone()));
                         if add {
                             entries.push((suffix, name.clone()));
                         }
                     }
-                    Host::Foreign => {}
+                    (None, _) => {}
                 }
                 touched.routes.extend(self.named_by(host, name.namespace()));
             }

@@ -8,10 +8,10 @@ use std::{
 
 use super::Touched;
 use crate::{
-    model::{Model, ServiceEntry, address::Owners, encoded::Cell, workload::selector_key},
+    model::{Known, Model, address::Owners, encoded::Cell, hosts::filed, workload::selector_key},
     name::NsName,
     resources::{pod::Pod, service::Service},
-    source::Object,
+    source::{Object, Resource},
 };
 
 impl Model {
@@ -21,13 +21,31 @@ impl Model {
         new: Option<Arc<Object>>,
         touched: &mut Touched,
     ) {
-        let old = self.services.get(&name).map(|entry| entry.object.clone());
-        let before = old.as_deref().and_then(Object::service);
-        let after = new.as_deref().and_then(Object::service);
-        if before.is_some() && before == after {
-            self.keep_service(&name, new);
+        let new = new.and_then(|object| match &object.resource {
+            Resource::Service(service) => Some((object.clone(), service.clone())),
+            _ => None,
+        });
+        self.put_service(name, new, touched);
+    }
+
+    /// A service and where it is written, or none any more.
+    pub(super) fn put_service(
+        &mut self,
+        name: NsName,
+        new: Option<(Arc<Object>, Arc<Service>)>,
+        touched: &mut Touched,
+    ) {
+        let old = self.services.get(&name).map(|known| known.service.clone());
+        let before = old.as_deref();
+        let after = new.as_ref().map(|(_, service)| &**service);
+        if before.is_none() && after.is_none() {
             return;
         }
+        if before == after {
+            return self.keep_service(&name, new);
+        }
+        let headless = [before, after].into_iter().flatten().any(|s| s.headless);
+        touched.touch_names(&name, &self.settings.cluster_domain, headless);
         let addresses =
             |service: Option<&Service>| service.map(|s| s.addresses.clone()).unwrap_or_default();
         self.move_addresses(
@@ -74,20 +92,21 @@ impl Model {
             self.touch_members(&name, touched);
         }
         match new {
-            Some(object) => {
-                let entry = ServiceEntry {
+            Some((object, service)) => {
+                let known = Known {
                     object,
+                    service,
                     wire: Cell::default(),
                     endpoints: Cell::default(),
                     routes: Cell::default(),
                 };
-                self.services.insert(name.clone(), Arc::new(entry));
+                self.services.insert(name.clone(), Arc::new(known));
             }
             None => {
                 self.services.remove(&name);
             }
         }
-        let mentions = self.mentions.get(&name).cloned();
+        let mentions = self.mentions.get(&filed(&name)).cloned();
         for route in mentions.iter().flat_map(|routes| routes.iter()) {
             touched.judge.insert(route.clone());
             self.touch_route_hosts(route, touched);
@@ -96,15 +115,16 @@ impl Model {
     }
 
     /// The same contents from another place.
-    fn keep_service(&mut self, name: &NsName, new: Option<Arc<Object>>) {
-        if let Some((object, entry)) = new.zip(self.services.get(name)) {
-            let entry = ServiceEntry {
+    fn keep_service(&mut self, name: &NsName, new: Option<(Arc<Object>, Arc<Service>)>) {
+        if let Some(((object, service), known)) = new.zip(self.services.get(name)) {
+            let known = Known {
                 object,
-                wire: entry.wire.clone(),
-                endpoints: entry.endpoints.clone(),
-                routes: entry.routes.clone(),
+                service,
+                wire: known.wire.clone(),
+                endpoints: known.endpoints.clone(),
+                routes: known.routes.clone(),
             };
-            self.services.insert(name.clone(), Arc::new(entry));
+            self.services.insert(name.clone(), Arc::new(known));
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
     source::{http_source, tcp_source, tls_source},
 };
 use crate::{
-    model::{Client, Encoded, Model, hosts::Host},
+    model::{Client, Encoded, Model},
     name::NsName,
     resources::{
         at::At,
@@ -240,9 +240,7 @@ impl Compiler<'_> {
         headers: Option<&Headers>,
     ) -> Option<mesh::Destination> {
         let namespace = self.object.key.name.namespace();
-        let Host::Service(service) = self.model.hosts().resolve(&to.host, namespace) else {
-            return None;
-        };
+        let service = self.model.named(&to.host, namespace)?;
         let subset = to.subset.as_ref().map(|subset| subset.value.clone());
         Some(mesh::Destination {
             port: self.port(to, &service),

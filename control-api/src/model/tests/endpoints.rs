@@ -17,6 +17,15 @@ fn readiness_decides_who_is_an_endpoint() {
     model.apply(batch(&terminating).changes);
     assert_eq!(ratings(&model), 1, "all are terminating: those that serve");
     model.apply(batch(&pod("ratings-2", "10.1.0.66", "ratings", "v1")).changes);
+    let shown = endpoints(&model, "default/ratings").endpoints;
+    let shown: Vec<_> = shown
+        .iter()
+        .map(|e| (e.address.as_str(), e.health()))
+        .collect();
+    use mesh::Health::{Draining, Unspecified};
+    assert_eq!(shown, [("10.1.0.6", Draining), ("10.1.0.66", Unspecified)]);
+    let stopped = terminating.replace("status: 'True'", "status: 'False'");
+    model.apply(batch(&stopped).changes);
     assert_eq!(
         endpoints(&model, "default/ratings").endpoints[0].address,
         "10.1.0.66"
@@ -25,7 +34,7 @@ fn readiness_decides_who_is_an_endpoint() {
     model.apply(remove(Kind::Pod, "default/ratings-1"));
     assert_eq!(ratings(&model), 0);
     assert!(matches!(
-        mesh::Address::decode(&*model.address("10.1.0.6".parse().unwrap()).body)
+        mesh::Address::decode(&*model.address("10.1.0.6".parse().unwrap(), "default").body)
             .unwrap()
             .kind,
         Some(mesh::address::Kind::Unknown(_))
@@ -92,7 +101,7 @@ fn an_endpoint_says_what_owns_its_pod() {
             owner
         );
         assert_eq!(workload(&model, "default/ratings-1").owner, owner);
-        let address = model.address("10.1.0.6".parse().unwrap());
+        let address = model.address("10.1.0.6".parse().unwrap(), "default");
         match mesh::Address::decode(&*address.body).unwrap().kind {
             Some(mesh::address::Kind::Workload(endpoint)) => assert_eq!(endpoint.owner, owner),
             other => panic!("{other:?}"),
@@ -100,4 +109,72 @@ fn an_endpoint_says_what_owns_its_pod() {
         versions.push(address.version);
     }
     assert_ne!(versions[0], versions[1]);
+}
+
+#[test]
+fn places_come_from_pods_then_from_nodes() {
+    let node = |zone: &str| {
+        format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: n, labels: {{topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: {zone}}}}}\n"
+        )
+    };
+    let on = |labels: &str| {
+        pod("ratings-1", "10.1.0.6", "ratings", "v1")
+            .replace("version: v1}", &format!("version: v1{labels}}}"))
+            .replace("spec:\n", "spec:\n  nodeName: n\n")
+    };
+    let mut model = model(REVIEWS);
+    let places = |model: &Model| {
+        let address = model.address("10.1.0.6".parse().unwrap(), "default");
+        let address = match mesh::Address::decode(&*address.body).unwrap().kind {
+            Some(mesh::address::Kind::Workload(endpoint)) => endpoint.locality,
+            other => panic!("{other:?}"),
+        };
+        [
+            endpoints(model, "default/ratings").endpoints[0]
+                .locality
+                .clone(),
+            workload(model, "default/ratings-1").locality,
+            address,
+        ]
+    };
+    let all = |place: &str| [place.to_owned(), place.to_owned(), place.to_owned()];
+    model.apply(batch(&on("")).changes);
+    assert_eq!(places(&model), all(""));
+    let dirty = model.apply(batch(&node("a")).changes);
+    assert!(
+        dirty.services.contains("default/ratings")
+            && dirty.own.pods.contains("default/ratings-1")
+            && dirty.addresses.len() == 1
+    );
+    assert_eq!(places(&model), all("eu/a"));
+    assert!(
+        model.apply(batch(&node("a")).changes).is_empty(),
+        "a node that only breathes"
+    );
+    model.apply(batch(&node("b")).changes);
+    assert_eq!(places(&model), all("eu/b"));
+    assert_eq!(
+        workload(&model, "default/ratings-1").priority_labels["topology.kubernetes.io/zone"],
+        "b"
+    );
+    model.apply(batch(&on(", topology.kubernetes.io/region: us")).changes);
+    assert_eq!(places(&model), all("us"));
+    model.apply(batch(&on(", istio-locality: us.c.d")).changes);
+    assert_eq!(places(&model), all("us/c/d"));
+    model.apply(batch(&on("")).changes);
+    model.apply(remove(Kind::Node, "default/n"));
+    assert_eq!(places(&model), all(""));
+    // A slice knows the zone of what is no pod.
+    model.apply(
+        batch(&SLICE.replace(
+            "- addresses: [10.9.9.9]",
+            "- addresses: [10.9.9.9]\n  zone: z",
+        ))
+        .changes,
+    );
+    assert_eq!(
+        endpoints(&model, "default/ratings").endpoints[1].locality,
+        "/z"
+    );
 }

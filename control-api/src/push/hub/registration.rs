@@ -16,6 +16,7 @@ pub struct Registration {
     connected: Arc<Connected>,
     services: HashSet<NsName>,
     addresses: HashSet<IpAddr>,
+    names: HashSet<Arc<str>>,
     fresh: Mail,
 }
 
@@ -27,6 +28,7 @@ impl Registration {
             connected,
             services: HashSet::new(),
             addresses: HashSet::new(),
+            names: HashSet::new(),
             fresh: Mail::default(),
         }
     }
@@ -89,6 +91,25 @@ impl Registration {
             leave(&mut lock(&self.hub.interests).addresses, &address, self.id);
         }
     }
+
+    /// Follows a host name.
+    pub fn follow_name(&mut self, name: &Arc<str>) {
+        if self.names.insert(name.clone()) {
+            self.fresh.names.insert(name.clone());
+            lock(&self.hub.interests)
+                .names
+                .entry(name.clone())
+                .or_default()
+                .insert(self.id);
+        }
+    }
+
+    /// No more.
+    pub fn leave_name(&mut self, name: &str) {
+        if let Some(name) = self.names.take(name) {
+            leave(&mut lock(&self.hub.interests).names, &name, self.id);
+        }
+    }
 }
 
 impl Drop for Registration {
@@ -100,6 +121,9 @@ impl Drop for Registration {
         }
         for address in &self.addresses {
             leave(&mut interests.addresses, address, self.id);
+        }
+        for name in &self.names {
+            leave(&mut interests.names, name, self.id);
         }
     }
 }

@@ -67,7 +67,7 @@ impl Closure {
     /// no more.
     pub(super) fn update(&mut self, model: &Model, client: &Client) -> (Vec<NsName>, Vec<NsName>) {
         for ip in std::mem::take(&mut self.changed_addresses) {
-            let target = model.service_at(ip).cloned();
+            let target = model.service_at(ip, &client.namespace).cloned();
             if let Some((_, known)) = self
                 .targets
                 .get_mut(&ip)

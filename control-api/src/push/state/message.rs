@@ -24,11 +24,13 @@ pub enum Kind {
     Trust,
     /// Telemetry settings.
     Telemetry,
+    /// What a host name stands for.
+    DnsName,
 }
 
 impl Kind {
     /// All; the first four in the order in which they may be sent.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Endpoints,
         Self::Service,
         Self::Routes,
@@ -36,6 +38,7 @@ impl Kind {
         Self::Workload,
         Self::Trust,
         Self::Telemetry,
+        Self::DnsName,
     ];
     pub(super) const IMPLIED: [Self; 3] = [Self::Endpoints, Self::Service, Self::Routes];
     pub(super) const ORDERED: [Self; 4] =

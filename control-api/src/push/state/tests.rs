@@ -472,3 +472,60 @@ fn only_the_first_request_brings_something() {
     sim.settle();
     assert_eq!(sim.state.summary().resources, 4);
 }
+
+/// What the proxy was told of a name: nothing, unknown, or addresses.
+fn told(sim: &Sim, name: &str) -> Option<Vec<String>> {
+    let (_, body) = sim.held.get(&(Kind::DnsName.index(), name.to_owned()))?;
+    match mesh::DnsName::decode(&**body).unwrap().kind? {
+        mesh::dns_name::Kind::Addresses(addresses) => Some(addresses.ips),
+        mesh::dns_name::Kind::Unknown(_) => Some(vec!["unknown".into()]),
+    }
+}
+
+#[test]
+fn names_are_answered_once_and_again_when_they_change() {
+    const NAMES: [&str; 3] = [
+        "ratings.default.svc.cluster.local",
+        "db-0.db.default.svc.cluster.local",
+        "api.example.com",
+    ];
+    let mut sim = Sim::new(REVIEWS, Bounds::default());
+    sim.request(Kind::DnsName, &NAMES, &[]);
+    sim.request(Kind::DnsName, &["Upper.case", "dot.", ""], &[]);
+    assert_eq!(sim.poll(), [Kind::DnsName]);
+    assert_eq!(sim.pending[0].removed.len(), 3, "what can be no name");
+    sim.settle();
+    let unknown = Some(vec!["unknown".to_owned()]);
+    assert_eq!(told(&sim, NAMES[0]).unwrap(), ["10.0.0.4"]);
+    assert_eq!(
+        [told(&sim, NAMES[1]), told(&sim, NAMES[2])],
+        [unknown.clone(), unknown]
+    );
+
+    // Nobody is told of what was not asked for.
+    sim.apply(&pod("reviews-v3-9", "10.1.0.99", "reviews", "v3"));
+    sim.apply(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: {clusterIP: 10.0.0.9}\n",
+    );
+    assert!(sim.registration.take_mail().is_empty());
+    assert_eq!(sim.poll(), []);
+
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: db}\nspec: {clusterIP: None, selector: {app: db}}\n";
+    sim.apply(service);
+    assert_eq!(sim.poll(), [], "it has no pod yet");
+    let member = pod("db-0", "10.1.7.0", "db", "v1");
+    sim.apply(&member.replace("spec:\n", "spec:\n  hostname: db-0\n  subdomain: db\n"));
+    assert_eq!(sim.poll(), [Kind::DnsName]);
+    sim.settle();
+    assert_eq!(told(&sim, NAMES[1]).unwrap(), ["10.1.7.0"]);
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: api}\nspec: {hosts: [api.example.com], addresses: [10.50.0.1]}\n";
+    sim.apply(entry);
+    sim.settle();
+    assert_eq!(told(&sim, NAMES[2]).unwrap(), ["10.50.0.1"]);
+
+    sim.request(Kind::DnsName, &[], &NAMES);
+    sim.settle();
+    sim.apply(&entry.replace("10.50.0.1", "10.50.0.2"));
+    assert!(sim.registration.take_mail().is_empty());
+    assert_eq!(sim.names(Kind::DnsName), [""; 0]);
+}

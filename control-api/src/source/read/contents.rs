@@ -1,12 +1,15 @@
 //! The typed contents of a document whose kind and name are known. What servers fill in is read
 //! leniently, what people write strictly.
 
+use std::sync::Arc;
+
 use crate::{
     name::Kind,
     resources::{
         endpoint_slice::SliceDocument,
         labels::Interner,
         metadata::Metadata,
+        node::{self as kept, place},
         pod::PodDocument,
         service::ServiceSpec,
         virtual_service::{STICKY, Sticky, VirtualService},
@@ -56,7 +59,13 @@ pub(super) fn contents(
         Kind::Service => {
             let spec: ServiceSpec = decode(spec, "spec", Unknown::Refuse)?;
             spec.build(interner)
-                .map(|service| Some(Resource::Service(service)))
+                .map(|service| Some(Resource::Service(Arc::new(service))))
+        }
+        Kind::Node => {
+            let none = Default::default();
+            let labels = interner.labels(metadata.labels.as_ref().unwrap_or(&none));
+            let locality = place(&labels).into();
+            Ok(Some(Resource::Node(kept::Node { locality })))
         }
         Kind::Pod => {
             let pod: PodDocument = decode(root, "pod", Unknown::Skip)?;
@@ -68,6 +77,7 @@ pub(super) fn contents(
                 .build(namespace, metadata)
                 .map(Resource::EndpointSlice))
         }
+        Kind::ServiceEntry => checked!(ServiceEntry),
         Kind::DestinationRule => checked!(DestinationRule),
         Kind::VirtualService => {
             let mut routes: Box<VirtualService> = decode(spec, "spec", Unknown::Refuse)?;

@@ -15,7 +15,11 @@ use crate::{
     },
 };
 
-const SEED: &str = include_str!("../../../testdata/bookinfo.yaml");
+const SEED: &str = concat!(
+    include_str!("../../../testdata/bookinfo.yaml"),
+    "---\n",
+    include_str!("../../../testdata/networking.yaml"),
+);
 const WORDS: [&str; 28] = [
     "---",
     "\n",
@@ -146,6 +150,13 @@ fn digest(text: &str) {
         model.endpoints(name, &client);
         model.route_table(name, &client);
         model.workload(name);
+    }
+    for name in [
+        "api.example.com",
+        "db.default.svc.cluster.local",
+        "x.wild.example",
+    ] {
+        model.dns_name(name, "default");
     }
     model.warnings();
     model.refusals();

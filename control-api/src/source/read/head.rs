@@ -48,6 +48,9 @@ pub(super) fn object_key(
     if !good(&head.name) {
         return Err(bad(named, "name", &head.name));
     }
+    if kind == Kind::Service && head.name.contains('.') {
+        return Err(bad(named, "name", &head.name));
+    }
     match NsName::new(&head.namespace, &head.name) {
         Some(name) if good(&head.namespace) => Ok(ObjectKey { kind, name }),
         _ => {

@@ -68,9 +68,11 @@ pub(super) fn kind_of(group: &str, kind: &str) -> Option<(Kind, &'static [&'stat
         ("", "Namespace") => (Kind::Namespace, &["v1"]),
         ("", "ServiceAccount") => (Kind::ServiceAccount, &["v1"]),
         ("", "Service") => (Kind::Service, &["v1"]),
+        ("", "Node") => (Kind::Node, &["v1"]),
         ("", "Pod") => (Kind::Pod, &["v1"]),
         ("discovery.k8s.io", "EndpointSlice") => (Kind::EndpointSlice, &["v1", "v1beta1"]),
         ("networking.istio.io", "VirtualService") => (Kind::VirtualService, NETWORKING),
+        ("networking.istio.io", "ServiceEntry") => (Kind::ServiceEntry, NETWORKING),
         ("networking.istio.io", "DestinationRule") => (Kind::DestinationRule, NETWORKING),
         ("security.istio.io", "PeerAuthentication") => {
             (Kind::PeerAuthentication, &["v1", "v1beta1"])

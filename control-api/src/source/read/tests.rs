@@ -36,6 +36,11 @@ spec:
 
 #[test]
 fn the_examples_are_read_whole() {
+    let networking = items(include_str!("../../../testdata/networking.yaml"));
+    assert!(
+        networking.iter().all(|item| matches!(item, Item::Good(_))),
+        "{networking:?}"
+    );
     let reviews = include_str!("../../../testdata/reviews.yaml");
     let items = items(reviews);
     assert_eq!(items.len(), 2);

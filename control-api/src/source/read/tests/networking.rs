@@ -387,3 +387,91 @@ fn slips_in_how_clients_connect_are_found() {
         "{nested}"
     );
 }
+
+/// The same of a ServiceEntry with this spec, which begins in line 5.
+fn of_entry(spec: &str) -> Refusal {
+    let spec = spec.replace('\n', "\n  ");
+    first(&format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e}}\nspec:\n  {spec}\n"
+    ))
+}
+
+#[test]
+fn slips_in_services_of_elsewhere_are_found() {
+    let cases = [
+        ("hosts: []", "no host is named"),
+        ("hosts: [api]", "\"api\" is no full name"),
+        ("hosts: ['*']", "\"*\" is no full name"),
+        ("hosts: ['a b.c']", "is no host name"),
+        ("hosts: [a.b, A.b]", "\"A.b\" is there twice"),
+        (
+            "hosts: ['*.a.b']\nresolution: DNS",
+            "a pattern cannot be resolved",
+        ),
+        (
+            "hosts: [a.b]\nresolution: DYNAMIC",
+            "unknown value `DYNAMIC`",
+        ),
+        (
+            "hosts: [a.b]\naddresses: [10.0.0.0/8]",
+            "ranges are not supported yet",
+        ),
+        ("hosts: [a.b]\naddresses: [x]", "\"x\" is no IP"),
+        ("hosts: [a.b]\nports: [{number: 0}]", "0 is no port"),
+        (
+            "hosts: [a.b]\nports: [{number: 1}, {number: 1}]",
+            "1 is there twice",
+        ),
+        (
+            "hosts: [a.b]\nports: [{number: 1, name: a}, {number: 2, name: a}]",
+            "`a` is there twice",
+        ),
+        (
+            "hosts: [a.b]\nports: [{number: 1, protocol: HTPS}]",
+            "did you mean `HTTPS`?",
+        ),
+        (
+            "hosts: [a.b]\nports: [{number: 1, protocol: UDP}]",
+            "unknown protocol `UDP`",
+        ),
+        ("hosts: [a.b]\nexportTo: [shop]", "only `*` and `.` are"),
+        (
+            "hosts: [a.b]\nendpoints: [{address: 10.0.0.1}]",
+            "with resolution NONE",
+        ),
+        (
+            "hosts: [a.b]\nresolution: STATIC\nendpoints: [{address: c.d}]",
+            "use resolution DNS for names",
+        ),
+        (
+            "hosts: [a.b]\nresolution: DNS\nendpoints: [{address: 'unix:///x'}]",
+            "is no host name",
+        ),
+        (
+            "hosts: [a.b]\nresolution: STATIC\nports: [{number: 1, name: http}]\nendpoints: [{address: 10.0.0.1, ports: {htpp: 2}}]",
+            "did you mean `http`?",
+        ),
+        (
+            "hosts: [a.b]\nresolution: STATIC\nendpoints: [{address: 10.0.0.1, network: n}]",
+            "network is not supported yet",
+        ),
+        (
+            "hosts: [a.b]\nresolution: STATIC\nworkloadSelector: {}",
+            "it has no labels",
+        ),
+        (
+            "hosts: [a.b]\nresolution: STATIC\nendpoints: [{address: 10.0.0.1}]\nworkloadSelector: {labels: {a: b}}",
+            "endpoints are listed beside it",
+        ),
+        (
+            "hosts: [a.b]\nsubjectAltNames: [a]",
+            "subjectAltNames is not supported yet",
+        ),
+    ];
+    for (spec, reason) in cases {
+        let refusal = of_entry(spec);
+        assert!(refusal.to_string().contains(reason), "{refusal}\n{spec}");
+        // Nothing is said of a place that is not there.
+        assert!(refusal.at.line >= 5 || spec == "hosts: []", "{refusal}");
+    }
+}
