@@ -51,6 +51,8 @@ impl PodTemplate {
             }
             "StatefulSet" => {
                 label("statefulset.kubernetes.io/pod-name", name);
+                let index = name.rsplit('-').next().unwrap_or_default();
+                label("apps.kubernetes.io/pod-index", index);
                 Some(("apps/v1", "StatefulSet", key.name.clone()))
             }
             "Job" => {
@@ -71,6 +73,9 @@ impl PodTemplate {
             .unwrap_or_default();
         if key.kind == "StatefulSet" {
             spec.entry("hostname").or_insert_with(|| json!(name));
+            if let Some(subdomain) = &workload.subdomain {
+                spec.entry("subdomain").or_insert_with(|| json!(subdomain));
+            }
         }
         default(&mut spec);
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
@@ -148,6 +153,19 @@ mod tests {
         );
         assert_eq!(pod["spec"]["serviceAccountName"], "default");
         assert_eq!(pod["metadata"]["namespace"], "shop");
+    }
+
+    #[test]
+    fn a_pod_of_a_set_has_its_names() {
+        let yaml = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\nspec:\n  serviceName: peers\n  \
+                    template: {spec: {containers: [{name: app}]}}\n";
+        let pod = PodTemplate::new(&workload(yaml).unwrap(), "db-2").pod;
+        assert_eq!(pod["spec"]["hostname"], "db-2");
+        assert_eq!(pod["spec"]["subdomain"], "peers");
+        assert_eq!(
+            pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"],
+            "2"
+        );
     }
 
     #[test]

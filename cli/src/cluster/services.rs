@@ -44,6 +44,13 @@ impl ServiceIps {
         {
             "None" => {
                 spec.insert("clusterIPs".to_owned(), json!(["None"]));
+                // Its name stands for the pods' addresses: of both families only when it says so, as
+                // an app that listens on one is not reached at the other.
+                let dual = spec
+                    .get("ipFamilyPolicy")
+                    .is_some_and(|policy| policy != "SingleStack");
+                let families: &[&str] = if dual { &["IPv4", "IPv6"] } else { &["IPv4"] };
+                spec.entry("ipFamilies").or_insert_with(|| json!(families));
             }
             asked => {
                 let ips = self.assign(&object.key.namespace, &object.key.name, asked)?;
@@ -187,6 +194,15 @@ mod tests {
             ))
             .unwrap();
         let spec = &filled["spec"];
+        let headless = |ips: &mut ServiceIps, more: &str| {
+            let filled = ips.fill(&service("h", &format!("clusterIP: None{more}")));
+            filled.unwrap()["spec"]["ipFamilies"].clone()
+        };
+        assert_eq!(headless(&mut ips, ""), json!(["IPv4"]));
+        let dual = ", ipFamilyPolicy: PreferDualStack";
+        assert_eq!(headless(&mut ips, dual), json!(["IPv4", "IPv6"]));
+        let asked = ", ipFamilies: [IPv6]";
+        assert_eq!(headless(&mut ips, asked), json!(["IPv6"]));
         assert_eq!(
             spec["ports"][0],
             json!({"port": 80, "protocol": "TCP", "targetPort": 80})

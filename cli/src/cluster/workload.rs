@@ -31,6 +31,8 @@ pub(crate) struct Workload {
     pub(crate) uid: String,
     pub(crate) replicas: usize,
     pub(crate) style: Style,
+    /// The Service that a StatefulSet's pods have their names in.
+    pub(crate) subdomain: Option<String>,
     /// `metadata` and `spec` of a pod.
     pub(crate) template: Value,
     /// Of the template.
@@ -97,6 +99,10 @@ impl Workload {
             uid: names::uid(),
             replicas: count(replicas),
             style,
+            subdomain: object
+                .at("/spec/serviceName")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
             revision: names::revision(&template),
             template,
         }))

@@ -89,7 +89,7 @@ fn read<'a>(service: &'a Value, pods: &[NamedPod<'_>]) -> Option<ServiceNames<'a
             })
             .map(|pod| Member {
                 hostname: hostname(pod.pod, name),
-                addresses: pod.ips.to_vec(),
+                addresses: of_families(service, pod.ips),
             })
             .collect(),
         _ => Vec::new(),
@@ -115,6 +115,18 @@ fn read<'a>(service: &'a Value, pods: &[NamedPod<'_>]) -> Option<ServiceNames<'a
         ports: ports.collect(),
         external_name: text("/spec/externalName"),
     })
+}
+
+/// Those of the families that the Service has; of every one when it does not say.
+fn of_families(service: &Value, ips: &[IpAddr]) -> Vec<IpAddr> {
+    let families = service
+        .pointer("/spec/ipFamilies")
+        .and_then(Value::as_array);
+    let has = |ip: &&IpAddr| {
+        let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+        families.is_none_or(|families| families.iter().any(|f| f == family))
+    };
+    ips.iter().filter(has).copied().collect()
 }
 
 fn hostname(pod: &Value, service: &str) -> Option<String> {
@@ -164,6 +176,10 @@ mod tests {
             names["heddle-control.heddle-system.svc.cluster.local"].addresses,
             plan.control().all()
         );
+        let both = ["10.64.0.9".parse().unwrap(), "fd00::9".parse().unwrap()];
+        let single = json!({"spec": {"ipFamilies": ["IPv4"]}});
+        assert_eq!(of_families(&single, &both), both[..1]);
+        assert_eq!(of_families(&json!({}), &both), both);
         assert!(
             build(false)["db.shop.svc.cluster.local"]
                 .addresses
