@@ -143,6 +143,7 @@ fn worker(app: SocketAddr) -> Rc<Worker> {
         tls: MeshTls::new(id.unwrap()),
         tracer,
         metrics,
+        breakers: Default::default(),
         phase,
         connections: Arc::default(),
         tasks: crate::tasks::Tasks::default(),

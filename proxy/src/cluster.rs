@@ -1,16 +1,26 @@
 //! The endpoints that one destination stands for, and the choice among them: the less loaded of
-//! two drawn at random, never one that this request has already tried while another is left.
+//! two drawn at random, unless a policy says otherwise; never one that this request has already
+//! tried while another is left.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use heddle_proxy_config::snapshot::{Endpoint, Name, RetryBudget};
+use heddle_proxy_config::snapshot::{Endpoint, HashKey, Name, RetryBudget};
 use heddle_proxy_telemetry::{HttpSeries, Labels, RequestProtocol, Shard, TcpSeries};
+use http::HeaderMap;
 use rand::RngExt;
 
-use crate::upstream::Upstream;
+use crate::balance::learnt::{Learnt, Standing};
+use crate::balance::outlier::{Outcome, status_of_grpc};
+use crate::balance::{Governed, Pick};
+use crate::breaker::{Limit, Overflow, Permit, Pool};
+use crate::upstream::{ActiveRequest, Upstream};
+use crate::view::Upstreams;
+use crate::worker::Worker;
 
 /// A service, or a subset of it, on one port.
 pub(crate) struct Cluster {
@@ -19,29 +29,48 @@ pub(crate) struct Cluster {
     pub(crate) subset: Option<Arc<str>>,
     pub(crate) port: u16,
     members: Vec<Rc<Member>>,
-    /// Repetitions under way.
+    /// How they are chosen among; `None`: all are alike, and nothing is said.
+    governed: Option<Box<Governed>>,
+    pool: Option<Rc<Pool>>,
+    /// For one whose endpoint is the address that was called: clusters of one, made when called.
+    called: Option<Called>,
     retries: Rc<Cell<u32>>,
     /// Where what reached none of them is counted.
     unplaced: Series,
 }
 
-/// Leave to repeat a request, while it is kept.
+/// Clusters of one by address, and how they are made.
+struct Called {
+    clusters: RefCell<HashMap<SocketAddr, Rc<Cluster>>>,
+    make: Make,
+}
+
+/// Makes the cluster of one address.
+pub(crate) type Make = Box<dyn Fn(SocketAddr, &mut Upstreams) -> Cluster>;
+
+/// Addresses of one cluster that are kept; beyond it, the table starts anew.
+const MAX_CALLED: usize = 1024;
+
+/// One endpoint of a cluster.
+pub(crate) struct Member {
+    pub(crate) upstream: Rc<Upstream>,
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// Where it is learnt from how requests go.
+    lessons: Option<(Rc<Learnt>, Rc<Standing>)>,
+    /// Where what goes to this endpoint as part of this cluster is counted.
+    series: Series,
+}
+
+/// A retry under way.
 pub(crate) struct RetryPermit {
     under_way: Rc<Cell<u32>>,
+    _counted: Option<Permit>,
 }
 
 impl Drop for RetryPermit {
     fn drop(&mut self) {
         self.under_way.set(self.under_way.get().saturating_sub(1));
     }
-}
-
-/// One endpoint of a cluster.
-pub(crate) struct Member {
-    pub(crate) upstream: Rc<Upstream>,
-    pub(crate) endpoint: Arc<Endpoint>,
-    /// Where what goes to this endpoint as part of this cluster is counted.
-    series: Series,
 }
 
 /// Where requests and connections are counted; labels are asked for once.
@@ -79,8 +108,62 @@ impl Member {
         Self {
             upstream,
             endpoint,
+            lessons: None,
             series: Series::default(),
         }
+    }
+
+    /// The same, of which something is learnt.
+    pub(crate) fn learning(mut self, learnt: &Rc<Learnt>, standing: Rc<Standing>) -> Self {
+        self.lessons = Some((Rc::clone(learnt), standing));
+        self
+    }
+
+    /// The head of an answer has come.
+    pub(crate) fn answered(&self, status: http::StatusCode, headers: &HeaderMap, grpc: bool) {
+        if self.lessons.is_none() {
+            return;
+        }
+        if !grpc || status != http::StatusCode::OK {
+            return self.observe(Outcome::Answered(status.as_u16()));
+        }
+        // Without a status in the head, the trailers will tell.
+        let code = headers
+            .get("grpc-status")
+            .and_then(|v| v.to_str().ok()?.parse().ok());
+        if let Some(code) = code {
+            self.answered_grpc(code);
+        }
+    }
+
+    /// The trailers of a gRPC call have come.
+    pub(crate) fn answered_grpc(&self, code: u8) {
+        self.observe(Outcome::Answered(status_of_grpc(code)));
+    }
+
+    /// A connection was made, for bytes of which nothing is known.
+    pub(crate) fn connected(&self) {
+        self.observe(Outcome::Answered(200));
+    }
+
+    /// It took no connection, broke off, or did not answer in time.
+    pub(crate) fn failed(&self) {
+        self.observe(Outcome::Failed);
+    }
+
+    fn observe(&self, outcome: Outcome) {
+        if let Some((learnt, standing)) = &self.lessons {
+            learnt.observe(standing, outcome);
+        }
+    }
+
+    /// Begins a request, or a connection, of which the bound is `limit`.
+    pub(crate) fn begin(self: &Rc<Self>, limit: Limit) -> Result<ActiveRequest, Overflow> {
+        let permit = match self.upstream.pool() {
+            None => None,
+            Some(pool) => pool.admit(limit)?,
+        };
+        Ok(ActiveRequest::new(Rc::clone(self), permit))
     }
 
     /// Where a request is counted; `labels` is asked once, for the protocol it is given.
@@ -135,26 +218,90 @@ impl Cluster {
             subset,
             port,
             members: members.into_iter().map(Rc::new).collect(),
+            governed: None,
+            pool: None,
+            called: None,
             retries: Rc::default(),
             unplaced: Series::default(),
         }
     }
 
+    /// With bounds.
+    pub(crate) fn bounded(mut self, pool: Option<Rc<Pool>>) -> Self {
+        self.pool = pool;
+        self
+    }
+
+    /// With a way to choose.
+    pub(crate) fn governed(mut self, govern: impl FnOnce(&[Rc<Member>]) -> Governed) -> Self {
+        self.governed = Some(Box::new(govern(&self.members)));
+        self
+    }
+
+    /// Whose endpoint is the address that was called.
+    pub(crate) fn called(mut self, make: Make) -> Self {
+        self.called = Some(Called {
+            clusters: RefCell::default(),
+            make,
+        });
+        self
+    }
+
+    /// The cluster for a connection that was going to `called`: itself, or where that is the
+    /// endpoint, a cluster of it.
+    pub(crate) fn at(self: &Rc<Self>, called: SocketAddr, worker: &Worker) -> Rc<Self> {
+        let Some(by_address) = &self.called else {
+            return Rc::clone(self);
+        };
+        let mut clusters = by_address.clusters.borrow_mut();
+        if clusters.len() >= MAX_CALLED && !clusters.contains_key(&called) {
+            clusters.clear();
+        }
+        let make = || worker.with_upstreams(|upstreams| (by_address.make)(called, upstreams));
+        Rc::clone(clusters.entry(called).or_insert_with(|| Rc::new(make())))
+    }
+
+    /// What of a request keeps it with one endpoint; nearly always nothing.
+    pub(crate) fn hash_key(&self) -> Option<&HashKey> {
+        self.governed.as_ref()?.hash_key()
+    }
+
+    /// Begins a request to one of its endpoints; an error: there are too many already.
+    pub(crate) fn begin(&self, member: &Rc<Member>) -> Result<ActiveRequest, Overflow> {
+        member.begin(Limit::Requests)
+    }
+
+    /// Begins an opaque connection to one of its endpoints.
+    pub(crate) fn begin_connection(&self, member: &Rc<Member>) -> Result<ActiveRequest, Overflow> {
+        member.begin(Limit::Connections)
+    }
+
     /// Whether a request that may have reached a server may be sent again now: not when too many
     /// are. To be kept while that goes on.
     pub(crate) fn begin_retry(&self) -> Option<RetryPermit> {
-        let RetryBudget {
-            percent,
-            min_retries,
-        } = RetryBudget::default();
-        let active = self.members.iter().map(|m| u64::from(m.upstream.active()));
-        let most = active.sum::<u64>() * u64::from(percent) / 100;
-        if u64::from(self.retries.get()) >= most.max(min_retries.into()) {
-            return None;
-        }
+        let policy = self.governed.as_ref().map(|g| &g.policy);
+        let budget = policy.and_then(|policy| policy.retry_budget);
+        let counted = match (&self.pool, budget) {
+            (Some(pool), None) if pool.terms().max_retries.is_some() => {
+                pool.admit(Limit::Retries).ok()?
+            }
+            _ => {
+                let RetryBudget {
+                    percent,
+                    min_retries,
+                } = budget.unwrap_or_default();
+                let active = self.members.iter().map(|m| u64::from(m.upstream.active()));
+                let most = active.sum::<u64>() * u64::from(percent) / 100;
+                if u64::from(self.retries.get()) >= most.max(min_retries.into()) {
+                    return None;
+                }
+                None
+            }
+        };
         self.retries.set(self.retries.get() + 1);
         Some(RetryPermit {
             under_way: Rc::clone(&self.retries),
+            _counted: counted,
         })
     }
 
@@ -181,8 +328,16 @@ impl Cluster {
         self.members.len()
     }
 
-    /// Chooses an endpoint; `None` when there is none. `tried` are avoided while another is left.
-    pub(crate) fn pick(&self, tried: &[Rc<Upstream>]) -> Option<&Rc<Member>> {
+    /// Chooses an endpoint; `None` when there is none. What was tried is avoided while another is
+    /// left.
+    pub(crate) fn pick(&self, pick: Pick<'_>) -> Option<&Rc<Member>> {
+        match &self.governed {
+            None => self.pick_alike(pick.tried),
+            Some(governed) => governed.pick(&self.members, pick),
+        }
+    }
+
+    fn pick_alike(&self, tried: &[Rc<Upstream>]) -> Option<&Rc<Member>> {
         let members = self.members.as_slice();
         if tried.is_empty() || members.len() < 2 {
             return less_loaded(members.len(), |i| members.get(i));
@@ -192,8 +347,8 @@ impl Cluster {
         match less_loaded(left.len(), |i| left.get(i).copied()) {
             Some(picked) => Some(picked),
             // All were tried: any but the last.
-            None if tried.len() > 1 => self.pick(&tried[tried.len() - 1..]),
-            None => self.pick(&[]),
+            None if tried.len() > 1 => self.pick_alike(&tried[tried.len() - 1..]),
+            None => self.pick_alike(&[]),
         }
     }
 }
@@ -219,6 +374,7 @@ fn less_loaded<'a>(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use std::net::SocketAddr;
 
     use super::*;
@@ -238,7 +394,7 @@ mod tests {
             placement: Default::default(),
         };
         Member::new(
-            Rc::new(Upstream::new(addr, Link::Plain)),
+            Rc::new(Upstream::new(addr, Link::Plain, None)),
             Arc::new(endpoint),
         )
     }
@@ -247,19 +403,23 @@ mod tests {
         Cluster::new(None, None, 80, (1..=n).map(member).collect())
     }
 
+    fn avoiding(tried: &[Rc<Upstream>]) -> Pick<'_> {
+        Pick { hash: None, tried }
+    }
+
     #[test]
     fn nothing_to_pick_from() {
-        assert!(cluster(0).pick(&[]).is_none());
+        assert!(cluster(0).pick(Pick::default()).is_none());
     }
 
     #[test]
     fn the_busier_of_two_is_not_picked() {
         let cluster = cluster(2);
-        let busy = cluster.pick(&[]).map(|m| Rc::clone(&m.upstream));
-        let _active = busy.as_ref().map(Upstream::begin);
+        let busy = cluster.pick(Pick::default()).unwrap();
+        let _active = cluster.begin(busy).unwrap();
         for _ in 0..50 {
-            let picked = cluster.pick(&[]).map(|m| m.upstream.addr);
-            assert_ne!(picked, busy.as_ref().map(|u| u.addr));
+            let picked = cluster.pick(Pick::default()).map(|m| m.upstream.addr);
+            assert_ne!(picked, Some(busy.upstream.addr));
         }
     }
 
@@ -268,21 +428,34 @@ mod tests {
         let three = cluster(3);
         let mut tried = vec![Rc::clone(&three.members[0].upstream)];
         for _ in 0..100 {
-            let picked = three.pick(&tried).map(|m| m.upstream.addr);
+            let picked = three.pick(avoiding(&tried)).map(|m| m.upstream.addr);
             assert_ne!(picked, Some(tried[0].addr));
         }
         tried.push(Rc::clone(&three.members[1].upstream));
         for _ in 0..100 {
-            let picked = three.pick(&tried).map(|m| m.upstream.addr);
+            let picked = three.pick(avoiding(&tried)).map(|m| m.upstream.addr);
             assert_eq!(picked, Some(three.members[2].upstream.addr));
         }
         tried.push(Rc::clone(&three.members[2].upstream));
         for _ in 0..100 {
-            let picked = three.pick(&tried).map(|m| m.upstream.addr);
+            let picked = three.pick(avoiding(&tried)).map(|m| m.upstream.addr);
             assert_ne!(picked, Some(tried[2].addr), "the last one tried");
         }
         let one = cluster(1);
         let tried = [Rc::clone(&one.members[0].upstream)];
-        assert!(one.pick(&tried).is_some());
+        assert!(one.pick(avoiding(&tried)).is_some());
+    }
+
+    #[test]
+    fn retries_are_a_fifth_of_what_is_under_way_and_at_least_three() {
+        let cluster = cluster(2);
+        let member = &cluster.members[0];
+        let mut retries: Vec<_> = (0..3).map(|_| cluster.begin_retry().unwrap()).collect();
+        assert!(cluster.begin_retry().is_none());
+        let active: Vec<_> = (0..20).map(|_| cluster.begin(member).unwrap()).collect();
+        retries.push(cluster.begin_retry().unwrap());
+        assert!(cluster.begin_retry().is_none());
+        drop((active, retries.split_off(2)));
+        assert!(cluster.begin_retry().is_some());
     }
 }

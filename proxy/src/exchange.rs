@@ -114,6 +114,9 @@ impl Exchange {
             self.response_bytes += data.len() as u64;
         } else if let Some(trailers) = frame.trailers_ref() {
             self.note_grpc(trailers);
+            if let (Some((active, _)), Some(code)) = (&self.upstream, self.grpc_status) {
+                active.member().answered_grpc(code);
+            }
         }
     }
 
@@ -136,6 +139,9 @@ impl Exchange {
             self.flag = flag;
         }
         let whole = flag.is_none();
+        if let (Some((active, _)), ResponseFlag::UpstreamClosed) = (&self.upstream, flag) {
+            active.member().failed();
+        }
         if let Some((active, lease)) = self.upstream.take()
             && whole
             && let Some(Lease::Http1(connection)) = lease

@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use self::first::First;
 pub(crate) use self::plain::Plain;
 use self::tls::{Admitted, Refusal};
+use crate::balance::Pick;
 use crate::cluster::{Cluster, Member};
 use crate::detect::{self, Sniff};
 use crate::io::Io;
@@ -236,7 +237,7 @@ impl Inbound {
     async fn relay(&self, mut io: Io, app: Option<Io>) {
         let _serving = self.worker.tracer.serve_opaque();
         let (peer, destination) = (self.peer, self.destination);
-        let Some(member) = self.cluster.pick(&[]) else {
+        let Some(member) = self.cluster.pick(Pick::default()) else {
             return;
         };
         let series = member.tcp_series(&self.worker.shard, |protocol| self.labels(protocol));

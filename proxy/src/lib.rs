@@ -3,8 +3,10 @@
 //! share nothing; configuration, identity, telemetry and the admin endpoints live on the control
 //! thread. `run` is the way in; `worker` is where a connection's story begins.
 
+mod balance;
 mod bell;
 mod body;
+mod breaker;
 #[cfg(test)]
 mod budget;
 mod cluster;

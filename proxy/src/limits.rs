@@ -52,6 +52,9 @@ pub(crate) const H2_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A connection attempt, TLS included (Envoy's default for TCP alone).
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 
+/// Requests that wait for a connection of one cluster, where nothing is said (Envoy's default).
+pub(crate) const PENDING: u32 = 1024;
+
 /// A TLS handshake that a peer began.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 

@@ -37,6 +37,8 @@ pub(crate) struct Outbound {
     worker: Rc<Worker>,
     target: Target,
     destination: SocketAddr,
+    /// Where it comes from.
+    peer: IpAddr,
     upgraded: Upgraded,
     /// What the target stands for is kept known meanwhile.
     _in_use: Option<AddressUse>,
@@ -93,6 +95,7 @@ async fn begin(
         worker,
         target,
         destination,
+        peer: peer.ip(),
         upgraded: Upgraded::default(),
         _in_use: Some(in_use),
     };
@@ -127,6 +130,7 @@ impl Outbound {
             worker,
             target,
             destination,
+            peer: destination.ip(),
             upgraded: Upgraded::default(),
             _in_use: None,
         })

@@ -113,6 +113,7 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
         tls: tls.clone(),
         tracer: tracer.clone(),
         metrics: metrics.clone(),
+        breakers: Default::default(),
         phase: drain.phase(),
         connections: Arc::clone(drain.connections()),
         tasks: tasks.clone(),

@@ -5,6 +5,8 @@
 
 pub(crate) mod connect;
 pub(crate) mod http1;
+pub(crate) mod origin;
+mod room;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -15,10 +17,15 @@ use futures_util::future::Either;
 use http::Request;
 use hyper::client::conn::{TrySendError, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::timeout;
 
-use self::connect::{ConnectError, Dialer, Link};
+use self::connect::{Alpn, ConnectError, Dialer, Link, Terms};
+use self::room::{Room, Slot};
 use crate::body::RequestBody;
+use crate::breaker::{Limit, Permit, Pool};
+use crate::cluster::Member;
 use crate::cork::Cork;
+use crate::io::Io;
 use crate::limits;
 
 /// HTTP version that is spoken upstream; the same as came in.
@@ -35,6 +42,8 @@ pub(crate) struct Upstream {
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
     shared_gate: tokio::sync::Mutex<()>,
+    /// Bounds of its cluster, where there are any: then it is that cluster's alone.
+    room: Option<Rc<Room>>,
 }
 
 struct Idle {
@@ -45,7 +54,7 @@ struct Idle {
 
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
-    streams: Rc<Cell<u32>>,
+    streams: Rc<Streams>,
     /// Looks that it has been without a stream for.
     looks: Cell<u32>,
 }
@@ -66,27 +75,64 @@ pub(crate) struct Checkout {
     pub(crate) reused: bool,
 }
 
+/// Streams on a shared connection.
+struct Streams {
+    active: Cell<u32>,
+    /// Of a connection with bounds; gone with it.
+    slot: Option<Rc<Slot>>,
+}
+
 /// Counts a stream on a shared connection while it lives.
-pub(crate) struct StreamCount(Rc<Cell<u32>>);
+pub(crate) struct StreamCount(Rc<Streams>);
+
+impl StreamCount {
+    fn new(streams: &Rc<Streams>) -> Self {
+        streams.active.update(|active| active + 1);
+        if let Some(slot) = &streams.slot {
+            slot.serves();
+        }
+        Self(Rc::clone(streams))
+    }
+}
 
 impl Drop for StreamCount {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.0.active.update(|active| active.saturating_sub(1));
+        if let Some(slot) = &self.0.slot {
+            slot.rests();
+        }
     }
 }
 
 /// Counts a request on an upstream while it lives.
-pub(crate) struct ActiveRequest(Rc<Upstream>);
+pub(crate) struct ActiveRequest {
+    member: Rc<Member>,
+    _permit: Option<Permit>,
+}
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        self.0.active.set(self.0.active.get().saturating_sub(1));
+        let active = &self.upstream().active;
+        active.set(active.get().saturating_sub(1));
     }
 }
 
 impl ActiveRequest {
+    pub(crate) fn new(member: Rc<Member>, permit: Option<Permit>) -> Self {
+        let active = &member.upstream.active;
+        active.set(active.get() + 1);
+        Self {
+            member,
+            _permit: permit,
+        }
+    }
+
     pub(crate) fn upstream(&self) -> &Rc<Upstream> {
-        &self.0
+        &self.member.upstream
+    }
+
+    pub(crate) fn member(&self) -> &Member {
+        &self.member
     }
 }
 
@@ -122,8 +168,9 @@ impl SendError {
 }
 
 impl Upstream {
-    pub(crate) fn new(addr: SocketAddr, link: Link) -> Self {
+    pub(crate) fn new(addr: SocketAddr, link: Link, pool: Option<Rc<Pool>>) -> Self {
         Self {
+            room: pool.map(|pool| Rc::new(Room::new(pool))),
             addr,
             link,
             active: Cell::new(0),
@@ -138,9 +185,21 @@ impl Upstream {
         self.active.get()
     }
 
-    pub(crate) fn begin(self: &Rc<Self>) -> ActiveRequest {
-        self.active.set(self.active.get() + 1);
-        ActiveRequest(Rc::clone(self))
+    /// Bounds of its cluster.
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.room.as_ref().map(|room| &*room.pool)
+    }
+
+    /// Opens a connection, on the terms of its cluster.
+    pub(crate) fn dial<'a>(
+        &'a self,
+        dialer: &'a Dialer,
+        alpn: Alpn,
+    ) -> impl Future<Output = Result<Io, ConnectError>> + 'a {
+        let terms = self
+            .pool()
+            .map_or_else(Terms::default, |pool| Terms::of(&pool.terms()));
+        dialer.dial_on(self.addr, &self.link, alpn, terms)
     }
 
     /// A connection for one request: an idle one, a shared one with room, or a new one.
@@ -159,11 +218,7 @@ impl Upstream {
                     });
                 }
                 // Boxed, as in the other version: most requests find a connection.
-                let connection = Box::pin(self.connect_http1(dialer)).await?;
-                Ok(Checkout {
-                    lease: Lease::Http1(connection),
-                    reused: false,
-                })
+                Box::pin(self.connect_http1(dialer, fresh)).await
             }
             Version::Http2 => match (!fresh).then(|| self.share()).flatten() {
                 Some(checkout) => Ok(checkout),
@@ -175,7 +230,8 @@ impl Upstream {
     fn pop_idle(&self) -> Option<http1::Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut candidate) = idle.pop() {
-            if candidate.connection.is_ready() {
+            let stale = candidate.connection.slot().is_some_and(Slot::is_stale);
+            if !stale && candidate.connection.is_ready() {
                 return Some(candidate.connection);
             }
             candidate.connection.close();
@@ -183,23 +239,77 @@ impl Upstream {
         None
     }
 
-    async fn connect_http1(&self, dialer: &Dialer) -> Result<http1::Connection, ConnectError> {
-        let io = dialer
-            .dial(self.addr, &self.link, connect::Alpn::Http1)
-            .await?;
-        http1::Connection::new(io).await.map_err(ConnectError::Http)
+    async fn connect_http1(&self, dialer: &Dialer, fresh: bool) -> Result<Checkout, ConnectError> {
+        let mut pending = None;
+        let slot = match &self.room {
+            None => None,
+            Some(room) => {
+                pending = room.pool.admit(Limit::Pending)?;
+                match room.wait(|| self.enter_http1(room, fresh)).await? {
+                    Either::Left(slot) => Some(Box::new(slot)),
+                    Either::Right(connection) => {
+                        return Ok(Checkout {
+                            lease: Lease::Http1(connection),
+                            reused: true,
+                        });
+                    }
+                }
+            }
+        };
+        let io = self.dial(dialer, Alpn::Http1).await?;
+        let connection = http1::Connection::new(io, slot).await;
+        drop(pending);
+        Ok(Checkout {
+            lease: Lease::Http1(connection.map_err(ConnectError::Http)?),
+            reused: false,
+        })
+    }
+
+    /// Room for a new connection, or one that has become free. Who wants a new one takes the place of
+    /// one that is idle.
+    fn enter_http1(&self, room: &Rc<Room>, fresh: bool) -> Option<Either<Slot, http1::Connection>> {
+        loop {
+            if let Some(slot) = room.enter() {
+                return Some(Either::Left(slot));
+            }
+            if !fresh {
+                return self.pop_idle().map(Either::Right);
+            }
+            let idle = self.idle.borrow_mut().pop()?;
+            idle.connection.close();
+        }
     }
 
     async fn connect_http2(&self, dialer: &Dialer, fresh: bool) -> Result<Checkout, ConnectError> {
+        let mut pending = None;
+        if let Some(room) = &self.room {
+            pending = room.pool.admit(Limit::Pending)?;
+        }
         // One connects, the others wait and then share what it made.
-        let _gate = self.shared_gate.lock().await;
+        let _gate = match &self.room {
+            None => self.shared_gate.lock().await,
+            Some(room) => timeout(room.pool.connect_timeout(), self.shared_gate.lock())
+                .await
+                .map_err(|_| room.pool.no_connection())?,
+        };
         if let Some(mut checkout) = self.share() {
             checkout.reused = !fresh;
             return Ok(checkout);
         }
-        let io = dialer
-            .dial(self.addr, &self.link, connect::Alpn::Http2)
-            .await?;
+        let slot = match &self.room {
+            None => None,
+            Some(room) => {
+                let enter = || {
+                    let shared = self.share().map(Either::Right);
+                    shared.or_else(|| room.enter().map(Either::Left))
+                };
+                match room.wait(enter).await? {
+                    Either::Left(slot) => Some(Rc::new(slot)),
+                    Either::Right(shared) => return Ok(shared),
+                }
+            }
+        };
+        let io = self.dial(dialer, Alpn::Http2).await?;
         let (sender, connection) = http2::Builder::new(LocalExec)
             .timer(TokioTimer::new())
             .initial_stream_window_size(limits::H2_STREAM_WINDOW)
@@ -211,15 +321,23 @@ impl Upstream {
             .handshake(TokioIo::new(Cork::new(io)))
             .await
             .map_err(ConnectError::Http)?;
+        drop(pending);
+        let held = slot.clone();
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "upstream connection ended");
             }
+            if let Some(slot) = held {
+                slot.ended();
+            }
         });
-        let streams = Rc::new(Cell::new(1));
+        let streams = Rc::new(Streams {
+            active: Cell::new(0),
+            slot,
+        });
         let lease = Lease::Http2 {
             sender: sender.clone(),
-            _counted: StreamCount(Rc::clone(&streams)),
+            _counted: StreamCount::new(&streams),
         };
         self.shared.borrow_mut().push(Shared {
             sender,
@@ -234,16 +352,15 @@ impl Upstream {
 
     fn share(&self) -> Option<Checkout> {
         let mut shared = self.shared.borrow_mut();
-        shared.retain(|s| !s.sender.is_closed());
+        shared.retain(|s| !s.sender.is_closed() && !s.is_spent());
         let roomy = shared
             .iter()
-            .find(|s| s.sender.is_ready() && s.streams.get() < limits::H2_STREAMS)?;
-        roomy.streams.set(roomy.streams.get() + 1);
+            .find(|s| s.sender.is_ready() && s.streams.active.get() < limits::H2_STREAMS)?;
         roomy.looks.set(0);
         Some(Checkout {
             lease: Lease::Http2 {
                 sender: roomy.sender.clone(),
-                _counted: StreamCount(Rc::clone(&roomy.streams)),
+                _counted: StreamCount::new(&roomy.streams),
             },
             reused: true,
         })
@@ -257,8 +374,7 @@ impl Upstream {
             // It has not come round to the next request yet.
             let upstream = Rc::clone(self);
             tokio::task::spawn_local(async move {
-                if let Ok(true) = tokio::time::timeout(limits::GIVE_BACK, connection.ready()).await
-                {
+                if let Ok(true) = timeout(limits::GIVE_BACK, connection.ready()).await {
                     upstream.store_idle(connection);
                 }
             });
@@ -277,8 +393,9 @@ impl Upstream {
     }
 
     fn store_idle(&self, mut connection: http1::Connection) {
+        let spent = connection.slot().is_some_and(Slot::is_spent);
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < limits::IDLE_PER_UPSTREAM {
+        if !spent && idle.len() < limits::IDLE_PER_UPSTREAM {
             connection.rest();
             idle.push(Idle {
                 connection,
@@ -292,17 +409,30 @@ impl Upstream {
     /// Closes connections that have been idle for too long; called every [`limits::SWEEP`], so that
     /// a request need not read the clock.
     pub(crate) fn sweep(&self) {
-        const MOST: u32 = (limits::UPSTREAM_IDLE.as_secs() / limits::SWEEP.as_secs()) as u32;
+        let most = self
+            .room
+            .as_ref()
+            .map_or(limits::UPSTREAM_IDLE, |room| room.idle_timeout());
+        let most = (most.as_secs() / limits::SWEEP.as_secs()) as u32;
         let mut idle = self.idle.borrow_mut();
         let old = idle.extract_if(.., |i| {
             i.looks += 1;
-            i.looks > MOST || !i.connection.is_ready()
+            i.looks > most || !i.connection.is_ready()
         });
         old.for_each(|idle| idle.connection.close());
         self.shared.borrow_mut().retain(|s| {
             s.looks.update(|looks| looks + 1);
-            !s.sender.is_closed() && (s.streams.get() > 0 || s.looks.get() <= MOST)
+            !s.sender.is_closed() && (s.streams.active.get() > 0 || s.looks.get() <= most)
         });
+    }
+}
+
+impl Shared {
+    fn is_spent(&self) -> bool {
+        self.streams
+            .slot
+            .as_ref()
+            .is_some_and(|slot| slot.is_spent())
     }
 }
 

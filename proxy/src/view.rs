@@ -3,19 +3,25 @@
 //! Made anew when the snapshot changes; every part whose inputs are unchanged is carried over, so
 //! that a push disturbs neither connections nor splits.
 
+mod link;
+mod upstreams;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use heddle_proxy_config::route::Split;
 use heddle_proxy_config::snapshot::{
     Address, Destination, Endpoint, Endpoints, Name, Protocol, RouteTable, Service, Snapshot,
+    Workload as OwnWorkload,
 };
 
+pub(crate) use self::link::ClusterKey;
+use self::link::Clusters;
+pub(crate) use self::upstreams::Upstreams;
 use crate::cluster::{Cluster, Member};
-use crate::upstream::Upstream;
 use crate::upstream::connect::Link;
 
 /// Everything a worker knows.
@@ -30,7 +36,23 @@ pub(crate) struct LocalService {
     pub(crate) config: Arc<Service>,
     pub(crate) routes: Option<Arc<RouteTable>>,
     ports: Vec<LocalPort>,
-    depends: Vec<(Name, Option<Arc<Endpoints>>)>,
+    depends: Vec<Depends>,
+    own: Option<Arc<OwnWorkload>>,
+}
+
+/// What clusters are made of.
+struct Depends {
+    name: Name,
+    service: Option<Arc<Service>>,
+    endpoints: Option<Arc<Endpoints>>,
+}
+
+impl Depends {
+    fn same(&self, other: &Self) -> bool {
+        self.name == other.name
+            && same_arc(&self.service, &other.service)
+            && same_arc(&self.endpoints, &other.endpoints)
+    }
 }
 
 /// One port of a service.
@@ -58,33 +80,6 @@ pub(crate) struct Workload {
     /// The ports that declare a protocol.
     pub(crate) ports: Vec<(u16, Protocol)>,
     clusters: RefCell<HashMap<u16, Rc<Cluster>>>,
-}
-
-/// Upstreams of one worker, shared by the clusters that name them.
-#[derive(Default)]
-pub(crate) struct Upstreams(HashMap<(SocketAddr, Link), Weak<Upstream>>);
-
-impl Upstreams {
-    pub(crate) fn upstream(&mut self, addr: SocketAddr, link: Link) -> Rc<Upstream> {
-        let key = (addr, link);
-        if let Some(known) = self.0.get(&key).and_then(Weak::upgrade) {
-            return known;
-        }
-        let made = Rc::new(Upstream::new(addr, key.1.clone()));
-        self.0.insert(key, Rc::downgrade(&made));
-        made
-    }
-
-    /// Closes what has been idle for too long and forgets what is gone.
-    pub(crate) fn sweep(&mut self) {
-        self.0.retain(|_, upstream| match upstream.upgrade() {
-            Some(upstream) => {
-                upstream.sweep();
-                true
-            }
-            None => false,
-        });
-    }
 }
 
 impl LocalRule {
@@ -131,10 +126,8 @@ impl Workload {
         let mut clusters = self.clusters.borrow_mut();
         let cluster = clusters.entry(port).or_insert_with(|| {
             let addr = SocketAddr::new(self.endpoint.ip, port);
-            let member = Member::new(
-                upstreams.upstream(addr, link(&self.endpoint)),
-                Arc::clone(&self.endpoint),
-            );
+            let link = Link::of(&self.endpoint);
+            let member = Member::new(upstreams.upstream(addr, link), Arc::clone(&self.endpoint));
             Rc::new(Cluster::new(None, None, port, vec![member]))
         });
         Rc::clone(cluster)
@@ -143,13 +136,6 @@ impl Workload {
     pub(crate) fn protocol(&self, port: u16) -> Protocol {
         let declared = self.ports.iter().find(|(number, _)| *number == port);
         declared.map_or(Protocol::Detect, |(_, protocol)| *protocol)
-    }
-}
-
-fn link(endpoint: &Endpoint) -> Link {
-    match &endpoint.identity {
-        Some(identity) => Link::Mesh(identity.clone()),
-        None => Link::Plain,
     }
 }
 
@@ -162,8 +148,7 @@ impl View {
     ) -> Self {
         let mut linker = Linker {
             snapshot: &snapshot,
-            upstreams,
-            clusters: HashMap::new(),
+            clusters: Clusters::new(&snapshot, upstreams),
         };
         let mut services = HashMap::with_capacity(snapshot.services.len());
         for (name, config) in &snapshot.services {
@@ -202,14 +187,10 @@ impl View {
     }
 }
 
-/// Service, subset, port.
-type ClusterKey = (Name, Option<Arc<str>>, u16);
-
 /// Links one snapshot.
 struct Linker<'a> {
     snapshot: &'a Snapshot,
-    upstreams: &'a mut Upstreams,
-    clusters: HashMap<ClusterKey, Rc<Cluster>>,
+    clusters: Clusters<'a>,
 }
 
 impl Linker<'_> {
@@ -223,12 +204,9 @@ impl Linker<'_> {
         if let Some(old) = old
             && Arc::ptr_eq(&old.config, config)
             && same_arc(&old.routes, &routes)
+            && same_arc(&old.own, &self.snapshot.workload)
             && old.depends.len() == depends.len()
-            && old
-                .depends
-                .iter()
-                .zip(&depends)
-                .all(|(a, b)| a.0 == b.0 && same_arc(&a.1, &b.1))
+            && old.depends.iter().zip(&depends).all(|(a, b)| a.same(b))
         {
             return Rc::clone(old);
         }
@@ -251,6 +229,7 @@ impl Linker<'_> {
             routes,
             ports,
             depends,
+            own: self.snapshot.workload.clone(),
         })
     }
 
@@ -291,60 +270,22 @@ impl Linker<'_> {
             protocol,
             rules,
             tcp,
-            fallback: self.cluster(&service.name, None, number),
+            fallback: self.clusters.cluster(&service.name, None, number),
         }
     }
 
     fn rule(&mut self, destinations: &[Destination], called: u16) -> LocalRule {
         let clusters = destinations
             .iter()
-            .map(|d| self.cluster(&d.service, d.subset.clone(), d.port.unwrap_or(called)))
+            .map(|d| {
+                let port = d.port.unwrap_or(called);
+                self.clusters.cluster(&d.service, d.subset.clone(), port)
+            })
             .collect();
         LocalRule::new(destinations, clusters)
     }
 
-    fn cluster(&mut self, service: &Name, subset: Option<Arc<str>>, port: u16) -> Rc<Cluster> {
-        let key = (service.clone(), subset.clone(), port);
-        if let Some(known) = self.clusters.get(&key) {
-            return Rc::clone(known);
-        }
-        let members = match self.snapshot.endpoints.get(service) {
-            Some(endpoints) => self.members(endpoints, subset.as_deref(), port),
-            None => Vec::new(),
-        };
-        let made = Rc::new(Cluster::new(Some(service.clone()), subset, port, members));
-        self.clusters.insert(key, Rc::clone(&made));
-        made
-    }
-
-    fn members(&mut self, endpoints: &Endpoints, subset: Option<&str>, port: u16) -> Vec<Member> {
-        let Some(slot) = endpoints.service_ports.iter().position(|p| *p == port) else {
-            return Vec::new();
-        };
-        let subset = subset.map(|name| endpoints.subset_names.iter().position(|n| &**n == name));
-        let in_subset = |endpoint: &Endpoint| match subset {
-            None => true,
-            Some(None) => false,
-            Some(Some(index)) => endpoint.subsets.contains(&index),
-        };
-        endpoints
-            .endpoints
-            .iter()
-            .filter(|endpoint| in_subset(endpoint))
-            .filter_map(|endpoint| {
-                let target = (*endpoint.target_ports.get(slot)?)?;
-                let addr = SocketAddr::new(endpoint.ip, target);
-                let upstream = self.upstreams.upstream(addr, link(endpoint));
-                Some(Member::new(upstream, Arc::clone(endpoint)))
-            })
-            .collect()
-    }
-
-    fn depends(
-        &self,
-        own: &Name,
-        routes: Option<&RouteTable>,
-    ) -> Vec<(Name, Option<Arc<Endpoints>>)> {
+    fn depends(&self, own: &Name, routes: Option<&RouteTable>) -> Vec<Depends> {
         let mut names = vec![own.clone()];
         if let Some(routes) = routes {
             names.extend(routes.http.services().iter().cloned());
@@ -355,9 +296,10 @@ impl Linker<'_> {
         names.dedup();
         names
             .into_iter()
-            .map(|name| {
-                let endpoints = self.snapshot.endpoints.get(&name).cloned();
-                (name, endpoints)
+            .map(|name| Depends {
+                service: self.snapshot.services.get(&name).cloned(),
+                endpoints: self.snapshot.endpoints.get(&name).cloned(),
+                name,
             })
             .collect()
     }

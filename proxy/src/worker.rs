@@ -17,6 +17,7 @@ use heddle_proxy_telemetry::{Counter, Labels, Metrics, Peer, Shard, TcpSeries, T
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use crate::breaker::Breakers;
 use crate::forward::tally::Tally;
 use crate::inbound;
 use crate::limits;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) tls: MeshTls,
     pub(crate) tracer: Tracer,
     pub(crate) metrics: Metrics,
+    /// Counts of what is bounded over all workers.
+    pub(crate) breakers: Breakers,
     pub(crate) phase: watch::Receiver<Phase>,
     /// Connections under way, over all workers.
     pub(crate) connections: Arc<AtomicUsize>,
@@ -77,7 +80,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(shared: &Shared) -> Self {
-        let mut upstreams = Upstreams::default();
+        let mut upstreams = Upstreams::new(shared.breakers.clone(), shared.metrics.clone());
         let snapshot: Arc<Snapshot> = shared.store.snapshot().load_full();
         let view = Rc::new(View::new(snapshot, None, &mut upstreams));
         Self {

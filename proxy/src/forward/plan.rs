@@ -19,6 +19,8 @@ pub(crate) type LabelsOf<'a> = &'a dyn Fn(Option<&Member>, RequestProtocol) -> L
 /// Where a request goes, and on what terms.
 pub(crate) struct Plan<'a> {
     pub(crate) cluster: &'a Cluster,
+    /// What keeps the request with one endpoint.
+    pub(crate) hash: Option<u64>,
     pub(crate) version: Version,
     pub(crate) grpc: bool,
     /// The route's.
@@ -131,6 +133,7 @@ mod tests {
 
     fn plan<'a>(cluster: &'a Cluster, retries: &'a RetryPolicy) -> Plan<'a> {
         Plan {
+            hash: None,
             cluster,
             version: Version::Http1,
             grpc: false,

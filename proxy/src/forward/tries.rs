@@ -15,11 +15,13 @@ use http::{Request, StatusCode};
 use super::deadline::{self, Deadline, passed};
 use super::plan::{Cause, Plan, is_idempotent};
 use super::{Answer, Forwarding};
+use crate::balance::Pick;
 use crate::body::RequestBody;
+use crate::breaker::Overflow;
 use crate::cluster::{Member, RetryPermit};
 use crate::head;
 use crate::reply::Failure;
-use crate::upstream::connect::Link;
+use crate::upstream::connect::{ConnectError, Link};
 use crate::upstream::{SendError, Upstream, Version, since};
 use crate::worker::Worker;
 
@@ -81,7 +83,11 @@ impl<'a> Tries<'a> {
     pub(super) async fn run(&mut self) -> Result<Answer, Failure> {
         let mut fresh = false;
         loop {
-            let Some(member) = self.plan.cluster.pick(&self.tried) else {
+            let pick = Pick {
+                hash: self.plan.hash,
+                tried: &self.tried,
+            };
+            let Some(member) = self.plan.cluster.pick(pick) else {
                 self.count_unplaced();
                 return Err(no_endpoint(self.plan));
             };
@@ -170,6 +176,7 @@ impl<'a> Tries<'a> {
 
     /// An attempt that took longer than the route gives each.
     fn too_slow(&mut self, member: &Member, bound: Duration) -> Attempt {
+        member.failed();
         let unsent = self.forwarding.request.is_some();
         let what = if unsent {
             "took no connection"
@@ -208,7 +215,10 @@ impl<'a> Tries<'a> {
             let labels = |protocol| labels(Some(member), protocol);
             exchange.series = Some(member.http_series(&self.worker.shard, plan.grpc, labels));
         }
-        let active = member.upstream.begin();
+        let active = match plan.cluster.begin(member) {
+            Ok(active) => active,
+            Err(overflow) => return Attempt::Failed(overflown(&overflow)),
+        };
         let asked = exchange.span.as_mut().map(|span| {
             span.attempt();
             span.endpoint(
@@ -223,7 +233,11 @@ impl<'a> Tries<'a> {
         let dialer = &self.worker.dialer;
         let checkout = match member.upstream.checkout(dialer, plan.version, fresh).await {
             Ok(checkout) => checkout,
+            Err(ConnectError::Overflow(overflow)) => {
+                return Attempt::Failed(overflown(&overflow));
+            }
             Err(error) => {
+                member.failed();
                 if error.is_refused() {
                     self.refused_since.get_or_insert_with(Instant::now);
                 } else {
@@ -259,14 +273,17 @@ impl<'a> Tries<'a> {
         self.spare = body.map(|body| head::copy(&request, body));
         let mut lease = checkout.lease;
         match lease.send(request).await {
-            Ok(response) => match plan.cause(&response) {
-                Some(cause) if self.repeats(cause) => Attempt::Granted(cause),
-                _ => Attempt::Answered(Answer {
-                    response,
-                    active,
-                    lease,
-                }),
-            },
+            Ok(response) => {
+                member.answered(response.status(), response.headers(), plan.grpc);
+                match plan.cause(&response) {
+                    Some(cause) if self.repeats(cause) => Attempt::Granted(cause),
+                    _ => Attempt::Answered(Answer {
+                        response,
+                        active,
+                        lease,
+                    }),
+                }
+            }
             Err(error) => self.broken_off(member, error.into(), fresh, harmless),
         }
     }
@@ -313,8 +330,14 @@ impl<'a> Tries<'a> {
             (None, Some(spare)) if self.plan.asks_for_no_answer() => {
                 (Attempt::Retry(failure, Cause::Reset), spare)
             }
-            _ => return Attempt::Failed(failure),
+            _ => {
+                member.failed();
+                return Attempt::Failed(failure);
+            }
         };
+        if matches!(outcome, Attempt::Retry(..)) {
+            member.failed();
+        }
         self.forwarding.request = Some(again);
         outcome
     }
@@ -328,6 +351,11 @@ fn nothing_to_send(plan: &Plan<'_>) -> Failure {
         StatusCode::INTERNAL_SERVER_ERROR,
         text,
     )
+}
+
+/// A bound of the destination is reached: asking again would only add to it.
+fn overflown(overflow: &Overflow) -> Failure {
+    unavailable(ResponseFlag::UpstreamOverflow, overflow.to_string())
 }
 
 fn unavailable(flag: ResponseFlag, text: String) -> Failure {

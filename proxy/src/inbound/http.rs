@@ -10,6 +10,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::Inbound;
+use crate::balance::Pick;
 use crate::body::ReplyBody;
 use crate::exchange::Exchange;
 use crate::forward::{Forwarding, Plan};
@@ -69,6 +70,7 @@ impl Served {
     async fn carry(mut self: Box<Self>, inbound: &Inbound) -> Response<ReplyBody> {
         let plan = Plan {
             cluster: &inbound.cluster,
+            hash: None,
             version: self.version,
             grpc: self.grpc,
             timeout: None,
@@ -134,7 +136,7 @@ fn decide(
             StatusCode::BAD_REQUEST,
             text,
         );
-        exchange.series = inbound.cluster.pick(&[]).map(|member| {
+        exchange.series = inbound.cluster.pick(Pick::default()).map(|member| {
             member.http_series(&worker.shard, grpc, |protocol| inbound.labels(protocol))
         });
         return Err(Box::new(failure.into_response(grpc, exchange)));

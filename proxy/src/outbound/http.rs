@@ -9,10 +9,12 @@ use heddle_proxy_config::snapshot::HttpRule;
 use heddle_proxy_telemetry::{
     HttpSeries, Kind, Labels, Peer, Reporter, RequestProtocol, ResponseFlag, Security, Service,
 };
+use http::header::SET_COOKIE;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::{Outbound, Target, refused};
+use crate::balance::key::{self, Key};
 use crate::body::ReplyBody;
 use crate::cluster::{Cluster, Member};
 use crate::exchange::Exchange;
@@ -71,6 +73,8 @@ struct Routed {
     forwarding: Forwarding,
     view: Rc<View>,
     choice: Choice,
+    /// What keeps it with one endpoint; nearly always nothing.
+    key: Option<Box<Key>>,
     version: Version,
     grpc: bool,
     /// The caller's, of a gRPC call.
@@ -84,6 +88,7 @@ impl Routed {
         let rule = choice.rule();
         let plan = Plan {
             cluster: &choice.cluster,
+            hash: self.key.as_ref().map(|key| key.hash),
             version: self.version,
             grpc: self.grpc,
             timeout: rule.and_then(|r| r.timeout),
@@ -96,6 +101,9 @@ impl Routed {
         };
         let outcome = self.forwarding.carry(&outbound.worker, &plan).await;
         let mut response = self.forwarding.respond(outcome, self.grpc);
+        if let Some(cookie) = self.key.and_then(|key| key.set_cookie) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
         if let Some(upgrade) = self.upgrade {
             upgrade.finish(&mut response, &outbound.upgraded);
         }
@@ -159,10 +167,15 @@ fn decide(
             span.service(service.to_string());
         }
     }
+    let key = choice.cluster.hash_key().and_then(|by| {
+        let key = key::of(by, &request, outbound.peer)?;
+        Some(Box::new(key))
+    });
     Ok(Box::new(Routed {
         forwarding: Forwarding::new(request, exchange),
         view,
         choice,
+        key,
         version,
         grpc,
         deadline,
@@ -221,7 +234,7 @@ fn choose(
         Some(routes) if !routes.http.rules().is_empty() => &routes.http,
         _ => {
             return Ok(Choice {
-                cluster: Rc::clone(&port.fallback),
+                cluster: port.fallback.at(outbound.destination, &outbound.worker),
                 rule: None,
             });
         }
@@ -245,7 +258,10 @@ fn choose(
         ));
     };
     Ok(Choice {
-        cluster: Rc::clone(rule.draw().unwrap_or(&port.fallback)),
+        cluster: rule
+            .draw()
+            .unwrap_or(&port.fallback)
+            .at(outbound.destination, &outbound.worker),
         rule: Some((Rc::clone(service), index)),
     })
 }

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use heddle_proxy_telemetry::{Labels, RequestProtocol, ResponseFlag, TcpSeries};
 
 use super::{Outbound, Target, http};
+use crate::balance::{Pick, key};
+use crate::breaker::Overflow;
 use crate::cluster::Cluster;
 use crate::io::Io;
 use crate::limits;
@@ -53,16 +55,24 @@ pub(super) async fn connect(outbound: &Outbound) -> Option<Upstream> {
     let mut tried = Vec::new();
     // One try for each endpoint, and one more.
     for _ in 0..=cluster.len().min(3) {
-        let Some(member) = cluster.pick(&tried) else {
+        let hash = cluster.hash_key();
+        let pick = Pick {
+            hash: hash.and_then(|by| key::of_connection(by, outbound.peer)),
+            tried: &tried,
+        };
+        let Some(member) = cluster.pick(pick) else {
             break;
         };
-        let active = member.upstream.begin();
-        let dialed = worker
-            .dialer
-            .dial(member.upstream.addr, &member.upstream.link, Alpn::Tcp)
-            .await;
-        match dialed {
+        let active = match cluster.begin_connection(member) {
+            Ok(active) => active,
+            Err(overflow) => {
+                full(outbound, &cluster, &overflow);
+                return None;
+            }
+        };
+        match member.upstream.dial(&worker.dialer, Alpn::Tcp).await {
             Ok(io) => {
+                member.connected();
                 let view = worker.view();
                 let series = member.tcp_series(&worker.shard, |protocol| {
                     http::labels(outbound, &view, &cluster, Some(member), protocol)
@@ -74,6 +84,7 @@ pub(super) async fn connect(outbound: &Outbound) -> Option<Upstream> {
                 });
             }
             Err(error) => {
+                member.failed();
                 worker.connect_failed(&member.name(), &error);
                 tried.push(Rc::clone(&member.upstream));
             }
@@ -83,15 +94,29 @@ pub(super) async fn connect(outbound: &Outbound) -> Option<Upstream> {
         true => ResponseFlag::NoHealthyUpstream,
         false => ResponseFlag::UpstreamConnectFailure,
     };
-    let view = worker.view();
-    let series = cluster.unplaced_tcp(&worker.shard, |protocol| {
-        http::labels(outbound, &view, &cluster, None, protocol)
-    });
-    series.opened();
-    series.closed(flag);
+    not_placed(outbound, &cluster, flag);
     worker.count_refused("no-endpoint");
     tracing::warn!(%destination, %cluster, "refused: no endpoint took the connection");
     None
+}
+
+/// Counts a connection that no endpoint has.
+fn not_placed(outbound: &Outbound, cluster: &Cluster, flag: ResponseFlag) {
+    let worker = &outbound.worker;
+    let view = worker.view();
+    let series = cluster.unplaced_tcp(&worker.shard, |protocol| {
+        http::labels(outbound, &view, cluster, None, protocol)
+    });
+    series.opened();
+    series.closed(flag);
+}
+
+/// Refuses a connection of which there are too many already.
+fn full(outbound: &Outbound, cluster: &Cluster, overflow: &Overflow) {
+    not_placed(outbound, cluster, ResponseFlag::UpstreamOverflow);
+    outbound.worker.count_refused("overflow");
+    let destination = outbound.destination;
+    tracing::warn!(%destination, %cluster, "refused: {overflow}");
 }
 
 /// The cluster that the target means; `None`: pass it through.
@@ -110,10 +135,11 @@ fn choose(outbound: &Outbound) -> Option<Rc<Cluster>> {
         }
         Target::Service(name) => {
             let port = view.service(name)?.port(port)?;
-            Some(match &port.tcp {
-                Some((_, rule)) => Rc::clone(rule.draw().unwrap_or(&port.fallback)),
-                None => Rc::clone(&port.fallback),
-            })
+            let cluster = match &port.tcp {
+                Some((_, rule)) => rule.draw().unwrap_or(&port.fallback),
+                None => &port.fallback,
+            };
+            Some(cluster.at(outbound.destination, &outbound.worker))
         }
     }
 }

@@ -1,16 +1,22 @@
 //! Opens upstream connections: plain, to the pod's own application from the address that the
-//! redirect lets through, or over mutual TLS to an expected identity. The protocol that will be
+//! redirect lets through, over mutual TLS to an expected identity, or over TLS to a server outside
+//! the mesh. The protocol that will be
 //! spoken is told in ALPN, so that the other sidecar need not guess.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use heddle_identity::{MeshTls, SpiffeId};
+use heddle_proxy_config::snapshot::{ClientTls, ConnectionPool, Endpoint, Keepalive};
 use rustls_pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::origin::{Origin, OriginError, Origins};
+use crate::breaker::Overflow;
 use crate::io::{Io, tls};
 use crate::limits;
 
@@ -27,10 +33,62 @@ pub(crate) enum Link {
     Plain,
     /// The application of this pod.
     App,
+    /// TLS to a server outside the mesh.
+    Origin(Arc<Origin>),
+    /// Mutual TLS is asked for, and the endpoint has no identity: it is never connected to.
+    Unidentified,
+}
+
+impl Link {
+    /// The mesh's mutual TLS to whoever has an identity.
+    pub(crate) fn of(endpoint: &Endpoint) -> Self {
+        match &endpoint.identity {
+            Some(identity) => Link::Mesh(identity.clone()),
+            None => Link::Plain,
+        }
+    }
+
+    /// As a policy says it; `host` is the service's name for servers outside the mesh.
+    pub(crate) fn by(tls: &ClientTls, endpoint: &Endpoint, host: &Arc<str>) -> Self {
+        match (tls, &endpoint.identity) {
+            (ClientTls::Auto, _) | (ClientTls::Mesh, Some(_)) => Link::of(endpoint),
+            (ClientTls::Mesh, None) => Link::Unidentified,
+            (ClientTls::Disable, _) => Link::Plain,
+            (ClientTls::Originate(terms), _) => Link::Origin(Arc::new(Origin {
+                terms: Arc::clone(terms),
+                host: Arc::clone(host),
+            })),
+        }
+    }
+}
+
+/// How a connection is made, where its cluster says it.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    timeout: Duration,
+    keepalive: Option<Keepalive>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            timeout: limits::CONNECT,
+            keepalive: None,
+        }
+    }
+}
+
+impl Terms {
+    pub(super) fn of(pool: &ConnectionPool) -> Self {
+        Self {
+            timeout: pool.connect_timeout.unwrap_or(limits::CONNECT),
+            keepalive: pool.keepalive,
+        }
+    }
 }
 
 /// What is told in ALPN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Alpn {
     Http1,
     Http2,
@@ -80,8 +138,16 @@ pub(crate) enum ConnectError {
     /// One side would not have the other.
     #[error("TLS handshake: {0}")]
     Refused(heddle_identity::Refusal),
-    #[error("no connection within {}s", limits::CONNECT.as_secs())]
-    Timeout,
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
+    #[error(
+        "it has no identity in the mesh, and its DestinationRule asks for mutual TLS (ISTIO_MUTUAL)"
+    )]
+    Unidentified,
+    #[error("TLS to a server outside the mesh: {0}")]
+    Origin(#[from] OriginError),
     #[error("HTTP: {0}")]
     Http(hyper::Error),
 }
@@ -105,32 +171,59 @@ impl ConnectError {
 /// Opens connections for one worker.
 pub(crate) struct Dialer {
     tls: MeshTls,
+    origins: Origins,
 }
 
 impl Dialer {
     pub(crate) fn new(tls: MeshTls) -> Self {
-        Self { tls }
+        Self {
+            tls,
+            origins: Origins::default(),
+        }
     }
 
-    /// Connects within [`limits::CONNECT`]. Boxed: what it needs is let go of before the connection
-    /// is used.
+    /// Connects within [`limits::CONNECT`].
     pub(crate) fn dial<'a>(
         &'a self,
         addr: SocketAddr,
         link: &'a Link,
         alpn: Alpn,
     ) -> Pin<Box<impl Future<Output = Result<Io, ConnectError>> + 'a>> {
+        self.dial_on(addr, link, alpn, Terms::default())
+    }
+
+    /// Connects on these terms. Boxed: what it needs is let go of before the connection is used.
+    pub(crate) fn dial_on<'a>(
+        &'a self,
+        addr: SocketAddr,
+        link: &'a Link,
+        alpn: Alpn,
+        terms: Terms,
+    ) -> Pin<Box<impl Future<Output = Result<Io, ConnectError>> + 'a>> {
         Box::pin(async move {
-            tokio::time::timeout(limits::CONNECT, self.connect(addr, link, alpn))
+            tokio::time::timeout(terms.timeout, self.connect(addr, link, alpn, terms))
                 .await
-                .map_err(|_| ConnectError::Timeout)?
+                .map_err(|_| ConnectError::Timeout(terms.timeout))?
         })
     }
 
-    async fn connect(&self, addr: SocketAddr, link: &Link, alpn: Alpn) -> Result<Io, ConnectError> {
-        let stream = tcp(addr, matches!(link, Link::App)).await?;
+    async fn connect(
+        &self,
+        addr: SocketAddr,
+        link: &Link,
+        alpn: Alpn,
+        terms: Terms,
+    ) -> Result<Io, ConnectError> {
+        if *link == Link::Unidentified {
+            return Err(ConnectError::Unidentified);
+        }
+        let stream = tcp(addr, matches!(link, Link::App), terms.keepalive).await?;
         match link {
-            Link::Plain | Link::App => Ok(stream.into()),
+            Link::Plain | Link::App | Link::Unidentified => Ok(stream.into()),
+            Link::Origin(origin) => {
+                let (config, name) = self.origins.config(origin, alpn)?;
+                Ok(tls::connect(config, name, stream).await?.into())
+            }
             Link::Mesh(peer) => {
                 let config = self.tls.client_config(peer, alpn.names());
                 let name = ServerName::IpAddress(addr.ip().into());
@@ -140,14 +233,18 @@ impl Dialer {
     }
 }
 
-async fn tcp(addr: SocketAddr, from_app_source: bool) -> io::Result<TcpStream> {
+async fn tcp(
+    addr: SocketAddr,
+    from_app_source: bool,
+    keepalive: Option<Keepalive>,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(addr),
         Type::STREAM.nonblocking().cloexec(),
         Some(Protocol::TCP),
     )?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(limits::TCP_KEEPALIVE))?;
+    socket.set_tcp_keepalive(&probes(keepalive.unwrap_or_default()))?;
     if from_app_source {
         let source = match addr {
             SocketAddr::V4(_) => APP_SOURCE_V4,
@@ -158,4 +255,18 @@ async fn tcp(addr: SocketAddr, from_app_source: bool) -> io::Result<TcpStream> {
     TcpSocket::from_std_stream(socket.into())
         .connect(addr)
         .await
+}
+
+fn probes(said: Keepalive) -> TcpKeepalive {
+    // The kernel counts seconds, and takes no zero.
+    let seconds = |time: Duration| time.max(Duration::from_secs(1));
+    let mut probes =
+        TcpKeepalive::new().with_time(seconds(said.time.unwrap_or(limits::TCP_KEEPALIVE)));
+    if let Some(interval) = said.interval {
+        probes = probes.with_interval(seconds(interval));
+    }
+    if let Some(count) = said.probes {
+        probes = probes.with_retries(count);
+    }
+    probes
 }

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 
+use super::room::Slot;
 use crate::bell::Bell;
 use crate::body::RequestBody;
 use crate::io::Io;
@@ -24,6 +25,8 @@ pub(crate) struct Connection {
     sender: http1::SendRequest<RequestBody>,
     driven: Driven,
     bell: Bell,
+    /// Its place among those of its cluster, where they are bounded.
+    slot: Option<Box<Slot>>,
 }
 
 /// What must be polled for anything to happen.
@@ -87,7 +90,7 @@ impl<F: Future<Output = Answer>> Future for Sending<'_, F> {
 
 impl Connection {
     /// Speaks HTTP/1.1 over a connection that stands.
-    pub(crate) async fn new(io: Io) -> hyper::Result<Self> {
+    pub(crate) async fn new(io: Io, slot: Option<Box<Slot>>) -> hyper::Result<Self> {
         // At most 100 header fields: hyper's own bound, which costs less unnamed.
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(limits::HEAD_BYTES)
@@ -100,11 +103,15 @@ impl Connection {
                 end: None,
             },
             bell: Bell::new(),
+            slot,
         })
     }
 
     /// Sends a request; the future is the head of its answer.
     pub(crate) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Answer> {
+        if let Some(slot) = &self.slot {
+            slot.serves();
+        }
         Sending {
             answer: self.sender.try_send_request(request),
             driven: &mut self.driven,
@@ -149,6 +156,7 @@ impl Connection {
             sender,
             driven,
             bell,
+            ..
         } = self;
         poll_fn(|cx| {
             bell.poll(cx, |cx| {
@@ -165,6 +173,13 @@ impl Connection {
     /// Nobody is waiting any more for what comes.
     pub(crate) fn rest(&mut self) {
         self.bell.forget();
+        if let Some(slot) = &self.slot {
+            slot.rests();
+        }
+    }
+
+    pub(super) fn slot(&self) -> Option<&Slot> {
+        self.slot.as_deref()
     }
 
     /// Ends it as the protocols want it.

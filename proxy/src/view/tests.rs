@@ -5,6 +5,7 @@ use heddle_proxy_config::route::HttpTable;
 use heddle_proxy_config::snapshot::{HttpRule, Port};
 
 use super::*;
+use crate::balance::Pick;
 
 fn name() -> Name {
     Name::new("default/reviews")
@@ -132,7 +133,7 @@ fn an_endpoint_keeps_its_connections_when_others_come_and_go() {
     let pick = |view: &View| {
         let service = view.service(&name()).unwrap();
         let cluster = &service.port(80).unwrap().rules[0].clusters[0];
-        Rc::clone(&cluster.pick(&[]).unwrap().upstream)
+        Rc::clone(&cluster.pick(Pick::default()).unwrap().upstream)
     };
     let before = pick(&view);
     let mut second = first;
@@ -140,5 +141,5 @@ fn an_endpoint_keeps_its_connections_when_others_come_and_go() {
     let next = View::new(Arc::new(second), Some(&view), &mut upstreams);
     assert!(Rc::ptr_eq(&before, &pick(&next)));
     let gone = &next.service(&name()).unwrap().port(80).unwrap().rules[0].clusters[1];
-    assert!(gone.pick(&[]).is_none());
+    assert!(gone.pick(Pick::default()).is_none());
 }

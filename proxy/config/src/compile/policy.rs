@@ -75,7 +75,10 @@ fn traffic_policy(wire: mesh::TrafficPolicy) -> Result<TrafficPolicy, Refusal> {
             .map(|outlier| field("outlier_detection", outlier, outlier_detection))
             .transpose()?,
         tls: field("tls", wire.tls.unwrap_or_default(), client_tls)?,
-        retry_budget: field("retry_budget", wire.retry_budget, retry_budget)?,
+        retry_budget: wire
+            .retry_budget
+            .map(|budget| field("retry_budget", budget, retry_budget))
+            .transpose()?,
     })
 }
 
@@ -283,11 +286,8 @@ fn client_tls(wire: mesh::ClientTls) -> Result<ClientTls, Refusal> {
     })
 }
 
-fn retry_budget(wire: Option<mesh::RetryBudget>) -> Result<RetryBudget, Refusal> {
+fn retry_budget(wire: mesh::RetryBudget) -> Result<RetryBudget, Refusal> {
     let default = RetryBudget::default();
-    let Some(wire) = wire else {
-        return Ok(default);
-    };
     Ok(RetryBudget {
         percent: field("percent", wire.percent, percent)
             .map(bound)?

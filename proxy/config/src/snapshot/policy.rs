@@ -38,8 +38,8 @@ pub struct TrafficPolicy {
     pub outlier: Option<OutlierDetection>,
     /// How connections are protected.
     pub tls: ClientTls,
-    /// Bound of retries under way.
-    pub retry_budget: RetryBudget,
+    /// Bound of retries under way; before [`ConnectionPool::max_retries`].
+    pub retry_budget: Option<RetryBudget>,
 }
 
 /// Which endpoint is next.

@@ -276,6 +276,7 @@ fn serve(role: Role, tls: MeshTls, snapshot: Snapshot) {
         tls,
         tracer: Tracer::new(&runtime, Default::default(), None, &metrics),
         metrics,
+        breakers: Default::default(),
         phase,
         connections: Arc::default(),
         tasks: crate::tasks::Tasks::default(),

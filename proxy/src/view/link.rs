@@ -1,0 +1,182 @@
+//! Clusters of one snapshot: each name is linked once, with its policy where it has one. A cluster
+//! whose endpoints are all alike, and of which nothing is said, stays as plain as it can be.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use heddle_proxy_config::snapshot::{
+    Algorithm, ConnectionPool, Endpoint, Endpoints, Name, Resolution, Snapshot, TrafficPolicy,
+};
+
+use super::Upstreams;
+use crate::balance::{Governed, Own};
+use crate::breaker::Pool;
+use crate::cluster::{Cluster, Member};
+use crate::upstream::connect::Link;
+
+/// Service, subset, port.
+pub(crate) type ClusterKey = (Name, Option<Arc<str>>, u16);
+
+/// Makes the clusters of one snapshot.
+pub(super) struct Clusters<'a> {
+    snapshot: &'a Snapshot,
+    own: Own,
+    upstreams: &'a mut Upstreams,
+    made: HashMap<ClusterKey, Rc<Cluster>>,
+}
+
+impl<'a> Clusters<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, upstreams: &'a mut Upstreams) -> Self {
+        let own = snapshot.workload.as_ref().map(|workload| Own {
+            locality: workload.locality.clone(),
+            labels: workload.priority_labels.clone(),
+        });
+        Self {
+            snapshot,
+            own: own.unwrap_or_default(),
+            upstreams,
+            made: HashMap::new(),
+        }
+    }
+
+    pub(super) fn cluster(
+        &mut self,
+        service: &Name,
+        subset: Option<Arc<str>>,
+        port: u16,
+    ) -> Rc<Cluster> {
+        let key = (service.clone(), subset, port);
+        if let Some(known) = self.made.get(&key) {
+            return Rc::clone(known);
+        }
+        let made = Rc::new(self.make(&key));
+        self.made.insert(key, Rc::clone(&made));
+        made
+    }
+
+    fn make(&mut self, key: &ClusterKey) -> Cluster {
+        let (name, subset, port) = key;
+        let service = self.snapshot.services.get(name);
+        let policy = service.and_then(|service| service.policy(subset.as_deref(), *port));
+        let endpoints = match self.snapshot.endpoints.get(name) {
+            Some(endpoints) => of_port(endpoints, subset.as_deref(), *port),
+            None => Vec::new(),
+        };
+        let host = service.and_then(|service| service.hosts.first().cloned());
+        let host = host.unwrap_or_else(|| name.name().into());
+        let cluster = |members| Cluster::new(Some(name.clone()), subset.clone(), *port, members);
+        let placements = || endpoints.iter().map(|(_, e)| &e.placement);
+        let uneven = placements().any(|p| p.draining)
+            || placements()
+                .zip(placements().skip(1))
+                .any(|(a, b)| a.weight != b.weight);
+        let resolution = service.map_or(Resolution::Listed, |service| service.resolution);
+        if policy.is_none() && !uneven && resolution != Resolution::Called {
+            let member = |(addr, endpoint): (SocketAddr, Arc<Endpoint>)| {
+                Member::new(self.upstreams.upstream(addr, Link::of(&endpoint)), endpoint)
+            };
+            return cluster(endpoints.into_iter().map(member).collect());
+        }
+        let policy = policy.cloned().unwrap_or_default();
+        let pool = (policy.pool != ConnectionPool::default()).then(|| {
+            let pool = self.upstreams.pool(key, cluster(Vec::new()).to_string());
+            pool.set(&policy.pool);
+            pool
+        });
+        if resolution == Resolution::Called || policy.algorithm == Algorithm::Passthrough {
+            return cluster(Vec::new()).bounded(pool.clone()).called(called(
+                key.clone(),
+                endpoints,
+                policy,
+                host,
+                pool,
+            ));
+        }
+        let learnt = self.upstreams.learnt(key, cluster(Vec::new()).to_string());
+        let standings = learnt.link(&policy, &endpoints, Instant::now());
+        let learns = policy.outlier.is_some();
+        let members = endpoints.into_iter().zip(&standings);
+        let members = members.map(|((addr, endpoint), standing)| {
+            let link = Link::by(&policy.tls, &endpoint, &host);
+            let bounded = pool.as_ref().map(|pool| (key, pool));
+            let upstream = self.upstreams.upstream_of(addr, link, bounded);
+            let member = Member::new(upstream, endpoint);
+            if learns {
+                member.learning(&learnt, Rc::clone(standing))
+            } else {
+                member
+            }
+        });
+        let members = members.collect();
+        cluster(members)
+            .bounded(pool)
+            .governed(|members| Governed::new(policy, learnt, &self.own, members, standings))
+    }
+}
+
+/// How the cluster of one address is made that was called: the endpoint there, or whoever is.
+fn called(
+    key: ClusterKey,
+    endpoints: Vec<(SocketAddr, Arc<Endpoint>)>,
+    policy: Arc<TrafficPolicy>,
+    host: Arc<str>,
+    pool: Option<Rc<Pool>>,
+) -> Box<dyn Fn(SocketAddr, &mut Upstreams) -> Cluster> {
+    Box::new(move |called, upstreams| {
+        let known = endpoints.iter().find(|(addr, _)| addr.ip() == called.ip());
+        let (addr, endpoint) = known.cloned().unwrap_or_else(|| {
+            let somebody = Endpoint {
+                ip: called.ip(),
+                target_ports: Vec::new(),
+                subsets: Vec::new(),
+                identity: None,
+                workload: Name::new(""),
+                app: "".into(),
+                version: "".into(),
+                owner: "".into(),
+                placement: Default::default(),
+            };
+            (called, Arc::new(somebody))
+        });
+        let link = Link::by(&policy.tls, &endpoint, &host);
+        let bounded = pool.as_ref().map(|pool| (&key, pool));
+        let upstream = upstreams.upstream_of(addr, link, bounded);
+        let (service, subset, port) = key.clone();
+        Cluster::new(
+            Some(service),
+            subset,
+            port,
+            vec![Member::new(upstream, endpoint)],
+        )
+        .bounded(pool.clone())
+    })
+}
+
+/// The endpoints of a subset that serve a port, with their addresses for it.
+fn of_port(
+    endpoints: &Endpoints,
+    subset: Option<&str>,
+    port: u16,
+) -> Vec<(SocketAddr, Arc<Endpoint>)> {
+    let Some(slot) = endpoints.service_ports.iter().position(|p| *p == port) else {
+        return Vec::new();
+    };
+    let subset = subset.map(|name| endpoints.subset_names.iter().position(|n| &**n == name));
+    let in_subset = |endpoint: &Endpoint| match subset {
+        None => true,
+        Some(None) => false,
+        Some(Some(index)) => endpoint.subsets.contains(&index),
+    };
+    endpoints
+        .endpoints
+        .iter()
+        .filter(|endpoint| in_subset(endpoint))
+        .filter_map(|endpoint| {
+            let target = (*endpoint.target_ports.get(slot)?)?;
+            Some((SocketAddr::new(endpoint.ip, target), Arc::clone(endpoint)))
+        })
+        .collect()
+}
