@@ -107,7 +107,8 @@ impl Drop for StreamCount {
 /// Counts a request on an upstream while it lives.
 pub(crate) struct ActiveRequest {
     member: Rc<Member>,
-    _permit: Option<Permit>,
+    /// Boxed: hardly any has one.
+    _permit: Option<Box<Permit>>,
 }
 
 impl Drop for ActiveRequest {
@@ -123,7 +124,7 @@ impl ActiveRequest {
         active.set(active.get() + 1);
         Self {
             member,
-            _permit: permit,
+            _permit: permit.map(Box::new),
         }
     }
 

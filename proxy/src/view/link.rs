@@ -14,7 +14,7 @@ use heddle_proxy_config::snapshot::{
 use super::Upstreams;
 use crate::balance::{Governed, Own};
 use crate::breaker::Pool;
-use crate::cluster::{Cluster, Member};
+use crate::cluster::{Cluster, Make, Member};
 use crate::upstream::connect::Link;
 
 /// Service, subset, port.
@@ -124,7 +124,7 @@ fn called(
     policy: Arc<TrafficPolicy>,
     host: Arc<str>,
     pool: Option<Rc<Pool>>,
-) -> Box<dyn Fn(SocketAddr, &mut Upstreams) -> Cluster> {
+) -> Make {
     Box::new(move |called, upstreams| {
         let known = endpoints.iter().find(|(addr, _)| addr.ip() == called.ip());
         let (addr, endpoint) = known.cloned().unwrap_or_else(|| {
