@@ -65,6 +65,9 @@ ask "deleted" -X DELETE $site/upload/plain-$1
 ask "gone" $site/upload/plain-$1
 
 echo "== one connection for many: $(curl -sS --max-time 30 $flags -o /dev/null -w '%{num_connects} ' "$site/text.txt?[1-5]")"
+if [ $1 = 1.0 ]; then
+  echo "== kept in HTTP/1.0: $(curl -sS --max-time 30 $flags -H 'Connection: keep-alive' -o /dev/null -w '%{num_connects} ' "$site/text.txt?[1-5]")"
+fi
 case $1 in
   1.*)
     many=$(curl --no-progress-meter --max-time 30 $flags --parallel --parallel-max 20 -o /dev/null -w '%{response_code}\n' \

@@ -87,3 +87,10 @@ print("a stream's first messages:", [next(stream) for _ in range(3)])
 stream.cancel()
 print("the server sees its end:", unary("what-became")(b"enough", timeout=PATIENCE))
 channel.close()
+
+with grpc.insecure_channel("api:8084") as channel:
+    slow = channel.unary_stream("/api/trickle")(b"", timeout=PATIENCE)
+    answers = [channel.unary_unary("/api/upper")(b"%d" % n, timeout=PATIENCE) for n in range(500)]
+    print("500 calls of a server that ends its connections:", answers == [b"%d" % n for n in range(500)])
+    print("and a stream that outlives its own:", [next(slow) for _ in range(100)][-1])
+    slow.cancel()

@@ -104,8 +104,14 @@ class Api(grpc.GenericRpcHandler):
         return CALLS.get(call.method)
 
 
-server = grpc.server(futures.ThreadPoolExecutor(16))
-server.add_generic_rpc_handlers((Api(),))
-server.add_insecure_port("[::]:8083")
-server.start()
-server.wait_for_termination()
+def serve(port, *options):
+    server = grpc.server(futures.ThreadPoolExecutor(16), options=options)
+    server.add_generic_rpc_handlers((Api(),))
+    server.add_insecure_port(f"[::]:{port}")
+    server.start()
+    return server
+
+
+# One whose connections grow old: it sends GOAWAY after a moment and lets calls finish.
+aging = serve(8084, ("grpc.max_connection_age_ms", 200), ("grpc.max_connection_age_grace_ms", 30_000))
+serve(8083).wait_for_termination()

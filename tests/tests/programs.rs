@@ -35,7 +35,7 @@ const SERVICES: &[(&str, &[(&str, u16)])] = &[
         &[("http-web", 8080), ("http2-web", 8081), ("https-web", 8443)],
     ),
     ("chat", &[("http-chat", 8082)]),
-    ("api", &[("grpc-api", 8083)]),
+    ("api", &[("grpc-api", 8083), ("grpc-aging", 8084)]),
     ("mariadb", &[("tcp-mariadb", 3306)]),
     ("postgres", &[("tcp-postgres", 5432)]),
     ("redis", &[("tcp-redis", 6379)]),
@@ -59,6 +59,7 @@ const ASKED: &[Asked] = &[
             "status 206",
             "status 304",
             "body: 33554432 bytes",
+            "kept in HTTP/1.0: 1 0 0 0 0",
         ],
     },
     Asked {
@@ -113,6 +114,8 @@ const ASKED: &[Asked] = &[
             "a call that is cancelled: cancelled",
             "the server sees it: b'ended'",
             "the server sees its end: b'ended'",
+            "500 calls of a server that ends its connections: True",
+            "and a stream that outlives its own: b'99'",
         ],
     },
     Asked {
