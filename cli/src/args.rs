@@ -65,6 +65,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  heddle check -f routes/\n  heddle check -f shop.yaml -o json\n  heddle check"
     )]
     Check(Check),
+    /// Tell what becomes of a request, and why: which rule, which shares, which pods, who is expected.
+    #[command(
+        after_help = "Example:\n  heddle explain --from default/productpage-v1 -H 'user-type: premium' http://reviews:9080/\n  heddle explain -f shop/ --from shop/web -X POST http://cart/items"
+    )]
+    Explain(Explain),
     /// Write manifests with the sidecar injected to standard output.
     #[command(
         after_help = "Example:\n  heddle inject -f deployment.yaml > injected.yaml\n  cat *.yaml | heddle inject -f -"
@@ -213,6 +218,31 @@ pub(crate) struct Files {
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// A file or directory, or `-` for standard input; may be repeated. None: the running mesh.
+    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Who asks: NAMESPACE/POD, or a workload in place of one of its pods.
+    #[arg(long, value_name = "NS/POD")]
+    pub(crate) from: String,
+    /// The request's method.
+    #[arg(
+        short = 'X',
+        long = "request",
+        value_name = "METHOD",
+        default_value = "GET"
+    )]
+    pub(crate) method: String,
+    /// A header; may be repeated.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// What it asks for.
+    pub(crate) url: String,
+    /// Manifests to answer from, in place of the running mesh; may be repeated.
     #[arg(short = 'f', long = "filename", value_name = "PATH")]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]

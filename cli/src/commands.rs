@@ -4,6 +4,7 @@ mod apply;
 mod check;
 mod down;
 mod exec;
+mod explain;
 mod get;
 mod inject;
 mod output;
@@ -30,6 +31,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Up(up) => up::run(mesh, up).await,
         Command::Down => down::run(mesh).await,
         Command::Check(check) => check::run(&client(mesh), &check).await,
+        Command::Explain(explain) => explain::run(&client(mesh), &explain).await,
         Command::Apply(files) => apply::apply(&client(mesh), &files).await,
         Command::Delete(delete) => apply::delete(&client(mesh), &delete).await,
         Command::Get(get) => get::run(&client(mesh), &get).await,

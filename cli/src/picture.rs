@@ -24,6 +24,8 @@ pub(crate) struct Picture {
     pub(crate) problems: Vec<Problem>,
     /// Objects that were read.
     pub(crate) objects: usize,
+    /// What the control plane makes of them.
+    pub(crate) model: Model,
 }
 
 /// Reads and judges manifests.
@@ -43,12 +45,12 @@ pub(crate) fn of(paths: &[PathBuf]) -> Outcome<Picture> {
         roots.push(made.stdin(&loaded)?);
     }
     roots.push(made.cluster(&loaded, &mut problems)?);
-    let batch = directory::read_once(&roots).map_err(|error| Failure::error(&error))?;
-    let mut model = Model::new(Settings::default());
-    model.apply(batch.changes);
-    let of_control = batch.refusals.iter().cloned();
-    let of_control = of_control.chain(model.refusals()).chain(model.warnings());
-    problems.extend(of_control.filter_map(|refusal| made.problem(refusal)));
+    let (model, refusals) = read(&roots).map_err(|error| Failure::error(&error))?;
+    problems.extend(
+        refusals
+            .into_iter()
+            .filter_map(|refusal| made.problem(refusal)),
+    );
     let known = |problem: &Problem| problems.iter().any(|other| is_the_same(other, problem));
     let own: Vec<Problem> = loaded.problems.into_iter().filter(|p| !known(p)).collect();
     problems.extend(own);
@@ -57,7 +59,28 @@ pub(crate) fn of(paths: &[PathBuf]) -> Outcome<Picture> {
     Ok(Picture {
         problems,
         objects: loaded.objects.len(),
+        model,
     })
+}
+
+/// What directories hold that are whole: those that a running mesh's control plane reads.
+pub(crate) fn of_roots(roots: &[PathBuf]) -> Result<Picture, directory::DirectoryError> {
+    let (model, _) = read(roots)?;
+    Ok(Picture {
+        problems: Vec::new(),
+        objects: 0,
+        model,
+    })
+}
+
+fn read(roots: &[PathBuf]) -> Result<(Model, Vec<Refusal>), directory::DirectoryError> {
+    let batch = directory::read_once(roots)?;
+    let mut model = Model::new(Settings::default());
+    model.apply(batch.changes);
+    let refusals = batch.refusals.iter().cloned();
+    let refusals = refusals.chain(model.refusals()).chain(model.warnings());
+    let refusals = refusals.collect();
+    Ok((model, refusals))
 }
 
 /// Both readers find what makes a document unreadable; the control plane's words are kept.

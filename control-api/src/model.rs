@@ -265,6 +265,16 @@ impl Model {
         self.pods.get(name)?.pod()
     }
 
+    /// Every pod, in no order.
+    pub fn pod_names(&self) -> impl Iterator<Item = &NsName> {
+        self.pods.iter().map(|(name, _)| name)
+    }
+
+    /// Every service, in no order.
+    pub fn service_names(&self) -> impl Iterator<Item = &NsName> {
+        self.services.iter().map(|(name, _)| name)
+    }
+
     /// What refuses to be in force though it could be read. The last good version of each is.
     pub fn refusals(&self) -> Vec<Refusal> {
         let of_routes = self.routes.iter().map(|(_, entry)| &entry.refusals);

@@ -5,6 +5,7 @@
 //! finding a rule allocates nothing (a regex warms a cache on the first request of a thread).
 
 mod condition;
+mod explain;
 mod index;
 mod matcher;
 mod pattern;
@@ -15,6 +16,7 @@ mod stick;
 mod table;
 mod trie;
 
+pub use explain::Verdict;
 pub use index::Work;
 pub use matcher::{Field, FieldMatch, HttpMatch, QueryMatch};
 pub use pattern::StringMatch;

@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use heddle_proxy_config::route::{
-    Field, FieldMatch, HttpMatch, HttpTable, QueryMatch, StringMatch,
+    Field, FieldMatch, HttpMatch, HttpTable, QueryMatch, StringMatch, Verdict,
 };
 use heddle_proxy_config::snapshot::{Destination, HttpRule, Name};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -65,6 +65,16 @@ impl Plain {
     }
 
     fn find(&self, table: &HttpTable) -> Option<usize> {
+        let (uri, headers) = self.asked();
+        table.find(&self.method, &uri, &self.authority, &headers, self.port)
+    }
+
+    fn explain(&self, table: &HttpTable) -> Vec<Verdict> {
+        let (uri, headers) = self.asked();
+        table.explain(&self.method, &uri, &self.authority, &headers, self.port)
+    }
+
+    fn asked(&self) -> (Uri, HeaderMap) {
         let uri: Uri = match &self.query {
             Some(query) => format!("{}?{query}", self.path),
             None => self.path.clone(),
@@ -78,7 +88,7 @@ impl Plain {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        table.find(&self.method, &uri, &self.authority, &headers, self.port)
+        (uri, headers)
     }
 }
 
@@ -289,12 +299,18 @@ prop_compose! {
 fn agrees(rules: Vec<Vec<HttpMatch>>, requests: &[Plain]) -> Result<(), TestCaseError> {
     let table = table(rules.clone());
     for request in requests {
-        prop_assert_eq!(
-            request.find(&table),
-            reference(&rules, request),
-            "{:?}",
-            request
-        );
+        let found = request.find(&table);
+        prop_assert_eq!(found, reference(&rules, request), "{:?}", request);
+        let explained = request.explain(&table);
+        let taken = |verdict: &Verdict| matches!(verdict, Verdict::Taken(_));
+        prop_assert_eq!(explained.iter().position(taken), found);
+        prop_assert_eq!(explained.len(), found.map_or(rules.len(), |rule| rule + 1));
+        for verdict in explained {
+            if let Verdict::Missed(reasons) = verdict {
+                let known = |reason: &String| reason != "it does not match";
+                prop_assert!(!reasons.is_empty() && reasons.iter().all(known));
+            }
+        }
     }
     Ok(())
 }
@@ -420,4 +436,30 @@ fn host_is_the_authority_and_cookies_join_as_cookies() {
     assert_eq!(Plain::get("/x?y").find(&pseudo), Some(0));
     assert_eq!(Field::parse(":scheme"), None);
     assert_eq!(Field::parse("no spaces"), None);
+}
+
+#[test]
+fn what_is_explained_is_said_in_the_words_of_the_rule() {
+    let mut post = header("User-Type", StringMatch::exact("premium"));
+    post.method = Some(StringMatch::exact("POST"));
+    let mut debug = header("x-debug", StringMatch::Present);
+    debug.path = Some(StringMatch::segments("/v1"));
+    let table = table(vec![vec![post, debug], vec![]]);
+    let missed = |reasons: [&str; 2]| Verdict::Missed(reasons.map(str::to_owned).into());
+    let request = Plain::get("/v1/a").with("user-type", "basic");
+    assert_eq!(
+        request.explain(&table),
+        [
+            missed([
+                r#"method "GET" is not "POST""#,
+                "header x-debug is not there"
+            ]),
+            Verdict::Taken(vec![])
+        ]
+    );
+    let taken = ["path is \"/v1\" or below it", "header x-debug is there"];
+    assert_eq!(
+        request.with("x-debug", "1").explain(&table),
+        [Verdict::Taken(taken.map(str::to_owned).into())]
+    );
 }

@@ -87,7 +87,7 @@ pub struct FieldMatch {
 }
 
 impl FieldMatch {
-    fn is_match(&self, request: &Request<'_>) -> bool {
+    pub(super) fn is_match(&self, request: &Request<'_>) -> bool {
         match &self.field {
             Field::Header(name) => self
                 .value
@@ -136,7 +136,7 @@ impl HttpMatch {
                 }))
     }
 
-    fn path_matches(&self, path: &str) -> bool {
+    pub(super) fn path_matches(&self, path: &str) -> bool {
         self.path.as_ref().is_none_or(|pattern| {
             if self.ignore_path_case {
                 pattern.is_match_ignoring_case(path.as_bytes())

@@ -94,6 +94,12 @@ impl HttpTable {
         &self.rules
     }
 
+    /// Every match with the place of its rule, in order.
+    pub(super) fn matches(&self) -> impl Iterator<Item = (usize, &HttpMatch)> {
+        let entries = self.entries.iter();
+        entries.map(|entry| (entry.rule as usize, &entry.matcher))
+    }
+
     /// Every service that a rule sends or mirrors to, once, in order.
     pub fn services(&self) -> &[Name] {
         &self.services

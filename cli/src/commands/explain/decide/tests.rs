@@ -1,0 +1,102 @@
+#![allow(clippy::unwrap_used)]
+use std::path::Path;
+
+use super::*;
+use crate::args::{Format, Output};
+use crate::picture;
+use crate::terminal::Style;
+
+fn explain(url: &str, headers: &[&str]) -> Story {
+    asked("default/productpage-v1", url, headers).unwrap()
+}
+
+fn asked(from: &str, url: &str, headers: &[&str]) -> Outcome<Story> {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo");
+    let picture = picture::of(&[sample])?;
+    let asked = Asked::new(&Explain {
+        from: from.to_owned(),
+        method: "GET".to_owned(),
+        headers: headers.iter().map(|h| (*h).to_owned()).collect(),
+        url: url.to_owned(),
+        files: Vec::new(),
+        output: Output {
+            format: Format::Table,
+        },
+    })?;
+    decide(&picture.model, &asked)
+}
+
+fn shares(story: &Story) -> Vec<(Option<&str>, f64, usize)> {
+    let shares = story.destinations.iter();
+    shares
+        .map(|to| (to.subset.as_deref(), to.percent, to.endpoints.len()))
+        .collect()
+}
+
+#[test]
+fn a_header_decides_and_the_line_behind_it_is_told() {
+    let story = explain("http://reviews:9080/reviews/0", &["user-type: premium"]);
+    assert_eq!(shares(&story), [(Some("v2"), 100.0, 1)]);
+    let rule = story.rule.clone().unwrap();
+    assert!(
+        rule.contains("VirtualService/default/reviews-route#0 ("),
+        "{rule}"
+    );
+    let told = story.render(Style::PLAIN);
+    for part in [
+        "header user-type is \"premium\"",
+        "reviews.yaml:",
+        "mutual TLS, expecting spiffe://cluster.local/ns/default/sa/bookinfo-reviews",
+        "from default/productpage-v1-0",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+}
+
+#[test]
+fn why_a_rule_before_does_not_take_it_is_told() {
+    let story = explain("http://reviews.default.svc:9080/", &["user-type: basic"]);
+    assert_eq!(
+        shares(&story),
+        [(Some("v1"), 90.0, 1), (Some("v2"), 10.0, 1)]
+    );
+    let told = story.render(Style::PLAIN);
+    assert!(
+        told.contains("header user-type \"basic\" is not \"premium\""),
+        "{told}"
+    );
+    let absent = explain("reviews:9080", &[]).render(Style::PLAIN);
+    assert!(absent.contains("header user-type is not there"), "{absent}");
+}
+
+#[test]
+fn without_routes_every_endpoint_has_its_share() {
+    let story = explain("http://ratings:9080/", &[]);
+    assert_eq!(shares(&story), [(None, 100.0, 1)]);
+    assert_eq!((story.rule, story.status), (None, None));
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    for (url, part) in [
+        ("http://nowhere:9080/", "the mesh knows no service nowhere"),
+        (
+            "http://reviews:81/",
+            "service default/reviews has no port 81",
+        ),
+        ("http://192.0.2.7/", "the mesh knows no service 192.0.2.7"),
+    ] {
+        let told = explain(url, &[]).render(Style::PLAIN);
+        assert!(told.contains(part), "{told}");
+    }
+    assert!(asked("default/nobody", "http://reviews:9080/", &[]).is_err());
+    assert!(
+        asked(
+            "default/productpage-v1",
+            "http://reviews:9080/",
+            &["no colon"]
+        )
+        .is_err()
+    );
+    assert!(asked("default/productpage-v1", "http://", &[]).is_err());
+}
