@@ -128,6 +128,9 @@ impl Needs<'_> {
         if settings.dns_capture != DnsCapture::Never {
             env.push(variable("HEDDLE_DNS_CAPTURE", "true"));
         }
+        if settings.preserve_header_case {
+            env.push(variable("HEDDLE_PRESERVE_HEADER_CASE", "true"));
+        }
         for (name, asked) in [
             (names::APP_PROBES, &self.asked.probes),
             (names::APP_LIFECYCLE, &self.asked.lifecycle),

@@ -36,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) redirect: RedirectSettings,
     pub(crate) dns_capture: DnsCapture,
     pub(crate) opaque_ports: Option<PortList>,
+    pub(crate) preserve_header_case: bool,
     pub(crate) workers: Workers,
     pub(crate) termination_grace_seconds: u32,
 }
@@ -84,6 +85,9 @@ impl Settings {
                 _ => DnsCapture::Never,
             },
             opaque_ports: annotations.parsed(&keys::OPAQUE_PORTS)?,
+            preserve_header_case: annotations
+                .switch(&keys::PRESERVE_HEADER_CASE)?
+                .unwrap_or(false),
             workers: annotations
                 .parsed(&keys::WORKERS)?
                 .unwrap_or(config.workers),

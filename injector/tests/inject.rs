@@ -628,6 +628,7 @@ fn bad_annotation_values_are_refused_with_key_value_and_what_is_allowed() {
         ("config.linkerd.io/opaque-ports", "mysql"),
         ("heddle.io/workers", "65"),
         ("heddle.io/dns-capture", "auto"),
+        ("heddle.io/preserve-header-case", "yes"),
         ("heddle.io/exclude-inbound-ports", "*"),
         ("heddle.io/termination-grace-seconds", "5m"),
     ] {

@@ -2,32 +2,36 @@
 //! carries the [`Exchange`], so that a request is accounted for exactly once, when its last byte has passed or
 //! when somebody gives up.
 
+mod expect;
 mod recording;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use heddle_proxy_telemetry::ResponseFlag;
+use http::{Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
+use self::expect::{Asked, Held};
 use self::recording::Recorded;
 pub(crate) use self::recording::Whole;
 use crate::exchange::Exchange;
 use crate::forward::Deadline;
 use crate::limits;
 use crate::serve::clock::{Clock, UnderWay};
-use crate::upstream::http1;
 
 /// A request body on its way upstream.
 pub(crate) enum RequestBody {
     Empty,
     Streaming(Incoming, Passage),
+    /// Until its receiver asks for it.
+    Held(Box<Held>),
     /// What may be sent again, or to others.
     Recorded(Recorded),
     /// A copy.
@@ -55,6 +59,8 @@ struct Passed {
     over: Cell<bool>,
     /// Told when it is read to its end after its answer.
     late: Cell<Option<Arc<Clock>>>,
+    /// Its receiver must ask for it first.
+    asked: OnceCell<Arc<Asked>>,
 }
 
 impl Passed {
@@ -87,13 +93,27 @@ impl Drop for Passage {
 
 impl RequestBody {
     /// Wraps what came in, and says where its bytes are counted.
-    pub(crate) fn new(incoming: Incoming) -> (Self, RequestBytes) {
+    pub(crate) fn of(request: Request<Incoming>) -> (Request<Self>, RequestBytes) {
+        let (head, incoming) = request.into_parts();
         if incoming.is_end_stream() {
-            return (Self::Empty, RequestBytes(None));
+            return (
+                Request::from_parts(head, Self::Empty),
+                RequestBytes::default(),
+            );
         }
         let passed = Rc::<Passed>::default();
         let counted = RequestBytes(Some(Rc::clone(&passed)));
-        (Self::Streaming(incoming, Passage(passed)), counted)
+        if expect::is_expected(&head) {
+            let mut request = Request::from_parts(head, Self::Empty);
+            let asked = Asked::by_answer(&mut request);
+            // Set once: here.
+            let _ = passed.asked.set(Arc::clone(&asked));
+            let held = Held::new(incoming, Passage(passed), asked);
+            *request.body_mut() = Self::Held(Box::new(held));
+            return (request, counted);
+        }
+        let body = Self::Streaming(incoming, Passage(passed));
+        (Request::from_parts(head, body), counted)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -115,7 +135,7 @@ impl RequestBody {
     pub(crate) fn again(&self) -> Option<Self> {
         match self {
             Self::Empty => Some(Self::Empty),
-            Self::Streaming(..) => None,
+            Self::Streaming(..) | Self::Held(_) => None,
             Self::Recorded(recorded) => Some(Self::Recorded(recorded.again())),
             Self::Whole(whole) => Some(Self::Whole(whole.clone())),
         }
@@ -125,7 +145,7 @@ impl RequestBody {
     pub(crate) fn is_kept(&self) -> bool {
         match self {
             Self::Empty | Self::Whole(_) => true,
-            Self::Streaming(..) => false,
+            Self::Streaming(..) | Self::Held(_) => false,
             Self::Recorded(recorded) => recorded.is_kept(),
         }
     }
@@ -163,6 +183,13 @@ impl RequestBytes {
         }
     }
 
+    /// Whether it was answered before anybody asked for it, and in the negative: then it is not wanted
+    /// any more, and its sender may or may not send it.
+    pub(crate) fn is_unwanted(&self, answer: StatusCode) -> bool {
+        let asked = self.0.as_ref().and_then(|passed| passed.asked.get());
+        asked.is_some_and(|asked| asked.answered(answer))
+    }
+
     /// Whether there is nothing more of it to send.
     pub(crate) fn all_sent(&self) -> bool {
         self.0.as_ref().is_none_or(|passed| passed.over.get())
@@ -177,8 +204,12 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
+        if let Self::Held(held) = &mut *self {
+            let (incoming, passage) = ready!(held.poll_asked(cx));
+            *self = Self::Streaming(incoming, passage);
+        }
         match &mut *self {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Held(_) => Poll::Ready(None),
             Self::Recorded(recorded) => recorded.poll_frame(cx),
             Self::Whole(whole) => Poll::Ready(whole.take().map(Ok)),
             Self::Streaming(incoming, Passage(passed)) => {
@@ -203,6 +234,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Streaming(incoming, _) => incoming.is_end_stream(),
+            Self::Held(_) => false,
             Self::Recorded(recorded) => recorded.is_end_stream(),
             Self::Whole(whole) => whole.is_empty(),
         }
@@ -212,6 +244,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Streaming(incoming, _) => incoming.size_hint(),
+            Self::Held(held) => held.size_hint(),
             Self::Recorded(recorded) => recorded.size_hint(),
             Self::Whole(whole) => SizeHint::with_exact(whole.bytes()),
         }
@@ -234,8 +267,9 @@ enum Source {
 /// Why a response body ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplyError {
-    #[error("the upstream's response broke off: {0}")]
-    Upstream(hyper::Error),
+    /// In HTTP/2 the reason is passed on: hyper looks for it in the source.
+    #[error("the upstream's response broke off")]
+    Upstream(#[source] hyper::Error),
     #[error("the route's timeout passed while the response was on its way")]
     Deadline,
 }
@@ -270,9 +304,14 @@ impl ReplyBody {
         self.under_way = under_way;
     }
 
-    /// Takes the upstream connection out of HTTP, after an upgrade.
-    pub(crate) fn take_connection(&mut self) -> Option<http1::Connection> {
-        self.exchange.as_mut()?.take_connection()
+    /// Whether it is an answer of this proxy's own.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.source, Source::Own(_))
+    }
+
+    /// What accounts for it, to go on beyond it: after an upgrade.
+    pub(crate) fn take_exchange(&mut self) -> Option<Exchange> {
+        self.exchange.take()
     }
 
     fn whole(&mut self) {

@@ -148,6 +148,10 @@ fn worker(app: SocketAddr) -> Rc<Worker> {
         connections: Arc::default(),
         tasks: crate::tasks::Tasks::default(),
         opaque_ports: "".parse().unwrap(),
+        habits: crate::serve::Habits {
+            stall: std::time::Duration::from_secs(300),
+            header_case: false,
+        },
     };
     Rc::new(Worker::new(&shared))
 }

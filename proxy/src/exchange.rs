@@ -27,6 +27,10 @@ pub(crate) struct Exchange {
     /// Where it is counted; known once an endpoint, or that there is none, is.
     pub(crate) series: Option<HttpSeries>,
     upstream: Option<(ActiveRequest, Option<Lease>)>,
+    /// The body was not wanted: neither connection can be used again.
+    unwanted: bool,
+    /// Bytes that the client sent beyond the request, after an upgrade.
+    tunnelled: u64,
     serving: Option<Serving>,
     ended: bool,
 }
@@ -49,6 +53,8 @@ impl Exchange {
             span,
             series: None,
             upstream: None,
+            unwanted: false,
+            tunnelled: 0,
             serving: None,
             ended: false,
         }
@@ -71,14 +77,27 @@ impl Exchange {
     /// The response has begun, and comes over this connection.
     pub(crate) fn lent(&mut self, active: ActiveRequest, lease: Lease, status: http::StatusCode) {
         let upgraded = status == http::StatusCode::SWITCHING_PROTOCOLS;
+        self.unwanted = self.request_bytes.is_unwanted(status);
+        let goes_on = !upgraded && !self.unwanted && !self.request_bytes.all_sent();
         let lease = match lease {
-            Lease::Http1(connection) if !upgraded && !self.request_bytes.all_sent() => {
+            Lease::Http1(connection) if goes_on => {
                 active.upstream().see_out(connection);
                 None
             }
             lease => Some(lease),
         };
         self.upstream = Some((active, lease));
+    }
+
+    /// Whether the answer came instead of a body that was waited with.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.unwanted
+    }
+
+    /// What went each way after an upgrade.
+    pub(crate) fn tunnelled(&mut self, sent: u64, received: u64) {
+        self.tunnelled = sent;
+        self.response_bytes += received;
     }
 
     /// The connection that must be driven for the response to come.
@@ -144,11 +163,12 @@ impl Exchange {
         }
         if let Some((active, lease)) = self.upstream.take()
             && whole
+            && !self.unwanted
             && let Some(Lease::Http1(connection)) = lease
         {
             active.upstream().give_back(connection);
         }
-        let request_bytes = self.request_bytes.value();
+        let request_bytes = self.request_bytes.value() + self.tunnelled;
         if let Some(series) = &self.series {
             series.record(
                 self.status,

@@ -44,11 +44,10 @@ pub(crate) struct Outcome {
 
 impl Forwarding {
     pub(crate) fn new(request: Request<Incoming>, mut exchange: Exchange) -> Self {
-        let (head, body) = request.into_parts();
-        let (body, bytes) = RequestBody::new(body);
+        let (request, bytes) = RequestBody::of(request);
         exchange.request_bytes(bytes);
         Self {
-            request: Some(Request::from_parts(head, body)),
+            request: Some(request),
             exchange,
         }
     }
@@ -101,6 +100,9 @@ impl Forwarding {
                 exchange.lent(active, lease, response.status());
                 let seen = Survey::of(response.headers());
                 head::clean_response(&mut response, seen);
+                if exchange.is_unwanted() {
+                    head::close(&mut response);
+                }
                 exchange.head(response.status(), response.headers(), seen);
                 response.map(|body| ReplyBody::upstream(body, exchange, outcome.deadline))
             }

@@ -1,19 +1,23 @@
 //! Hygiene of message heads at a hop: what belongs to one connection only is not forwarded
-//! (RFC 9110 §7.6.1), one name for the host wins everywhere, and headers that only the mesh may
-//! set are taken off what a peer sent.
+//! (RFC 9110 §7.6.1), one name for the host and one spelling of the path win everywhere, what could
+//! be read in two ways is refused, and headers that only the mesh may set are taken off what a peer
+//! sent.
 
+mod path;
 mod survey;
 
 use std::net::SocketAddr;
 
 use http::header::{
-    CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version as HttpVersion};
+use hyper::ext::Protocol;
 
 pub(crate) use self::survey::Survey;
+use crate::io::heads::Fault;
 use crate::upstream::Version;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -52,7 +56,10 @@ pub(crate) fn strip_hop(headers: &mut HeaderMap, seen: Survey, keep_upgrade: boo
     headers.remove(&PROXY_CONNECTION);
     headers.remove(PROXY_AUTHENTICATE);
     headers.remove(PROXY_AUTHORIZATION);
-    headers.remove(TRANSFER_ENCODING);
+    if headers.remove(TRANSFER_ENCODING).is_some() {
+        // Only an answer still has both; its coding was the one that counted (RFC 9112 §6.3).
+        headers.remove(CONTENT_LENGTH);
+    }
     if headers.get(TE).is_some_and(|v| v != "trailers") {
         headers.remove(TE);
     }
@@ -70,8 +77,9 @@ fn remove_named(headers: &mut HeaderMap, keep_upgrade: bool) {
         .iter()
         .flat_map(tokens)
         .filter_map(|t| HeaderName::from_bytes(t).ok())
-        // Naming the host would remove what routes the request.
-        .filter(|name| *name != HOST && !(keep_upgrade && *name == UPGRADE))
+        // Naming the host would remove what routes the request. What TE may say is looked at apart:
+        // trailers go on.
+        .filter(|name| !(matches!(*name, HOST | TE) || keep_upgrade && *name == UPGRADE))
         .collect();
     for name in named {
         headers.remove(name);
@@ -106,15 +114,17 @@ pub(crate) enum HeadError {
     BadHost(String),
     #[error("it names no host")]
     NoHost,
-    #[error("CONNECT is not supported yet")]
-    Connect,
+    #[error("its path has a NUL byte")]
+    Path,
     #[error("its Transfer-Encoding is not just chunked")]
     TransferEncoding,
+    #[error("{0}")]
+    Ambiguous(Fault),
 }
 
 /// Makes the head what the upstream version wants: origin-form with Host for HTTP/1.1, scheme and
 /// authority for HTTP/2. Where target and Host disagree, the target wins, here and at every later
-/// hop (RFC 9112 §3.2.2).
+/// hop (RFC 9112 §3.2.2). Refuses what the next hop might read differently.
 ///
 /// HTTP/1.0 has clients that name no host: they mean the address that they called.
 pub(crate) fn prepare<B>(
@@ -123,11 +133,22 @@ pub(crate) fn prepare<B>(
     version: Version,
     called: SocketAddr,
 ) -> Result<(), HeadError> {
-    if request.method() == Method::CONNECT {
-        return Err(HeadError::Connect);
+    if let Some(fault) = request.extensions().get::<Fault>() {
+        return Err(HeadError::Ambiguous(*fault));
     }
+    seen.framing()?;
     if seen.hosts > 1 {
         return Err(HeadError::TwoHosts);
+    }
+    if request.method() == Method::CONNECT && !is_extended_connect(request) {
+        return prepare_connect(request, version);
+    }
+    if let Some(path) = request.uri().path_and_query()
+        && let Some(path) = path::normal(path)?
+    {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.path_and_query = Some(path);
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| HeadError::Path)?;
     }
     match version {
         Version::Http1 => {
@@ -168,6 +189,30 @@ pub(crate) fn prepare<B>(
     Ok(())
 }
 
+/// Another protocol over a stream of HTTP/2 (RFC 8441): it has a path.
+fn is_extended_connect<B>(request: &Request<B>) -> bool {
+    request.extensions().get::<Protocol>().is_some()
+}
+
+/// The target of CONNECT is an authority and nothing else (RFC 9110 §9.3.6).
+fn prepare_connect<B>(request: &mut Request<B>, version: Version) -> Result<(), HeadError> {
+    let authority = request.uri().authority().ok_or(HeadError::NoHost)?.clone();
+    match version {
+        Version::Http1 => {
+            let host = HeaderValue::from_str(authority.as_str())
+                .map_err(|_| HeadError::BadHost(authority.to_string()))?;
+            request.headers_mut().insert(HOST, host);
+            *request.version_mut() = HttpVersion::HTTP_11;
+        }
+        Version::Http2 => {
+            request.headers_mut().remove(HOST);
+            *request.version_mut() = HttpVersion::HTTP_2;
+        }
+    }
+    *request.uri_mut() = authority.into();
+    Ok(())
+}
+
 /// A copy of a head, to send again.
 pub(crate) fn copy<B>(request: &Request<B>, body: B) -> Request<B> {
     let mut copy = Request::new(body);
@@ -175,6 +220,8 @@ pub(crate) fn copy<B>(request: &Request<B>, body: B) -> Request<B> {
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
+    // The letters of the names, where they are kept.
+    *copy.extensions_mut() = request.extensions().clone();
     copy
 }
 
@@ -182,6 +229,12 @@ pub(crate) fn copy<B>(request: &Request<B>, body: B) -> Request<B> {
 pub(crate) fn clean_response<B>(response: &mut Response<B>, seen: Survey) {
     let upgraded = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
     strip_hop(response.headers_mut(), seen, upgraded);
+}
+
+/// Says that the connection ends with this answer. For HTTP/1.1.
+pub(crate) fn close<B>(response: &mut Response<B>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
 }
 
 #[cfg(test)]
@@ -279,6 +332,37 @@ mod tests {
         prepared(&mut request, Version::Http2).unwrap();
         assert_eq!(request.uri(), "http://reviews:9080/x");
         assert!(request.headers().get("host").is_none());
+    }
+
+    #[test]
+    fn connect_names_an_authority_only() {
+        let mut request = Request::connect("db:5432")
+            .header("host", "x")
+            .body(())
+            .unwrap();
+        prepared(&mut request, Version::Http1).unwrap();
+        assert_eq!(
+            (request.uri().to_string(), &request.headers()["host"]),
+            ("db:5432".into(), &HeaderValue::from_static("db:5432"))
+        );
+        let mut request = Request::connect("db:5432").body(()).unwrap();
+        prepared(&mut request, Version::Http2).unwrap();
+        assert_eq!(
+            (request.uri().to_string(), request.headers().len()),
+            ("db:5432".into(), 0)
+        );
+    }
+
+    #[test]
+    fn the_path_is_normal_in_either_version() {
+        for version in [Version::Http1, Version::Http2] {
+            let mut request = Request::get("/a/%2e%2e/b?x")
+                .header("host", "a")
+                .body(())
+                .unwrap();
+            prepared(&mut request, version).unwrap();
+            assert_eq!(request.uri().path_and_query().unwrap(), "/b?x");
+        }
     }
 
     #[test]

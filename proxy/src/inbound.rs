@@ -29,7 +29,7 @@ use crate::cluster::{Cluster, Member};
 use crate::detect::{self, Sniff};
 use crate::io::Io;
 use crate::listener::original_destination;
-use crate::relay::relay;
+use crate::relay::{Meter, relay};
 use crate::upgrade::Upgraded;
 use crate::upstream::Version;
 use crate::upstream::connect::{Alpn, Link};
@@ -79,8 +79,9 @@ async fn begin(
     let destination = match original_destination(&stream) {
         Ok(Some(destination)) => destination,
         Ok(None) => {
-            worker.count_refused("not-redirected");
-            tracing::warn!(%peer, "refused: a connection to the inbound port that was not redirected to it");
+            worker.refused("not-redirected", || {
+                tracing::warn!(%peer, "refused: a connection to the inbound port that was not redirected to it");
+            });
             return None;
         }
         Err(error) => {
@@ -90,8 +91,9 @@ async fn begin(
     };
     if matches!(destination.port(), OUTBOUND_PORT | INBOUND_PORT) {
         // It would come back here for ever.
-        worker.count_refused("loop");
-        tracing::warn!(%peer, %destination, "refused: a connection to the sidecar's own port");
+        worker.refused("loop", || {
+            tracing::warn!(%peer, %destination, "refused: a connection to the sidecar's own port");
+        });
         return None;
     }
     let port = policy(&worker, destination.port());
@@ -102,8 +104,9 @@ async fn begin(
             return None;
         }
         Err(refusal) => {
-            worker.count_refused(refusal.label());
-            tracing::warn!(%peer, %destination, mode = ?port.mtls, "refused: {refusal}");
+            worker.refused(refusal.label(), || {
+                tracing::warn!(%peer, %destination, mode = ?port.mtls, "refused: {refusal}");
+            });
             return None;
         }
     };
@@ -206,8 +209,9 @@ impl Inbound {
         tokio::select! {
             () = served => {}
             () = worker.plain.denied(&worker, port) => {
-                worker.count_refused("policy-changed");
-                tracing::warn!(%peer, %destination, "closed: plain text, and by now this port takes only mutual TLS of the mesh (STRICT)");
+                worker.refused("policy-changed", || {
+                    tracing::warn!(%peer, %destination, "closed: plain text, and by now this port takes only mutual TLS of the mesh (STRICT)");
+                });
             }
         }
     }
@@ -250,7 +254,7 @@ impl Inbound {
         };
         match connected {
             Ok(mut app) => {
-                if let Err(error) = relay(&mut io, &mut app, Some(&series)).await {
+                if let Err(error) = relay(&mut io, &mut app, Meter::Series(&series)).await {
                     tracing::debug!(%peer, %destination, %error, "opaque connection broke off");
                 }
             }

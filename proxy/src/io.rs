@@ -1,7 +1,8 @@
 //! One connection type for the whole data path: plain TCP or TLS, with the bytes that were already
-//! read while its protocol was being told. A single concrete type keeps every HTTP stack compiled
-//! once.
+//! read while its protocol was being told, or a stream of somebody's HTTP/2 connection. A single
+//! concrete type keeps every HTTP stack compiled once.
 
+pub(crate) mod heads;
 pub(crate) mod tls;
 
 use std::future::poll_fn;
@@ -12,10 +13,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use self::heads::Heads;
 use self::tls::Tls;
 use crate::scratch::{self, Scratch};
 use crate::serve::clock::Clock;
@@ -27,13 +31,31 @@ const AHEAD: usize = 4096;
 pub(crate) struct Io {
     prefix: Bytes,
     kind: Kind,
-    /// Told when the peer sends something.
-    clock: Option<Arc<Clock>>,
+    served: Option<Box<Served>>,
 }
 
 enum Kind {
     Plain(TcpStream),
     Tls(Box<Tls>),
+    /// One stream of an HTTP/2 connection. It cannot be reset: hyper tells its peer that it ended.
+    Stream(Box<TokioIo<Upgraded>>),
+}
+
+/// What is kept of a connection that is served in HTTP/1.1.
+struct Served {
+    /// Told when the peer sends something.
+    clock: Arc<Clock>,
+    heads: Heads,
+}
+
+impl Served {
+    /// Bytes of the peer's have come.
+    fn heard(&mut self, bytes: &[u8]) {
+        self.clock.heard();
+        if let Some((request, fault)) = self.heads.follow(bytes) {
+            self.clock.refuse(request, fault);
+        }
+    }
 }
 
 impl From<TcpStream> for Io {
@@ -41,7 +63,7 @@ impl From<TcpStream> for Io {
         Self {
             prefix: Bytes::new(),
             kind: Kind::Plain(stream),
-            clock: None,
+            served: None,
         }
     }
 }
@@ -51,7 +73,17 @@ impl From<Tls> for Io {
         Self {
             prefix: Bytes::new(),
             kind: Kind::Tls(Box::new(stream)),
-            clock: None,
+            served: None,
+        }
+    }
+}
+
+impl From<Upgraded> for Io {
+    fn from(stream: Upgraded) -> Self {
+        Self {
+            prefix: Bytes::new(),
+            kind: Kind::Stream(Box::new(TokioIo::new(stream))),
+            served: None,
         }
     }
 }
@@ -99,13 +131,17 @@ impl Io {
                 Poll::Ready(Ok(buf.filled().len()))
             }
             Kind::Tls(tls) => tls.poll_receive(cx, scratch, scratch::WIRE),
+            Kind::Stream(stream) => {
+                ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+                Poll::Ready(Ok(buf.filled().len()))
+            }
         }
     }
 
     /// Waits until TLS, which keeps what it could not send, has room for more.
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.kind {
-            Kind::Plain(_) => Poll::Ready(Ok(())),
+            Kind::Plain(_) | Kind::Stream(_) => Poll::Ready(Ok(())),
             Kind::Tls(tls) => tls.poll_room(cx),
         }
     }
@@ -124,38 +160,46 @@ impl Io {
                 tls.send(cx, rest, wire)?;
                 return Ok(0);
             }
-            Kind::Plain(tcp) => {
-                while !rest.is_empty() {
-                    match Pin::new(&mut *tcp).poll_write(cx, rest) {
-                        Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                        Poll::Ready(sent) => rest = &rest[sent?..],
-                        Poll::Pending => break,
-                    }
-                }
-            }
+            Kind::Plain(tcp) => write_some(cx, tcp, &mut rest)?,
+            Kind::Stream(stream) => write_some(cx, stream, &mut rest)?,
         }
         Ok(rest.len())
     }
 
-    /// The clock is told when the peer takes no more.
+    /// The clock is told whether the peer takes what it is sent.
     fn wrote<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let (Poll::Pending, Some(clock)) = (&polled, &self.clock) {
-            clock.stuck();
+        if let Some(served) = &self.served {
+            match &polled {
+                Poll::Pending => served.clock.stuck(),
+                Poll::Ready(_) => served.clock.moved(),
+            }
         }
         polled
     }
 
-    /// Serves HTTP: the clock is told of what comes.
-    pub(crate) fn timed(mut self, clock: &Arc<Clock>) -> Self {
-        self.clock = Some(Arc::clone(clock));
+    /// Serves HTTP/1.1: the clock is told of what comes, and of heads that must be refused.
+    pub(crate) fn served(mut self, clock: &Arc<Clock>) -> Self {
+        self.served = Some(Box::new(Served {
+            clock: Arc::clone(clock),
+            heads: Heads::default(),
+        }));
         self
+    }
+
+    /// Takes back what HTTP had read too much, for a pause.
+    pub(crate) fn unread(&mut self, read: Bytes) {
+        if let Some(served) = &mut self.served {
+            served.heads.unread(read.len());
+        }
+        if !read.is_empty() {
+            self.prefix = [&read[..], &self.prefix].concat().into();
+        }
     }
 
     /// A connection that was taken out of HTTP, with what HTTP had read too much.
     pub(crate) fn after_upgrade(mut self, read: Bytes) -> Self {
-        if !read.is_empty() {
-            self.prefix = [&read[..], &self.prefix].concat().into();
-        }
+        self.served = None;
+        self.unread(read);
         self
     }
 
@@ -164,6 +208,7 @@ impl Io {
         let tcp = match &self.kind {
             Kind::Plain(tcp) => tcp,
             Kind::Tls(tls) => tls.tcp(),
+            Kind::Stream(_) => return,
         };
         // An error: it has been reset already.
         let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
@@ -179,9 +224,25 @@ impl Io {
     pub(crate) fn into_plain(self) -> Option<(TcpStream, Bytes)> {
         match self.kind {
             Kind::Plain(stream) => Some((stream, self.prefix)),
-            Kind::Tls(_) => None,
+            Kind::Tls(_) | Kind::Stream(_) => None,
         }
     }
+}
+
+/// Writes as much as is taken at once.
+fn write_some(
+    cx: &mut Context<'_>,
+    to: &mut (impl AsyncWrite + Unpin),
+    rest: &mut &[u8],
+) -> io::Result<()> {
+    while !rest.is_empty() {
+        match Pin::new(&mut *to).poll_write(cx, rest) {
+            Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(sent) => *rest = &rest[sent?..],
+            Poll::Pending => break,
+        }
+    }
+    Ok(())
 }
 
 fn take_prefix(prefix: &mut Bytes, buf: &mut ReadBuf<'_>) -> bool {
@@ -202,6 +263,7 @@ macro_rules! delegate {
         match $self {
             Kind::Plain($inner) => $call,
             Kind::Tls($inner) => $call,
+            Kind::Stream($inner) => $call,
         }
     };
 }
@@ -225,13 +287,19 @@ impl AsyncRead for Io {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if !take_prefix(&mut self.prefix, buf) {
-            ready!(Pin::new(&mut self.kind).poll_read(cx, buf))?;
+        let this = &mut *self;
+        if !take_prefix(&mut this.prefix, buf)
+            && Pin::new(&mut this.kind).poll_read(cx, buf)?.is_pending()
+        {
+            if let Some(served) = &this.served {
+                served.clock.waits(served.heads.is_amid_a_body());
+            }
+            return Poll::Pending;
         }
-        if let Some(clock) = &self.clock
+        if let Some(served) = &mut this.served
             && buf.filled().len() > before
         {
-            clock.heard();
+            served.heard(&buf.filled()[before..]);
         }
         Poll::Ready(Ok(()))
     }
@@ -249,16 +317,19 @@ impl AsyncWrite for Io {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = delegate!(&mut self.kind, s => Pin::new(s).poll_flush(cx));
-        if let (Poll::Ready(Ok(())), Some(clock)) = (&polled, &self.clock) {
-            clock.flushed();
+        if let Some(served) = &self.served {
+            match &polled {
+                Poll::Pending => served.clock.stuck(),
+                Poll::Ready(_) => served.clock.flushed(),
+            }
         }
-        self.wrote(polled)
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(clock) = &self.clock {
+        if let Some(served) = &self.served {
             // For good: what is being ended is not idle.
-            clock.stuck();
+            served.clock.stuck();
         }
         delegate!(&mut self.kind, s => Pin::new(s).poll_shutdown(cx))
     }

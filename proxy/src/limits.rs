@@ -20,6 +20,26 @@ pub(crate) const DOWNSTREAM_IDLE: Duration = Duration::from_secs(3600);
 /// The head of a request, from its first byte to its last (Envoy's edge profile).
 pub(crate) const HEAD: Duration = Duration::from_secs(10);
 
+/// How long a peer may stand still in the middle of a body that it sends, or of an answer that it
+/// reads, in HTTP/1.1 (Envoy's idle timeout of streams). In seconds; a setting may say otherwise.
+pub(crate) const STALL_SECONDS: u32 = 300;
+
+/// How long the application may leave `Expect: 100-continue` unanswered until the body is asked for
+/// all the same (as curl does, which waits so long and sends).
+pub(crate) const EXPECT: Duration = Duration::from_secs(1);
+
+/// Requests on one HTTP/2 connection that their sender gave up before an answer, from which on they
+/// must not be half of all (Envoy's bound of premature resets).
+pub(crate) const GIVEN_UP: u32 = 500;
+
+/// Bytes of a ClientHello: one TLS record of 16 KiB, its header, and some.
+pub(crate) const CLIENT_HELLO: usize = 17 * 1024;
+
+/// Warnings of one kind of refusal in [`REFUSAL_WINDOW`]; more are counted only.
+pub(crate) const REFUSAL_WARNINGS: u32 = 10;
+/// See [`REFUSAL_WARNINGS`].
+pub(crate) const REFUSAL_WINDOW: Duration = Duration::from_secs(10);
+
 /// Idle HTTP/1.1 connections kept for one upstream and worker.
 pub(crate) const IDLE_PER_UPSTREAM: usize = 1024;
 

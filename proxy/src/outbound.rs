@@ -61,8 +61,9 @@ async fn begin(
     let destination = match original_destination(&stream) {
         Ok(Some(destination)) => destination,
         Ok(None) => {
-            worker.count_refused("not-redirected");
-            tracing::warn!(%peer, "refused: a connection to the outbound port that was not redirected to it");
+            worker.refused("not-redirected", || {
+                tracing::warn!(%peer, "refused: a connection to the outbound port that was not redirected to it");
+            });
             return None;
         }
         Err(error) => {
@@ -78,16 +79,18 @@ async fn begin(
         Ok(Address::Unknown) if registry_only(&worker) => Target::Refused,
         Ok(Address::Unknown) => Target::Unknown,
         Err(error) => {
-            worker.count_refused("unresolved");
-            tracing::warn!(%destination, %error, "refused: what this address stands for is not known");
+            worker.refused("unresolved", || {
+                tracing::warn!(%destination, %error, "refused: what this address stands for is not known");
+            });
             return None;
         }
     };
     let protocol = match declared(&worker, &target, destination.port()) {
         Ok(protocol) => protocol,
         Err(reason) => {
-            worker.count_refused("no-such-port");
-            tracing::warn!(%destination, reason, "refused");
+            worker.refused("no-such-port", || {
+                tracing::warn!(%destination, reason, "refused");
+            });
             return None;
         }
     };
@@ -144,11 +147,17 @@ impl Outbound {
         let version = match protocol {
             Protocol::Http1 => Version::Http1,
             Protocol::Http2 | Protocol::Grpc => Version::Http2,
-            Protocol::Tcp | Protocol::Tls => return Box::pin(tcp::serve(&self, io, None)).await,
+            Protocol::Tcp | Protocol::Tls => {
+                let tls = protocol == Protocol::Tls;
+                return Box::pin(tcp::serve(&self, io, None, tls)).await;
+            }
             Protocol::Detect => match Box::pin(first_bytes(&mut io)).await {
                 Some(Sniff::Http1) => Version::Http1,
                 Some(Sniff::Http2) => Version::Http2,
-                Some(_) => return Box::pin(tcp::serve(&self, io, None)).await,
+                Some(other) => {
+                    let tls = other == Sniff::Tls;
+                    return Box::pin(tcp::serve(&self, io, None, tls)).await;
+                }
                 None => return Box::pin(self.serve_silent(io)).await,
             },
         };
@@ -157,7 +166,7 @@ impl Outbound {
 
     /// The client says nothing: the server may be the one that speaks first. Whoever does decides.
     async fn serve_silent(self: Rc<Self>, mut io: Io) {
-        let Some(mut ahead) = tcp::connect(&self).await else {
+        let Some(mut ahead) = tcp::connect(&self, None).await else {
             return;
         };
         let client_first = tokio::select! {
@@ -168,7 +177,7 @@ impl Outbound {
         let version = match client_first {
             Some(Sniff::Http1) => Version::Http1,
             Some(Sniff::Http2) => Version::Http2,
-            Some(_) | None => return tcp::serve(&self, io, Some(ahead)).await,
+            Some(_) | None => return tcp::serve(&self, io, Some(ahead), false).await,
         };
         // Each request has its own connection, chosen by the routes.
         drop(ahead);

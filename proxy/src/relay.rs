@@ -2,6 +2,7 @@
 //! a reset. A connection holds bytes only while its receiver is slower than its sender, and then
 //! reads no more: at most one scratch buffer for each direction.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -17,14 +18,32 @@ use crate::scratch::{self, Scratch};
 /// Bytes that one direction moves before others have their turn.
 const TURN: usize = 2 * scratch::PLAIN;
 
-/// Relays until both directions have ended, and counts it when told where. Connections are lent: a
-/// future keeps what it is given twice.
+/// Where what is relayed is counted.
+pub(crate) enum Meter<'a> {
+    /// A connection of its own.
+    Series(&'a TcpSeries),
+    /// What a request became.
+    Tally(&'a Tally),
+}
+
+/// Bytes that were relayed, and how it ended.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// By the client.
+    pub(crate) sent: Cell<u64>,
+    /// By the client, too.
+    pub(crate) received: Cell<u64>,
+    pub(crate) flag: Cell<ResponseFlag>,
+}
+
+/// Relays until both directions have ended, and counts it. Connections are lent: a future keeps what
+/// it is given twice.
 pub(crate) async fn relay(
     downstream: &mut Io,
     upstream: &mut Io,
-    series: Option<&TcpSeries>,
+    meter: Meter<'_>,
 ) -> io::Result<()> {
-    let mut counted = Counted::new(series);
+    let mut counted = Counted::new(meter);
     let mut request = Flow::from(Side::Downstream);
     let mut response = Flow::from(Side::Upstream);
     let copied = poll_fn(|cx| {
@@ -163,25 +182,27 @@ fn write(cx: &mut Context<'_>, to: &mut Io, bytes: &[u8]) -> Poll<io::Result<usi
 
 /// Counts one connection, also when the relay is given up.
 struct Counted<'a> {
-    series: Option<&'a TcpSeries>,
+    meter: Meter<'a>,
     flag: ResponseFlag,
 }
 
 impl<'a> Counted<'a> {
-    fn new(series: Option<&'a TcpSeries>) -> Self {
-        if let Some(series) = series {
+    fn new(meter: Meter<'a>) -> Self {
+        if let Meter::Series(series) = meter {
             series.opened();
         }
         // Until it is known better: the sidecar ends before the connection.
         let flag = ResponseFlag::LocalReset;
-        Self { series, flag }
+        Self { meter, flag }
     }
 
     fn moved(&self, sender: Side, bytes: u64) {
-        if let Some(series) = self.series {
-            match sender {
-                Side::Downstream => series.received(bytes),
-                Side::Upstream => series.sent(bytes),
+        match (&self.meter, sender) {
+            (Meter::Series(series), Side::Downstream) => series.received(bytes),
+            (Meter::Series(series), Side::Upstream) => series.sent(bytes),
+            (Meter::Tally(tally), Side::Downstream) => tally.sent.set(tally.sent.get() + bytes),
+            (Meter::Tally(tally), Side::Upstream) => {
+                tally.received.set(tally.received.get() + bytes);
             }
         }
     }
@@ -189,8 +210,9 @@ impl<'a> Counted<'a> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        if let Some(series) = self.series {
-            series.closed(self.flag);
+        match &self.meter {
+            Meter::Series(series) => series.closed(self.flag),
+            Meter::Tally(tally) => tally.flag.set(self.flag),
         }
     }
 }

@@ -118,6 +118,7 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
         connections: Arc::clone(drain.connections()),
         tasks: tasks.clone(),
         opaque_ports: settings.opaque_ports.clone(),
+        habits: settings.habits,
     };
     let mut threads = Vec::with_capacity(settings.workers);
     for index in 0..settings.workers {

@@ -14,19 +14,29 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::sync::watch;
 
-use self::clock::{Clock, UnderWay};
+use self::clock::{Clock, Late, UnderWay};
 use self::outside::Outside;
 use crate::body::ReplyBody;
+use crate::head;
 use crate::io::Io;
 use crate::limits;
 use crate::upstream::Version;
 use crate::worker::Phase;
+
+/// What a sidecar's operator decides about HTTP/1.1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    /// How long a peer may stand still in the middle of a body or of an answer; 0: for ever.
+    pub(crate) stall: Duration,
+    /// Names of header fields go on in the letters that they came in.
+    pub(crate) header_case: bool,
+}
 
 /// Why a connection broke off.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +45,44 @@ pub(crate) enum End {
     Http(hyper::Error),
     #[error("{0}")]
     Broken(Error),
-    #[error("{0} in time")]
-    Waited(&'static str),
+    #[error("{} in time", .0.text())]
+    Late(Late),
+    #[error("most of its requests were given up as soon as they were sent")]
+    Abused,
+}
+
+impl Late {
+    fn text(self) -> &'static str {
+        match self {
+            Late::Request => "no request came",
+            Late::Head => "no whole head came",
+            Late::Body => "no more of a body came",
+            Late::Reader => "nothing of an answer was read",
+        }
+    }
+}
+
+impl End {
+    /// For the metric, where the peer was refused for what it did: one of a fixed few.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        match self {
+            End::Late(Late::Head) => Some("slow-head"),
+            End::Late(Late::Body) => Some("slow-body"),
+            End::Late(Late::Reader) => Some("slow-reader"),
+            End::Abused => Some("resets"),
+            End::Http(error) if error.is_parse() => Some("bad-head"),
+            End::Http(_) | End::Broken(_) | End::Late(Late::Request) => None,
+        }
+    }
+
+    /// A message that had begun did not come to its end.
+    fn is_broken_off(&self) -> bool {
+        match self {
+            End::Http(error) => error.is_user(),
+            End::Late(late) => matches!(late, Late::Body | Late::Reader),
+            End::Broken(_) | End::Abused => false,
+        }
+    }
 }
 
 pin_project_lite::pin_project! {
@@ -46,6 +92,15 @@ pin_project_lite::pin_project! {
         #[pin]
         answer: F,
         under_way: Option<UnderWay>,
+        version: Version,
+    }
+
+    impl<F> PinnedDrop for Counted<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if let Some(under_way) = this.project().under_way {
+                under_way.given_up();
+            }
+        }
     }
 }
 
@@ -55,6 +110,13 @@ impl<F: Future<Output = Response<ReplyBody>>> Future for Counted<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.answer.poll(cx));
+        if response.status() == StatusCode::BAD_REQUEST
+            && response.body().is_own()
+            && *this.version == Version::Http1
+        {
+            // Where a request ends that cannot be understood, nobody knows.
+            head::close(&mut response);
+        }
         response.body_mut().hold(this.under_way.take());
         Poll::Ready(Ok(response))
     }
@@ -65,6 +127,7 @@ pub(crate) async fn http<H, F>(
     io: Io,
     version: Version,
     mut phase: watch::Receiver<Phase>,
+    habits: Habits,
     handler: H,
 ) -> Result<(), End>
 where
@@ -73,12 +136,16 @@ where
 {
     let asked = Cell::new(false);
     let clock = Clock::start();
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         asked.set(true);
         let under_way = clock.asked(!request.body().is_end_stream());
+        if let Some(fault) = under_way.fault() {
+            request.extensions_mut().insert(fault);
+        }
         Counted {
             answer: handler(request),
             under_way: Some(under_way),
+            version,
         }
     });
     let late = *phase.borrow() != Phase::Serving;
@@ -92,9 +159,13 @@ where
     });
     // Set by the one who looks.
     let next_look = pin!(tokio::time::sleep(Duration::MAX));
-    let mut outside = Outside::new(drain, next_look, Arc::clone(&clock));
+    let mut outside = Outside::new(drain, next_look, Arc::clone(&clock), habits.stall);
     match version {
-        Version::Http1 => http1::serve(io, service, &clock, &mut outside, late).await,
-        Version::Http2 => http2::serve(io, service, &mut outside).await,
+        Version::Http1 => {
+            let header_case = habits.header_case;
+            let manner = http1::Manner { late, header_case };
+            http1::serve(io, service, &clock, &mut outside, manner).await
+        }
+        Version::Http2 => http2::serve(io, service, &clock, &mut outside).await,
     }
 }

@@ -5,10 +5,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use heddle_identity::{SpiffeId, TrustDomain};
 use heddle_proxy_admin::{AdminSettings, AppChecks, AppMetrics, Ports};
 use heddle_proxy_redirect::PortList;
+
+use crate::limits;
+use crate::serve::Habits;
 
 /// Flags of `heddle-proxy run`.
 #[derive(Debug, Args)]
@@ -87,6 +90,12 @@ pub struct RunArgs {
     /// The pod's own resolvers.
     #[arg(long, env = "HEDDLE_RESOLV_CONF", default_value = "/etc/resolv.conf")]
     resolv_conf: PathBuf,
+    /// Seconds that a peer may stand still in the middle of an HTTP/1.1 body or answer; 0: no bound.
+    #[arg(long, env = "HEDDLE_STALL_SECONDS", default_value_t = limits::STALL_SECONDS)]
+    stall_seconds: u32,
+    /// Whether names of HTTP/1.1 header fields go on in the letters that they came in.
+    #[arg(long, env = "HEDDLE_PRESERVE_HEADER_CASE", default_value_t = false, action = ArgAction::Set)]
+    preserve_header_case: bool,
     /// Where the application serves its metrics, as JSON, from the injector.
     #[arg(long, env = "HEDDLE_APP_METRICS")]
     app_metrics: Option<AppMetrics>,
@@ -131,6 +140,7 @@ pub(crate) struct Settings {
     pub(crate) opaque_ports: PortList,
     pub(crate) dns_capture: bool,
     pub(crate) resolv_conf: PathBuf,
+    pub(crate) habits: Habits,
     pub(crate) admin: AdminSettings,
     pub(crate) grace: Duration,
     pub(crate) cert_ttl: Option<Duration>,
@@ -180,6 +190,10 @@ impl TryFrom<RunArgs> for Settings {
             opaque_ports: args.opaque_ports,
             dns_capture: args.dns_capture,
             resolv_conf: args.resolv_conf,
+            habits: Habits {
+                stall: Duration::from_secs(u64::from(args.stall_seconds)),
+                header_case: args.preserve_header_case,
+            },
             admin: AdminSettings {
                 ports: Ports::default(),
                 pod_ip: args.pod_ip,

@@ -258,7 +258,7 @@ impl Upstream {
             }
         };
         let io = self.dial(dialer, Alpn::Http1).await?;
-        let connection = http1::Connection::new(io, slot).await;
+        let connection = http1::Connection::new(io, dialer.header_case, slot).await;
         drop(pending);
         Ok(Checkout {
             lease: Lease::Http1(connection.map_err(ConnectError::Http)?),

@@ -61,8 +61,8 @@ pub(crate) struct LocalPort {
     pub(crate) protocol: Protocol,
     /// Parallel to the rules of the route table.
     pub(crate) rules: Vec<LocalRule>,
-    /// The TCP rule for this port, with its place in the table.
-    pub(crate) tcp: Option<(usize, LocalRule)>,
+    /// The TCP rules for this port, each with its place in the table.
+    pub(crate) tcp: Vec<(usize, LocalRule)>,
     /// Plain balancing over the service's endpoints.
     pub(crate) fallback: Rc<Cluster>,
 }
@@ -242,7 +242,7 @@ impl Linker<'_> {
         before: Option<&LocalPort>,
     ) -> LocalPort {
         let mut rules = Vec::new();
-        let mut tcp = None;
+        let mut tcp = Vec::new();
         if let Some(routes) = routes {
             for (index, rule) in routes.http.rules().iter().enumerate() {
                 let mut local = self.rule(&rule.destinations, number);
@@ -252,17 +252,13 @@ impl Linker<'_> {
                 rules.push(local);
             }
             let fits = |port: Option<u16>| port.is_none_or(|p| p == number);
-            if let Some((index, rule)) = routes
-                .tcp
-                .iter()
-                .enumerate()
-                .find(|(_, rule)| fits(rule.port))
-            {
+            for (index, rule) in routes.tcp.iter().enumerate().filter(|(_, r)| fits(r.port)) {
                 let mut local = self.rule(&rule.destinations, number);
-                if let Some((_, before)) = before.and_then(|b| b.tcp.as_ref()) {
+                let same = |(place, _): &&(usize, LocalRule)| *place == index;
+                if let Some((_, before)) = before.and_then(|b| b.tcp.iter().find(same)) {
                     local.carry_over(before);
                 }
-                tcp = Some((index, local));
+                tcp.push((index, local));
             }
         }
         LocalPort {

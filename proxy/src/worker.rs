@@ -3,17 +3,17 @@
 //! atomic pointer, so a request takes no lock and never changes threads.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
 use heddle_identity::MeshTls;
 use heddle_proxy_config::snapshot::Snapshot;
 use heddle_proxy_config::store::ConfigStore;
 use heddle_proxy_redirect::PortList;
-use heddle_proxy_telemetry::{Counter, Labels, Metrics, Peer, Shard, TcpSeries, Tracer};
+use heddle_proxy_telemetry::{Labels, Metrics, Peer, Shard, TcpSeries, Tracer};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
@@ -23,6 +23,8 @@ use crate::inbound;
 use crate::limits;
 use crate::listener::{self, Gate, Listeners};
 use crate::outbound;
+use crate::refusals::Refusals;
+use crate::serve::Habits;
 use crate::tasks::Tasks;
 use crate::upstream::connect::{ConnectError, Dialer};
 use crate::view::{Upstreams, View};
@@ -52,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
     /// Ports of the application whose bytes are not looked at, whatever is declared.
     pub(crate) opaque_ports: PortList,
+    pub(crate) habits: Habits,
 }
 
 /// One worker's state.
@@ -67,6 +70,7 @@ pub(crate) struct Worker {
     pub(crate) plain: inbound::Plain,
     pub(crate) opaque_ports: PortList,
     pub(crate) tally: Tally,
+    pub(crate) habits: Habits,
     metrics: Metrics,
     view: RefCell<Rc<View>>,
     upstreams: RefCell<Upstreams>,
@@ -75,7 +79,7 @@ pub(crate) struct Worker {
         Arc<Peer>,
     )>,
     passthrough: OnceCell<TcpSeries>,
-    refused: RefCell<HashMap<&'static str, Counter>>,
+    refusals: Refusals,
 }
 
 impl Worker {
@@ -89,18 +93,19 @@ impl Worker {
             own_id: shared.tls.own_id().as_str().into(),
             tracer: shared.tracer.clone(),
             shard: shared.metrics.shard(),
-            dialer: Dialer::new(shared.tls.clone()),
+            dialer: Dialer::new(shared.tls.clone(), shared.habits.header_case),
             phase: shared.phase.clone(),
             inbound: inbound::Ports::default(),
             plain: inbound::Plain::default(),
             opaque_ports: shared.opaque_ports.clone(),
             tally: Tally::new(shared.metrics.clone()),
+            habits: shared.habits,
             metrics: shared.metrics.clone(),
             view: RefCell::new(view),
             upstreams: RefCell::new(upstreams),
             own: RefCell::default(),
             passthrough: OnceCell::new(),
-            refused: RefCell::default(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -155,24 +160,27 @@ impl Worker {
     pub(crate) fn connect_failed(&self, endpoint: &dyn fmt::Display, error: &ConnectError) {
         match error {
             ConnectError::Refused(refusal) => {
-                self.count_refused("upstream-tls");
-                tracing::warn!(%endpoint, "refused: TLS handshake: {refusal}");
+                self.refused("upstream-tls", || {
+                    tracing::warn!(%endpoint, "refused: TLS handshake: {refusal}");
+                });
             }
             other => tracing::debug!(%endpoint, error = %other, "cannot connect"),
         }
     }
 
-    /// Counts a connection that was refused. `reason` is a label: one of a fixed few.
-    pub(crate) fn count_refused(&self, reason: &'static str) {
-        let mut refused = self.refused.borrow_mut();
-        let counter = refused.entry(reason).or_insert_with(|| {
-            self.metrics.counter(
-                "heddle_connections_refused_total",
-                "Connections that the sidecar refused, by reason.",
-                &[("reason", reason)],
-            )
-        });
-        counter.inc();
+    /// Counts a connection that was refused, and has it warned of unless there are many. `reason` is
+    /// a label: one of a fixed few.
+    pub(crate) fn refused(&self, reason: &'static str, warn: impl FnOnce()) {
+        let Some(silent) = self.refusals.count(reason, &self.metrics, Instant::now()) else {
+            return;
+        };
+        warn();
+        if silent > 0 {
+            tracing::warn!(
+                reason,
+                "and {silent} more were refused before that were not logged"
+            );
+        }
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) const WORKERS: Key = Key(&["heddle.io/workers"]);
 pub(super) const TERMINATION_GRACE: Key = Key(&["heddle.io/termination-grace-seconds"]);
 pub(super) const OPAQUE_PORTS: Key =
     Key(&["heddle.io/opaque-ports", "config.linkerd.io/opaque-ports"]);
+pub(super) const PRESERVE_HEADER_CASE: Key = Key(&["heddle.io/preserve-header-case"]);
 pub(super) const INCLUDE_OUTBOUND_CIDRS: Key = Key(&[
     "heddle.io/include-outbound-cidrs",
     "traffic.sidecar.istio.io/includeOutboundIPRanges",
@@ -78,7 +79,7 @@ pub(super) const EXCLUDE_OUTBOUND_PORTS: Key = Key(&[
 
 pub(super) const DNS_CAPTURE: Key = Key(&["heddle.io/dns-capture"]);
 
-const ALL: [&Key; 20] = [
+const ALL: [&Key; 21] = [
     &PROXY_CPU,
     &PROXY_MEMORY,
     &PROXY_CPU_LIMIT,
@@ -92,6 +93,7 @@ const ALL: [&Key; 20] = [
     &WORKERS,
     &TERMINATION_GRACE,
     &OPAQUE_PORTS,
+    &PRESERVE_HEADER_CASE,
     &INCLUDE_OUTBOUND_CIDRS,
     &EXCLUDE_OUTBOUND_CIDRS,
     &INCLUDE_INBOUND_PORTS,

@@ -194,7 +194,7 @@ pub struct Endpoint {
 pub struct RouteTable {
     /// First match wins.
     pub http: HttpTable,
-    /// For opaque connections; the first whose port fits.
+    /// For opaque connections; the first whose port and name fit.
     pub tcp: Vec<TcpRule>,
 }
 
@@ -207,6 +207,35 @@ pub struct TcpRule {
     pub port: Option<u16>,
     /// Where to, by weight. Not empty.
     pub destinations: Vec<Destination>,
+    /// Names that a TLS client asks for, one of these; empty: every connection.
+    pub sni_hosts: Vec<SniHost>,
+}
+
+/// A name that a TLS client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SniHost {
+    /// This one, in lower case.
+    Exact(Box<str>),
+    /// Any that ends with this: a dot and a name, in lower case. With nothing: any at all.
+    EndsWith(Box<str>),
+}
+
+impl SniHost {
+    /// Whether it names this, which is in lower case.
+    pub fn takes(&self, name: &str) -> bool {
+        match self {
+            SniHost::Exact(exact) => **exact == *name,
+            SniHost::EndsWith(end) => name.len() > end.len() && name.ends_with(&**end),
+        }
+    }
+}
+
+impl TcpRule {
+    /// Whether a connection whose client asked for this name, in lower case, is the rule's.
+    pub fn takes(&self, name: Option<&str>) -> bool {
+        self.sni_hosts.is_empty()
+            || name.is_some_and(|name| self.sni_hosts.iter().any(|host| host.takes(name)))
+    }
 }
 
 /// A weighted destination.

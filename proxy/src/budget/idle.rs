@@ -19,9 +19,9 @@ const WARM: usize = 30;
 const BOUNDS: [(&str, i64); 6] = [
     ("opaque connection, at the client's", 5_500),
     ("opaque connection, at the server's", 5_800),
-    ("outbound connection, plain", 3_500),
+    ("outbound connection, plain", 3_700),
     ("upstream connection, mutual TLS", 32_000),
-    ("inbound connection, mutual TLS", 7_300),
+    ("inbound connection, mutual TLS", 7_500),
     ("connection to the application", 28_500),
 ];
 

@@ -53,8 +53,8 @@ impl Survey {
     }
 
     /// Refuses codings that the next hop might read differently (RFC 9112 §6.1). What else is
-    /// ambiguous about a length, hyper refuses, or drops before it gets here.
-    pub(crate) fn framing(&self) -> Result<(), HeadError> {
+    /// ambiguous about a length, `io::heads` finds, or hyper refuses before it gets here.
+    pub(super) fn framing(self) -> Result<(), HeadError> {
         if self.codings > 1 || self.strange_coding {
             return Err(HeadError::TransferEncoding);
         }

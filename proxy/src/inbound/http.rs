@@ -25,12 +25,18 @@ use crate::upstream::Version;
 pub(super) async fn serve(inbound: Rc<Inbound>, io: Io, version: Version) {
     let (peer, destination) = (inbound.peer, inbound.destination);
     let phase = inbound.worker.phase.clone();
+    let habits = inbound.worker.habits;
     let caller = forwarded_client_cert(&inbound);
     let serving = Rc::clone(&inbound);
     let handler = move |request| handle(Rc::clone(&serving), request, version, caller.clone());
-    match serve::http(io, version, phase, handler).await {
+    match serve::http(io, version, phase, habits, handler).await {
         Ok(()) => inbound.upgraded.relay().await,
-        Err(error) => tracing::debug!(%peer, %destination, %error, "caller's connection ended"),
+        Err(error) => match error.refusal() {
+            Some(reason) => inbound.worker.refused(reason, || {
+                tracing::warn!(%peer, %destination, "refused to go on with a connection: {error}");
+            }),
+            None => tracing::debug!(%peer, %destination, %error, "caller's connection ended"),
+        },
     }
 }
 
@@ -126,10 +132,7 @@ fn decide(
     }
     let mut exchange = Exchange::new(started, span);
     exchange.serving(serving);
-    let fit = seen
-        .framing()
-        .and_then(|()| head::prepare(&mut request, seen, version, inbound.destination));
-    if let Err(error) = fit {
+    if let Err(error) = head::prepare(&mut request, seen, version, inbound.destination) {
         let text = format!("the request cannot be forwarded: {error}");
         let failure = Failure::new(
             ResponseFlag::DownstreamProtocolError,

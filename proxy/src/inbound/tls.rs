@@ -9,18 +9,15 @@ use bytes::Bytes;
 use heddle_identity::SpiffeId;
 use heddle_proxy_config::snapshot::{InboundPort, MtlsMode, Protocol};
 use rustls::CommonState;
-use rustls::server::Acceptor;
+use rustls::server::ClientHello;
 use tokio::net::TcpStream;
 
 use super::first::{self, First};
-use crate::detect::{Sniff, sniff};
+use crate::hello::{self, Hello};
 use crate::io::{Io, tls};
-use crate::limits;
+use crate::limits::{self, CLIENT_HELLO};
 use crate::upstream::connect::alpn;
 use crate::worker::Worker;
-
-/// Most bytes of a ClientHello: one record of 16 KiB, its header, and some.
-const CLIENT_HELLO: usize = 17 * 1024;
 
 /// A connection that may come in.
 pub(super) struct Admitted {
@@ -106,13 +103,13 @@ pub(super) async fn admit(
                     }
                 }
             }
-            match bounded(async { Ok(hello(&mut io).await) }).await? {
-                Hello::Mesh => {
+            match bounded(async { Ok(hello::ahead(&mut io, is_mesh).await) }).await? {
+                Hello::Tls(true) => {
                     // An accepted TCP connection is plain until its handshake.
                     let (stream, ahead) = io.into_plain().ok_or(Refusal::NoIdentity)?;
                     bounded(handshake(worker, stream, ahead)).await
                 }
-                Hello::NotMesh | Hello::Partial => Ok(Admitted::plain(io, None)),
+                Hello::Tls(false) | Hello::Other | Hello::Partial => Ok(Admitted::plain(io, None)),
             }
         }
     }
@@ -150,50 +147,7 @@ fn protocol(told: Option<&[u8]>) -> Option<Protocol> {
     }
 }
 
-/// What a connection opens with.
-enum Hello {
-    /// A ClientHello that offers mesh protocols.
-    Mesh,
-    NotMesh,
-    /// A ClientHello of which more must come.
-    Partial,
-}
-
-/// Reads until it can be told.
-async fn hello(io: &mut Io) -> Hello {
-    loop {
-        match classify(io.ahead()) {
-            Hello::Partial => match io.read_ahead(CLIENT_HELLO).await {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return Hello::NotMesh,
-            },
-            told => return told,
-        }
-    }
-}
-
-fn classify(bytes: &[u8]) -> Hello {
-    match sniff(bytes) {
-        Sniff::Tls => {}
-        Sniff::More if bytes.is_empty() || bytes == [0x16] => return Hello::Partial,
-        _ => return Hello::NotMesh,
-    }
-    let mut acceptor = Acceptor::default();
-    let mut rest = bytes;
-    loop {
-        match acceptor.read_tls(&mut rest) {
-            Ok(0) | Err(_) if rest.is_empty() => {}
-            Ok(_) => {}
-            Err(_) => return Hello::NotMesh,
-        }
-        match acceptor.accept() {
-            Ok(Some(accepted)) => {
-                let mesh = accepted.client_hello().alpn().is_some_and(alpn::is_mesh);
-                return if mesh { Hello::Mesh } else { Hello::NotMesh };
-            }
-            Ok(None) if rest.is_empty() => return Hello::Partial,
-            Ok(None) => {}
-            Err(_) => return Hello::NotMesh,
-        }
-    }
+/// Whether it offers the protocols of the mesh.
+fn is_mesh(hello: ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(alpn::is_mesh)
 }

@@ -32,11 +32,17 @@ use crate::view::{LocalService, View};
 pub(crate) async fn serve(outbound: Rc<Outbound>, io: Io, version: Version) {
     let destination = outbound.destination;
     let phase = outbound.worker.phase.clone();
+    let habits = outbound.worker.habits;
     let serving = Rc::clone(&outbound);
     let handler = move |request| handle(Rc::clone(&serving), request, version);
-    match serve::http(io, version, phase, handler).await {
+    match serve::http(io, version, phase, habits, handler).await {
         Ok(()) => outbound.upgraded.relay().await,
-        Err(error) => tracing::debug!(%destination, %error, "application's connection ended"),
+        Err(error) => match error.refusal() {
+            Some(reason) => outbound.worker.refused(reason, || {
+                tracing::warn!(%destination, "refused to go on with a connection: {error}");
+            }),
+            None => tracing::debug!(%destination, %error, "application's connection ended"),
+        },
     }
 }
 
@@ -138,9 +144,7 @@ fn decide(
     };
     let mut exchange = Exchange::new(started, span);
     let view = worker.view();
-    let fit = seen
-        .framing()
-        .and_then(|()| head::prepare(&mut request, seen, version, outbound.destination));
+    let fit = head::prepare(&mut request, seen, version, outbound.destination);
     let chosen = match fit {
         Ok(()) => choose(outbound, &view, &request),
         Err(error) => Err(Failure::new(

@@ -23,8 +23,9 @@ const FLAG: ResponseFlag = ResponseFlag::NoCluster;
 /// Refuses one connection, in the words that its client understands.
 pub(super) async fn serve(outbound: Rc<Outbound>, mut io: Io) {
     let (worker, destination) = (&outbound.worker, outbound.destination);
-    worker.count_refused("registry-only");
-    tracing::info!(%destination, "refused: the mesh does not know this address, and this pod's outbound policy is REGISTRY_ONLY");
+    worker.refused("registry-only", || {
+        tracing::info!(%destination, "refused: the mesh does not know this address, and this pod's outbound policy is REGISTRY_ONLY");
+    });
     let version = match timeout(limits::REFUSED_FIRST, detect::ahead(&mut io)).await {
         Ok(Sniff::Http1) => Version::Http1,
         Ok(Sniff::Http2) => Version::Http2,

@@ -1,5 +1,6 @@
-//! Opaque outbound connections: by the service's TCP rules and weights, to the pod that was
-//! called, or as they are to where they were going.
+//! Opaque outbound connections: by the service's TCP rules (which may ask for a name, if the
+//! application speaks TLS) and weights, to the pod that was called, or as they are to where they were
+//! going.
 
 use std::rc::Rc;
 
@@ -9,9 +10,10 @@ use super::{Outbound, Target, http};
 use crate::balance::{Pick, key};
 use crate::breaker::Overflow;
 use crate::cluster::Cluster;
+use crate::hello::{self, Hello};
 use crate::io::Io;
 use crate::limits;
-use crate::relay::relay;
+use crate::relay::{Meter, relay};
 use crate::upstream::ActiveRequest;
 use crate::upstream::connect::{Alpn, Link};
 
@@ -30,27 +32,69 @@ impl Upstream {
     }
 }
 
-/// Relays between the application and where its connection goes.
-pub(super) async fn serve(outbound: &Outbound, mut io: Io, ahead: Option<Upstream>) {
+/// Relays between the application and where its connection goes. `tls`: the client speaks first, and
+/// speaks TLS.
+pub(super) async fn serve(outbound: &Outbound, mut io: Io, ahead: Option<Upstream>, tls: bool) {
+    let name = match tls && asks_for_names(outbound) {
+        true => Box::pin(server_name(&mut io)).await,
+        false => None,
+    };
     let mut upstream = match ahead {
         Some(upstream) => upstream,
-        None => match connect(outbound).await {
+        None => match connect(outbound, name.as_deref()).await {
             Some(upstream) => upstream,
             None => return,
         },
     };
     let destination = outbound.destination;
-    if let Err(error) = relay(&mut io, &mut upstream.io, Some(&upstream.series)).await {
+    if let Err(error) = relay(&mut io, &mut upstream.io, Meter::Series(&upstream.series)).await {
         tracing::debug!(%destination, %error, "opaque connection ended");
     }
 }
 
+/// Whether a rule for the port names servers.
+fn asks_for_names(outbound: &Outbound) -> bool {
+    let Target::Service(name) = &outbound.target else {
+        return false;
+    };
+    let view = outbound.worker.view();
+    let asks = view.service(name).and_then(|service| {
+        let routes = service.routes.as_ref()?;
+        let rules = &service.port(outbound.destination.port())?.tcp;
+        let named = |place: usize| {
+            routes
+                .tcp
+                .get(place)
+                .is_some_and(|r| !r.sni_hosts.is_empty())
+        };
+        Some(rules.iter().any(|(place, _)| named(*place)))
+    });
+    asks.unwrap_or(false)
+}
+
+/// The server that the client asks for, if it says so in time.
+async fn server_name(io: &mut Io) -> Option<Box<str>> {
+    let told = hello::ahead(io, hello::server_name);
+    match tokio::time::timeout(limits::HANDSHAKE, told).await {
+        Ok(Hello::Tls(name)) => name,
+        Ok(Hello::Other | Hello::Partial) | Err(_) => None,
+    }
+}
+
 /// Opens the upstream connection; `None`: it could not be, and the reason was logged.
-pub(super) async fn connect(outbound: &Outbound) -> Option<Upstream> {
+pub(super) async fn connect(outbound: &Outbound, name: Option<&str>) -> Option<Upstream> {
     let worker = &outbound.worker;
     let destination = outbound.destination;
-    let Some(cluster) = choose(outbound) else {
-        return passthrough(outbound).await;
+    let cluster = match choose(outbound, name) {
+        Chosen::Cluster(cluster) => cluster,
+        Chosen::Called => return passthrough(outbound).await,
+        Chosen::NoRule => {
+            worker.refused("no-route", || {
+                let name = name.unwrap_or("none");
+                tracing::warn!(%destination, name, "refused: no rule takes the server's name");
+            });
+            return None;
+        }
     };
     let mut tried = Vec::new();
     // One try for each endpoint, and one more.
@@ -95,8 +139,9 @@ pub(super) async fn connect(outbound: &Outbound) -> Option<Upstream> {
         false => ResponseFlag::UpstreamConnectFailure,
     };
     not_placed(outbound, &cluster, flag);
-    worker.count_refused("no-endpoint");
-    tracing::warn!(%destination, %cluster, "refused: no endpoint took the connection");
+    worker.refused("no-endpoint", || {
+        tracing::warn!(%destination, %cluster, "refused: no endpoint took the connection");
+    });
     None
 }
 
@@ -114,32 +159,48 @@ fn not_placed(outbound: &Outbound, cluster: &Cluster, flag: ResponseFlag) {
 /// Refuses a connection of which there are too many already.
 fn full(outbound: &Outbound, cluster: &Cluster, overflow: &Overflow) {
     not_placed(outbound, cluster, ResponseFlag::UpstreamOverflow);
-    outbound.worker.count_refused("overflow");
     let destination = outbound.destination;
-    tracing::warn!(%destination, %cluster, "refused: {overflow}");
+    outbound.worker.refused("overflow", || {
+        tracing::warn!(%destination, %cluster, "refused: {overflow}");
+    });
 }
 
-/// The cluster that the target means; `None`: pass it through.
-fn choose(outbound: &Outbound) -> Option<Rc<Cluster>> {
+/// What the target means.
+enum Chosen {
+    Cluster(Rc<Cluster>),
+    /// The address that was called.
+    Called,
+    /// There are rules for other names.
+    NoRule,
+}
+
+fn choose(outbound: &Outbound, name: Option<&str>) -> Chosen {
     let view = outbound.worker.view();
-    let port = outbound.destination.port();
+    let number = outbound.destination.port();
     match &outbound.target {
-        Target::Unknown | Target::Refused => None,
-        Target::Workload(ip) => {
-            let workload = view.workload(*ip)?;
-            Some(
-                outbound
-                    .worker
-                    .with_upstreams(|upstreams| workload.cluster(port, upstreams)),
-            )
-        }
-        Target::Service(name) => {
-            let port = view.service(name)?.port(port)?;
-            let cluster = match &port.tcp {
-                Some((_, rule)) => rule.draw().unwrap_or(&port.fallback),
-                None => &port.fallback,
+        Target::Unknown | Target::Refused => Chosen::Called,
+        Target::Workload(ip) => match view.workload(*ip) {
+            Some(workload) => {
+                let worker = &outbound.worker;
+                Chosen::Cluster(worker.with_upstreams(|all| workload.cluster(number, all)))
+            }
+            None => Chosen::Called,
+        },
+        Target::Service(service) => {
+            let service = view.service(service);
+            let Some((service, port)) = service.and_then(|s| Some((s, s.port(number)?))) else {
+                return Chosen::Called;
             };
-            Some(cluster.at(outbound.destination, &outbound.worker))
+            let takes = |place: usize| {
+                let rule = service.routes.as_ref().and_then(|r| r.tcp.get(place));
+                rule.is_some_and(|rule| rule.takes(name))
+            };
+            let cluster = match port.tcp.iter().find(|(place, _)| takes(*place)) {
+                Some((_, rule)) => rule.draw().unwrap_or(&port.fallback),
+                None if port.tcp.is_empty() => &port.fallback,
+                None => return Chosen::NoRule,
+            };
+            Chosen::Cluster(cluster.at(outbound.destination, &outbound.worker))
         }
     }
 }
@@ -149,8 +210,9 @@ async fn passthrough(outbound: &Outbound) -> Option<Upstream> {
     let destination = outbound.destination;
     if !matches!(outbound.target, Target::Unknown) {
         // The configuration moved on while the connection was being opened.
-        worker.count_refused("no-endpoint");
-        tracing::warn!(%destination, "refused: its service is gone");
+        worker.refused("no-endpoint", || {
+            tracing::warn!(%destination, "refused: its service is gone");
+        });
         return None;
     }
     match worker

@@ -1,11 +1,14 @@
-//! What a served HTTP connection is doing, and how long it may do nothing: between requests, and in
-//! the middle of a head. It is looked at now and then, so a request reads no clock and sets no timer;
-//! what takes too long is found a look later.
+//! What a served HTTP connection is doing, and how long it may do nothing: between requests, in the
+//! middle of a head, and while a request's body or an answer's reader is waited for. It is looked at
+//! now and then, so a request reads no clock and sets no timer; what takes too long is found a look
+//! later.
 
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::io::heads::Fault;
 use crate::limits;
 
 /// What one connection is doing. Only its own thread looks at it; atomic because an upgrade needs a
@@ -22,20 +25,43 @@ pub(crate) struct Clock {
     mid_body: AtomicBool,
     /// The peer has not taken everything that was written.
     stuck: AtomicBool,
+    /// More of a body is asked for, and has not come.
+    waits: AtomicBool,
+    /// How often bytes went either way; wraps.
+    moves: AtomicU32,
+    /// Requests that their sender gave up before they were answered.
+    given_up: AtomicU32,
+    /// The request that must be refused, by its place among all of them.
+    refused: OnceLock<(u32, Fault)>,
 }
 
 /// One request under way.
-pub(crate) struct UnderWay(Arc<Clock>);
+pub(crate) struct UnderWay {
+    clock: Arc<Clock>,
+    number: u32,
+}
 
 impl UnderWay {
     pub(crate) fn clock(&self) -> &Arc<Clock> {
-        &self.0
+        &self.clock
+    }
+
+    /// Why its head must be refused.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        let (number, fault) = self.clock.refused.get()?;
+        (*number == self.number).then_some(*fault)
+    }
+
+    /// Its sender wants no answer any more.
+    pub(super) fn given_up(&self) {
+        let so_far = self.clock.given_up.load(Relaxed);
+        self.clock.given_up.store(so_far.saturating_add(1), Relaxed);
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let clock = &self.0;
+        let clock = &self.clock;
         let others = clock.under_way.load(Relaxed) - 1;
         clock.under_way.store(others, Relaxed);
         clock.head_begun.store(false, Relaxed);
@@ -49,7 +75,16 @@ pub(super) enum Look {
     /// Nothing has happened since the look before, and nothing is half done.
     Resting,
     /// It has waited too long, for this.
-    Late(&'static str),
+    Late(Late),
+}
+
+/// What was waited for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    Request,
+    Head,
+    Body,
+    Reader,
 }
 
 /// What the one who looks remembers.
@@ -57,11 +92,26 @@ pub(super) enum Look {
 pub(super) struct Watch {
     seen: Option<(u32, bool)>,
     idle: Duration,
+    /// For a peer in the middle of a request.
+    moves: u32,
+    still: Duration,
 }
 
 impl Clock {
     pub(crate) fn start() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// A head that must be refused is coming: that of the request with this number.
+    pub(crate) fn refuse(&self, request: u32, fault: Fault) {
+        // Nothing behind the first is looked at.
+        let _ = self.refused.set((request, fault));
+    }
+
+    /// Whether there are too many whose sender gives them up at once to be an accident.
+    pub(super) fn is_abused(&self) -> bool {
+        let given_up = self.given_up.load(Relaxed);
+        given_up >= limits::GIVEN_UP && given_up >= self.requests.load(Relaxed) / 2
     }
 
     /// The last request's body has been read to its end.
@@ -71,9 +121,22 @@ impl Clock {
 
     /// The peer has sent something: a head, unless it is still at a body.
     pub(crate) fn heard(&self) {
+        self.waits.store(false, Relaxed);
+        self.moved();
         if self.under_way.load(Relaxed) == 0 && !self.mid_body.load(Relaxed) {
             self.head_begun.store(true, Relaxed);
         }
+    }
+
+    /// The peer has nothing to say for now, though it has begun to say something.
+    pub(crate) fn waits(&self, for_more: bool) {
+        self.waits.store(for_more, Relaxed);
+    }
+
+    /// Bytes went either way.
+    pub(crate) fn moved(&self) {
+        self.moves
+            .store(self.moves.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
     /// The peer takes no more for now.
@@ -90,14 +153,21 @@ impl Clock {
     pub(super) fn asked(self: &Arc<Self>, has_body: bool) -> UnderWay {
         self.under_way
             .store(self.under_way.load(Relaxed) + 1, Relaxed);
-        self.requests
-            .store(self.requests.load(Relaxed).wrapping_add(1), Relaxed);
+        let number = self.requests.load(Relaxed);
+        self.requests.store(number.wrapping_add(1), Relaxed);
         self.mid_body.store(has_body, Relaxed);
-        UnderWay(Arc::clone(self))
+        UnderWay {
+            clock: Arc::clone(self),
+            number,
+        }
     }
 
-    /// One look, so long after the one before.
-    pub(super) fn look(&self, watch: &mut Watch, after: Duration) -> Look {
+    /// One look, so long after the one before. `stall`: how long a peer may stand still in the middle
+    /// of a request.
+    pub(super) fn look(&self, watch: &mut Watch, after: Duration, stall: Duration) -> Look {
+        if let Some(late) = self.stalled(watch, after, stall) {
+            return Look::Late(late);
+        }
         if self.under_way.load(Relaxed) > 0 {
             watch.seen = None;
             return Look::Busy;
@@ -109,12 +179,28 @@ impl Clock {
         }
         watch.idle += after;
         match now {
-            (_, true) if watch.idle >= limits::HEAD => Look::Late("no whole head came"),
+            (_, true) if watch.idle >= limits::HEAD => Look::Late(Late::Head),
             (_, true) => Look::Busy,
-            (_, false) if watch.idle >= limits::DOWNSTREAM_IDLE => Look::Late("no request came"),
+            (_, false) if watch.idle >= limits::DOWNSTREAM_IDLE => Look::Late(Late::Request),
             _ if self.stuck.load(Relaxed) || self.mid_body.load(Relaxed) => Look::Busy,
             _ => Look::Resting,
         }
+    }
+
+    /// What the peer owes, if it has stood still for too long.
+    fn stalled(&self, watch: &mut Watch, after: Duration, stall: Duration) -> Option<Late> {
+        let owed = match (self.stuck.load(Relaxed), self.waits.load(Relaxed)) {
+            (true, _) => Some(Late::Reader),
+            (false, true) => Some(Late::Body),
+            (false, false) => None,
+        };
+        let moves = self.moves.load(Relaxed);
+        if owed.is_none() || std::mem::replace(&mut watch.moves, moves) != moves {
+            watch.still = Duration::ZERO;
+            return None;
+        }
+        watch.still += after;
+        owed.filter(|_| !stall.is_zero() && watch.still >= stall)
     }
 }
 
@@ -123,12 +209,13 @@ mod tests {
     use super::*;
 
     const LOOK: Duration = Duration::from_millis(250);
+    const STALL: Duration = Duration::from_secs(300);
 
     /// What comes after so many looks that see nothing new.
     fn after(clock: &Clock, watch: &mut Watch, looks: u32) -> Look {
         let mut seen = Look::Busy;
         for _ in 0..looks {
-            seen = clock.look(watch, LOOK);
+            seen = clock.look(watch, LOOK, STALL);
         }
         seen
     }
@@ -140,11 +227,11 @@ mod tests {
     #[test]
     fn a_connection_rests_after_one_look_without_news() {
         let (clock, mut watch) = (Clock::start(), Watch::default());
-        assert_eq!(clock.look(&mut watch, LOOK), Look::Busy);
-        assert_eq!(clock.look(&mut watch, LOOK), Look::Resting);
+        assert_eq!(clock.look(&mut watch, LOOK, STALL), Look::Busy);
+        assert_eq!(clock.look(&mut watch, LOOK, STALL), Look::Resting);
         drop(clock.asked(false));
-        assert_eq!(clock.look(&mut watch, LOOK), Look::Busy);
-        assert_eq!(clock.look(&mut watch, LOOK), Look::Resting);
+        assert_eq!(clock.look(&mut watch, LOOK, STALL), Look::Busy);
+        assert_eq!(clock.look(&mut watch, LOOK, STALL), Look::Resting);
     }
 
     #[test]
@@ -152,7 +239,10 @@ mod tests {
         let (clock, mut watch) = (Clock::start(), Watch::default());
         let hour = looks(limits::DOWNSTREAM_IDLE);
         assert_eq!(after(&clock, &mut watch, hour), Look::Resting);
-        assert_eq!(clock.look(&mut watch, LOOK), Look::Late("no request came"));
+        assert_eq!(
+            clock.look(&mut watch, LOOK, STALL),
+            Look::Late(Late::Request)
+        );
     }
 
     #[test]
@@ -161,10 +251,7 @@ mod tests {
         clock.heard();
         let bound = looks(limits::HEAD);
         assert_eq!(after(&clock, &mut watch, bound), Look::Busy);
-        assert_eq!(
-            clock.look(&mut watch, LOOK),
-            Look::Late("no whole head came")
-        );
+        assert_eq!(clock.look(&mut watch, LOOK, STALL), Look::Late(Late::Head));
     }
 
     #[test]
@@ -189,7 +276,67 @@ mod tests {
         drop(request);
         assert_eq!(after(&clock, &mut watch, 10), Look::Busy);
         clock.flushed();
-        assert_eq!(clock.look(&mut watch, LOOK), Look::Resting);
+        assert_eq!(clock.look(&mut watch, LOOK, STALL), Look::Resting);
+    }
+
+    #[test]
+    fn a_body_that_stops_coming_is_not_waited_for_without_end() {
+        let (clock, mut watch) = (Clock::start(), Watch::default());
+        let _request = clock.asked(true);
+        clock.waits(true);
+        let bound = looks(STALL);
+        for _ in 0..3 {
+            clock.heard();
+            clock.waits(true);
+            assert_eq!(after(&clock, &mut watch, bound), Look::Busy);
+        }
+        assert_eq!(after(&clock, &mut watch, 1), Look::Late(Late::Body));
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_is_not_waited_for_without_end() {
+        let (clock, mut watch) = (Clock::start(), Watch::default());
+        let _request = clock.asked(false);
+        clock.stuck();
+        let bound = looks(STALL);
+        for _ in 0..3 {
+            clock.moved();
+            clock.stuck();
+            assert_eq!(after(&clock, &mut watch, bound), Look::Busy);
+        }
+        assert_eq!(
+            clock.look(&mut watch, LOOK, STALL),
+            Look::Late(Late::Reader)
+        );
+        let (mut patient, never) = (Watch::default(), Duration::ZERO);
+        for _ in 0..2 * bound {
+            assert_eq!(clock.look(&mut patient, LOOK, never), Look::Busy);
+        }
+    }
+
+    #[test]
+    fn only_the_request_with_the_fault_is_refused() {
+        let clock = Clock::start();
+        clock.refuse(1, Fault::Fragment);
+        assert_eq!(clock.asked(false).fault(), None);
+        assert_eq!(clock.asked(false).fault(), Some(Fault::Fragment));
+        assert_eq!(clock.asked(false).fault(), None);
+    }
+
+    #[test]
+    fn many_requests_given_up_are_abuse_when_they_are_most() {
+        let clock = Clock::start();
+        for n in 0..2 * limits::GIVEN_UP {
+            let request = clock.asked(false);
+            if n % 3 == 0 {
+                request.given_up();
+            }
+        }
+        assert!(!clock.is_abused());
+        for _ in 0..2 * limits::GIVEN_UP {
+            clock.asked(false).given_up();
+        }
+        assert!(clock.is_abused());
     }
 
     #[test]
@@ -200,11 +347,8 @@ mod tests {
         let bound = looks(limits::HEAD);
         assert_eq!(after(&clock, &mut watch, 2 * bound), Look::Busy);
         clock.body_read();
-        assert_eq!(clock.look(&mut watch, LOOK), Look::Resting);
+        assert_eq!(clock.look(&mut watch, LOOK, STALL), Look::Resting);
         clock.heard();
-        assert_eq!(
-            after(&clock, &mut watch, bound + 1),
-            Look::Late("no whole head came")
-        );
+        assert_eq!(after(&clock, &mut watch, bound + 1), Look::Late(Late::Head));
     }
 }

@@ -18,25 +18,34 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 
 use super::End;
-use super::clock::Clock;
+use super::clock::{Clock, Late};
 use super::outside::{Event, Outside};
 use crate::body::ReplyBody;
 use crate::io::Io;
 use crate::limits;
 
-/// Serves until either side ends the connection. `late`: the sidecar drains already.
+/// How a connection is to be served.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    /// The sidecar drains already.
+    pub(super) late: bool,
+    /// Names of fields go on in the letters that they came in.
+    pub(super) header_case: bool,
+}
+
+/// Serves until either side ends the connection.
 pub(super) async fn serve<S, D>(
     io: Io,
     mut service: S,
     clock: &Arc<Clock>,
     outside: &mut Outside<'_, D>,
-    late: bool,
+    manner: Manner,
 ) -> Result<(), End>
 where
     S: Service<Request<Incoming>, Response = Response<ReplyBody>, Error = Infallible>,
     D: Future<Output = ()>,
 {
-    let mut io = io.timed(clock);
+    let mut io = io.served(clock);
     #[cfg(test)]
     let _open = counts::Counted::new(&counts::OPEN);
     loop {
@@ -44,7 +53,8 @@ where
         let connection = http1::Builder::new()
             // The clock bounds heads; hyper's own bound would make a timer for each request.
             .header_read_timeout(None)
-            .keep_alive(!late)
+            .keep_alive(!manner.late)
+            .preserve_header_case(manner.header_case)
             .max_buf_size(limits::HEAD_BYTES)
             .auto_date_header(false)
             .serve_connection(TokioIo::new(io), service)
@@ -59,18 +69,26 @@ where
                     Event::Drain => Pin::new(&mut *connection).graceful_shutdown(),
                     Event::Rest if !outside.draining => return Poll::Ready(None),
                     Event::Rest => {}
-                    Event::Late(why) => return Poll::Ready(Some(Err(End::Waited(why)))),
+                    Event::Late(what) => return Poll::Ready(Some(Err(End::Late(what)))),
                 }
             }
         })
         .await;
-        if let Some(ended) = ended {
-            return ended;
+        if let Some(Ok(())) = ended {
+            return Ok(());
         }
         let Some(parts) = connection.into_parts() else {
             return Ok(());
         };
-        io = parts.io.into_inner().after_upgrade(parts.read_buf);
+        io = parts.io.into_inner();
+        if let Some(Err(error)) = ended {
+            if error.is_broken_off() {
+                // What ends with the connection must not look whole.
+                io.reset_on_close();
+            }
+            return Err(error);
+        }
+        io.unread(parts.read_buf);
         service = parts.service;
         if !rest(&mut io, clock, outside).await? {
             return Ok(());
@@ -97,7 +115,7 @@ async fn rest<D: Future<Output = ()>>(
         }
         () = outside.drained() => {}
         () = tokio::time::sleep(limits::DOWNSTREAM_IDLE) => {
-            return Err(End::Waited("no request came"));
+            return Err(End::Late(Late::Request));
         }
     }
     // A peer that takes nothing at this moment sees it broken off.

@@ -11,6 +11,7 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::End;
+use super::clock::Clock;
 use super::outside::{Event, Outside};
 use crate::body::ReplyBody;
 use crate::cork::Cork;
@@ -22,6 +23,7 @@ use crate::upstream::LocalExec;
 pub(super) async fn serve<S, F, D>(
     io: Io,
     service: S,
+    clock: &Clock,
     outside: &mut Outside<'_, D>,
 ) -> Result<(), End>
 where
@@ -38,6 +40,7 @@ where
         .max_header_list_size(limits::HEAD_BYTES as u32)
         .keep_alive_interval(limits::H2_KEEPALIVE)
         .keep_alive_timeout(limits::H2_KEEPALIVE_TIMEOUT)
+        .enable_connect_protocol()
         .auto_date_header(false)
         .serve_connection(TokioIo::new(Cork::new(io)), service);
     let mut connection = Box::pin(connection);
@@ -46,10 +49,13 @@ where
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(ended.map_err(End::Http));
             }
+            if clock.is_abused() {
+                return Poll::Ready(Err(End::Abused));
+            }
             match ready!(outside.poll(cx)) {
                 Event::Drain => connection.as_mut().graceful_shutdown(),
                 Event::Rest => {}
-                Event::Late(why) => return Poll::Ready(Err(End::Waited(why))),
+                Event::Late(what) => return Poll::Ready(Err(End::Late(what))),
             }
         }
     })

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::clock::{Clock, Look, Watch};
+use super::clock::{Clock, Late, Look, Watch};
 use crate::bell::Bell;
 
 /// Until the first look at a connection, or at one that has been taken up again. It is soon found to
@@ -25,7 +25,7 @@ pub(super) enum Event {
     /// The connection is idle.
     Rest,
     /// It has waited too long, for this.
-    Late(&'static str),
+    Late(Late),
 }
 
 /// Waits for interruptions.
@@ -37,6 +37,7 @@ pub(super) struct Outside<'a, D> {
     pace: Duration,
     clock: Arc<Clock>,
     watch: Watch,
+    stall: Duration,
     bell: Bell,
 }
 
@@ -45,6 +46,7 @@ impl<'a, D: Future<Output = ()>> Outside<'a, D> {
         drain: Pin<&'a mut D>,
         next_look: Pin<&'a mut Sleep>,
         clock: Arc<Clock>,
+        stall: Duration,
     ) -> Self {
         let mut outside = Self {
             drain,
@@ -53,6 +55,7 @@ impl<'a, D: Future<Output = ()>> Outside<'a, D> {
             pace: FIRST_LOOK,
             clock,
             watch: Watch::default(),
+            stall,
             bell: Bell::new(),
         };
         outside.resume();
@@ -67,6 +70,7 @@ impl<'a, D: Future<Output = ()>> Outside<'a, D> {
             pace,
             clock,
             watch,
+            stall,
             bell,
         } = self;
         let event = bell.poll_if_stirred(cx, |cx| {
@@ -76,7 +80,7 @@ impl<'a, D: Future<Output = ()>> Outside<'a, D> {
             }
             loop {
                 ready!(next_look.as_mut().poll(cx));
-                let seen = clock.look(watch, *pace);
+                let seen = clock.look(watch, *pace, *stall);
                 *pace = LAST_LOOK.min(*pace * 2);
                 next_look.as_mut().reset(Instant::now() + *pace);
                 match seen {

@@ -172,13 +172,16 @@ impl ConnectError {
 pub(crate) struct Dialer {
     tls: MeshTls,
     origins: Origins,
+    /// See [`crate::serve::Habits`].
+    pub(crate) header_case: bool,
 }
 
 impl Dialer {
-    pub(crate) fn new(tls: MeshTls) -> Self {
+    pub(crate) fn new(tls: MeshTls, header_case: bool) -> Self {
         Self {
             tls,
             origins: Origins::default(),
+            header_case,
         }
     }
 

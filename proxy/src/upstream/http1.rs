@@ -90,10 +90,15 @@ impl<F: Future<Output = Answer>> Future for Sending<'_, F> {
 
 impl Connection {
     /// Speaks HTTP/1.1 over a connection that stands.
-    pub(crate) async fn new(io: Io, slot: Option<Box<Slot>>) -> hyper::Result<Self> {
+    pub(crate) async fn new(
+        io: Io,
+        header_case: bool,
+        slot: Option<Box<Slot>>,
+    ) -> hyper::Result<Self> {
         // At most 100 header fields: hyper's own bound, which costs less unnamed.
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(limits::HEAD_BYTES)
+            .preserve_header_case(header_case)
             .handshake(TokioIo::new(io))
             .await?;
         Ok(Self {

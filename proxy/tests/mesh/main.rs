@@ -2,18 +2,23 @@
 //! its own, and a sentence about what traffic through it does. Needs root.
 #![allow(clippy::unwrap_used)]
 
+mod applications_tls;
 mod change;
 mod dns;
 mod ending;
+mod expect;
 mod external;
 mod faults;
 mod forms;
+mod hostile;
 mod http1;
 mod http2;
 mod instructions;
+mod many;
 mod mtls;
 mod rest;
 mod retries;
 mod support;
 mod tcp;
 mod trace;
+mod tunnels;

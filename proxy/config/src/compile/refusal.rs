@@ -90,6 +90,9 @@ pub enum Problem {
     /// Not a header name.
     #[error("{0:?} is not a header name")]
     HeaderName(String),
+    /// Not a name that TLS clients ask for.
+    #[error("{0:?} is not a name, *.NAME or *")]
+    ServerName(String),
     /// `present: false`.
     #[error("present is false; to match absence put it in without_headers")]
     NotPresent,

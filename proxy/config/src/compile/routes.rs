@@ -11,7 +11,7 @@ use heddle_proto::mesh;
 
 use super::{Problem, Refusal, each, object_name, optional_port};
 use crate::route::{Field, FieldMatch, HttpMatch, HttpTable, QueryMatch, StringMatch};
-use crate::snapshot::{Destination, HttpRule, Name, RouteTable, TcpRule};
+use crate::snapshot::{Destination, HttpRule, Name, RouteTable, SniHost, TcpRule};
 
 /// Longest duration that is taken, in milliseconds: ten years. Longer ones overflow clocks.
 const LONGEST_MILLIS: u64 = 10 * 366 * 24 * 3600 * 1000;
@@ -52,7 +52,25 @@ fn tcp_rule(rule: mesh::TcpRule) -> Result<TcpRule, Refusal> {
         origin: Arc::from(rule.origin),
         port: optional_port(rule.port).map_err(|refusal| refusal.within("port"))?,
         destinations: destinations(rule.destinations)?,
+        sni_hosts: each(rule.sni_hosts, "sni_hosts", sni_host)?,
     })
+}
+
+/// A name, `*.` and a name, or `*`.
+fn sni_host(host: String) -> Result<SniHost, Refusal> {
+    let lower = host.to_ascii_lowercase();
+    let is_name = |name: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        !name.is_empty() && name.len() <= 253 && name.bytes().all(fits)
+    };
+    match lower.strip_prefix('*') {
+        None if is_name(&lower) => Ok(SniHost::Exact(lower.into())),
+        Some(end) if end.is_empty() => Ok(SniHost::EndsWith(end.into())),
+        Some(end) if end.strip_prefix('.').is_some_and(is_name) => {
+            Ok(SniHost::EndsWith(end.into()))
+        }
+        _ => Err(Problem::ServerName(host).into()),
+    }
 }
 
 fn destinations(list: Vec<mesh::Destination>) -> Result<Vec<Destination>, Refusal> {

@@ -281,6 +281,10 @@ fn serve(role: Role, tls: MeshTls, snapshot: Snapshot) {
         connections: Arc::default(),
         tasks: crate::tasks::Tasks::default(),
         opaque_ports: "".parse().unwrap(),
+        habits: crate::serve::Habits {
+            stall: std::time::Duration::from_secs(300),
+            header_case: false,
+        },
     }));
     let listen = |port| {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();

@@ -57,7 +57,8 @@ impl App {
                     handler(request)
                 });
                 tokio::spawn(async move {
-                    let server = auto::Builder::new(TokioExecutor::new());
+                    let mut server = auto::Builder::new(TokioExecutor::new());
+                    server.http2().enable_connect_protocol();
                     // The tests see at the client what goes wrong here.
                     let _ = server
                         .serve_connection_with_upgrades(TokioIo::new(stream), service)

@@ -5,6 +5,7 @@ pub(crate) mod app;
 pub(crate) mod collector;
 pub(crate) mod control;
 pub(crate) mod dns;
+pub(crate) mod frames;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod mesh;

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use heddle_proto::mesh::{
     self, Address, Destination, Endpoint, Endpoints, HttpMatch, HttpRule, InboundPort, MtlsMode,
-    NamedMatch, Port, Protocol, RouteTable, Service, StringMatch, Workload, address, string_match,
+    NamedMatch, Port, Protocol, RouteTable, Service, StringMatch, TcpRule, Workload, address,
+    string_match,
 };
 use heddle_proxy_config::kind::Kind;
 
@@ -97,6 +98,14 @@ impl ServiceSpec {
         let table = RouteTable {
             http,
             tcp: Vec::new(),
+        };
+        control.set(Kind::RouteTable, &self.full(), &table);
+    }
+
+    pub(crate) fn set_tcp_rules(&self, control: &Control, tcp: Vec<TcpRule>) {
+        let table = RouteTable {
+            http: Vec::new(),
+            tcp,
         };
         control.set(Kind::RouteTable, &self.full(), &table);
     }

@@ -1,0 +1,7 @@
+//! What a peer may try, and what becomes of it: each test is a vector, against the real sidecars.
+
+mod heads;
+mod http2;
+mod memory;
+mod paths;
+mod slow;
