@@ -68,9 +68,10 @@ pub struct InjectConfig {
     pub log_format: LogFormat,
     /// Worker threads of a sidecar, 1 to 64. Default: 1.
     pub workers: Workers,
-    /// How long a sidecar lets connections end when it stops, less than the pod's
-    /// own grace period. Default: 30.
-    pub termination_grace_seconds: u32,
+    /// Longest that a sidecar lets connections end when it stops. Default: the pod's own grace
+    /// period less 2 s, which it never exceeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub termination_grace_seconds: Option<u32>,
     /// Lifetime to ask for in certificates; 0 leaves it to the identity service. Default: 0.
     pub cert_ttl_seconds: u32,
     /// Audience of the projected token. Default: `heddle`.
@@ -128,7 +129,7 @@ impl Default for InjectConfig {
             log_level: LogLevel::default(),
             log_format: LogFormat::default(),
             workers: Workers::default(),
-            termination_grace_seconds: 30,
+            termination_grace_seconds: None,
             cert_ttl_seconds: 0,
             token_audience: "heddle".into(),
             rewrite_probes: true,

@@ -105,7 +105,8 @@ fn default_grace(pod: &PodView, config: &InjectConfig) -> u32 {
     let usable = u32::try_from(pods)
         .unwrap_or(0)
         .saturating_sub(GRACE_MARGIN_SECONDS);
-    usable.min(config.termination_grace_seconds)
+    let longest = config.termination_grace_seconds.unwrap_or(u32::MAX);
+    usable.min(longest)
 }
 
 fn parse_seconds(text: &str) -> Result<u32, ValueError> {

@@ -128,6 +128,10 @@ fn the_older_form_is_the_first_container_and_waits() {
         proxy["lifecycle"]["postStart"]["exec"]["command"],
         json!(["heddle-proxy", "wait"])
     );
+    assert_eq!(
+        proxy["lifecycle"]["preStop"]["exec"]["command"],
+        json!(["heddle-proxy", "wait", "--drained"])
+    );
     assert!(proxy.get("restartPolicy").is_none());
     assert_eq!(
         result.pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"],
@@ -686,14 +690,25 @@ fn prometheus_is_sent_to_the_sidecar_and_the_sidecar_to_the_app() {
 
 #[test]
 fn the_proxy_stops_before_the_pods_own_grace_ends() {
-    let result = injected(
-        &pod(json!({"terminationGracePeriodSeconds": 10})),
-        &enabled(),
-    );
-    assert_eq!(
-        env(proxy(&result.pod), "HEDDLE_TERMINATION_GRACE_SECONDS").unwrap(),
-        "8"
-    );
+    let cut = InjectConfig {
+        termination_grace_seconds: Some(20),
+        ..enabled()
+    };
+    for (config, spec, seconds) in [
+        (enabled(), json!({}), "28"),
+        (enabled(), json!({"terminationGracePeriodSeconds": 10}), "8"),
+        (
+            enabled(),
+            json!({"terminationGracePeriodSeconds": 600}),
+            "598",
+        ),
+        (enabled(), json!({"terminationGracePeriodSeconds": 0}), "0"),
+        (cut, json!({"terminationGracePeriodSeconds": 600}), "20"),
+    ] {
+        let result = injected(&pod(spec), &config);
+        let told = env(proxy(&result.pod), "HEDDLE_TERMINATION_GRACE_SECONDS");
+        assert_eq!(told.as_deref(), Some(seconds));
+    }
 }
 
 #[test]

@@ -228,18 +228,31 @@ fn job(name: &str, more: &str, command: &str) -> String {
 #[test]
 fn jobs_end_and_hooks_are_waited_for() {
     let dir = tempfile::tempdir().unwrap();
-    let left = dir.path().join("left");
     // The app's own hook calls the mesh while the pod is ending, and takes its time.
-    let hook = format!(
-        "lifecycle: {{preStop: {{exec: {{command: [sh, -c, 'sleep 1; curl -sS --fail -m 5 http://web:8080/ > {}']}}}}}}",
-        left.display()
-    );
-    let web = named("Deployment", "web", "replicas: 1", "imagePullPolicy: Never");
-    let going = named("Deployment", "going", "replicas: 1", &hook);
+    let hook = |name: &str| {
+        let call = format!(
+            "sleep 1; curl -sS --fail -m 5 http://web:8080/ > {}",
+            dir.path().join(name).display()
+        );
+        format!("lifecycle: {{preStop: {{exec: {{command: [sh, -c, '{call}']}}}}}}")
+    };
     let older = "sidecar.istio.io/nativeSidecar: \"false\"";
+    let web = named("Deployment", "web", "replicas: 1", "imagePullPolicy: Never");
+    let going = named("Deployment", "going", "replicas: 1", &hook("going"));
+    let leaving = named("Deployment", "leaving", "replicas: 1", &hook("leaving")).replace(
+        "labels: {app: leaving}}",
+        &format!("labels: {{app: leaving}}, annotations: {{{older}}}}}"),
+    );
     let call = "curl -sS --fail --retry 20 --retry-all-errors -m 5 http://web:8080/";
     let quit = format!("{call} && curl -sS -X POST http://127.0.0.1:15020/quitquitquit");
-    let parts = [STRICT.to_owned(), service("web", ""), web, client(), going];
+    let parts = [
+        STRICT.to_owned(),
+        service("web", ""),
+        web,
+        client(),
+        going,
+        leaving,
+    ];
     let mesh = mesh(&parts, &[]);
     std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
     std::fs::set_permissions(
@@ -259,8 +272,11 @@ fn jobs_end_and_hooks_are_waited_for() {
         })
     });
 
-    mesh.ok(&["scale", "deploy/going", "--replicas", "0"]);
-    mesh.ok(&["rollout", "status", "deploy/going"]);
-    let said = std::fs::read_to_string(&left).unwrap();
-    assert!(said.starts_with("web-"), "{said}");
+    for name in ["going", "leaving"] {
+        let deployment = format!("deploy/{name}");
+        mesh.ok(&["scale", &deployment, "--replicas", "0"]);
+        mesh.ok(&["rollout", "status", &deployment, "--timeout", "20s"]);
+        let said = std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert!(said.starts_with("web-"), "{name}: {said}");
+    }
 }
