@@ -120,6 +120,11 @@ impl RequestBody {
         matches!(self, Self::Empty)
     }
 
+    /// A copy that was taken of one.
+    pub(crate) fn whole(whole: Whole) -> Self {
+        Self::Whole(Box::new(whole))
+    }
+
     /// Keeps what passes of it from now on, unless it is known to be too long.
     pub(crate) fn record(&mut self) {
         let bound = limits::RECORDED_BODY as u64;
@@ -150,7 +155,6 @@ impl RequestBody {
         }
     }
 
-    #[allow(dead_code)]
     /// A copy once all of it has passed; `None`: there will be none.
     pub(crate) fn listen(&self) -> Option<oneshot::Receiver<Whole>> {
         match self {
@@ -406,8 +410,9 @@ impl Body for ReplyBody {
 
 impl Drop for ReplyBody {
     fn drop(&mut self) {
-        // A body with a length is dropped after its last byte without being asked for its end.
-        if self.is_end_stream() {
+        // A body with a length is dropped after its last byte without being asked for its end, and an
+        // answer to HEAD without being asked for anything.
+        if self.is_end_stream() || matches!(self.source, Source::Own(_)) {
             self.whole();
         } else {
             self.broken(ResponseFlag::DownstreamClosed);

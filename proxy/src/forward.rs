@@ -6,6 +6,7 @@ mod plan;
 pub(crate) mod tally;
 mod tries;
 
+use bytes::Bytes;
 use heddle_proxy_telemetry::ResponseFlag;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -52,7 +53,6 @@ impl Forwarding {
         }
     }
 
-    #[allow(dead_code)]
     /// A request of the sidecar's own.
     pub(crate) fn own(request: Request<RequestBody>, exchange: Exchange) -> Self {
         Self {
@@ -61,7 +61,6 @@ impl Forwarding {
         }
     }
 
-    #[allow(dead_code)]
     /// The request, until it is sent.
     pub(crate) fn request(&mut self) -> Option<&mut Request<RequestBody>> {
         self.request.as_mut()
@@ -109,10 +108,24 @@ impl Forwarding {
         }
     }
 
-    #[allow(dead_code)]
-    /// An answer in place of sending the request on.
+    /// A failure in place of sending the request on.
     pub(crate) fn refuse(self, failure: Failure, grpc: bool) -> Response<ReplyBody> {
         failure.into_response(grpc, self.exchange)
+    }
+
+    /// An answer in place of sending the request on.
+    pub(crate) fn answer(self, response: Response<Bytes>) -> Response<ReplyBody> {
+        let mut exchange = self.exchange;
+        let seen = Survey::of(response.headers());
+        exchange.head(response.status(), response.headers(), seen);
+        response.map(|body| ReplyBody::own(body, Some(exchange)))
+    }
+}
+
+impl Outcome {
+    /// Whether an endpoint has answered, whatever.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.answer.is_ok()
     }
 }
 

@@ -33,6 +33,7 @@ mod serve;
 mod settings;
 mod status;
 mod tasks;
+mod treat;
 mod upgrade;
 mod upstream;
 mod view;

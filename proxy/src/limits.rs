@@ -109,15 +109,12 @@ pub(crate) const CONNECTIONS_PER_WORKER: usize = 20_000;
 /// mirrored.
 pub(crate) const RECORDED_BODY: usize = 64 * 1024;
 
-#[allow(dead_code)]
 /// Copies of requests that one worker has under way to mirrors; more are left out.
 pub(crate) const MIRRORS_PER_WORKER: u32 = 128;
 
-#[allow(dead_code)]
 /// A mirrored request, answer included.
 pub(crate) const MIRROR: Duration = Duration::from_secs(15);
 
-#[allow(dead_code)]
 /// Bytes of a mirror's answer that are read, so that its connection serves again.
 pub(crate) const MIRROR_ANSWER: u64 = 64 * 1024;
 

@@ -14,6 +14,8 @@ pub(crate) struct Failure {
     pub(crate) flag: ResponseFlag,
     pub(crate) status: StatusCode,
     pub(crate) text: String,
+    /// What a gRPC call is told, where that is not what the status says.
+    grpc: Option<u8>,
 }
 
 impl Failure {
@@ -22,7 +24,14 @@ impl Failure {
             flag,
             status,
             text: text.into(),
+            grpc: None,
         }
+    }
+
+    /// The same, told to a gRPC call as this status.
+    pub(crate) fn with_grpc(mut self, code: u8) -> Self {
+        self.grpc = Some(code);
+        self
     }
 
     /// The response that tells it. `grpc`: the call is gRPC, and its status says what HTTP's would.
@@ -40,10 +49,11 @@ impl Failure {
         );
         if grpc {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert(
-                "grpc-status",
-                HeaderValue::from_static(grpc_status(self.status)),
-            );
+            let status = match self.grpc {
+                Some(code) => HeaderValue::from(u16::from(code)),
+                None => HeaderValue::from_static(grpc_status(self.status)),
+            };
+            headers.insert("grpc-status", status);
             if let Ok(message) = HeaderValue::from_str(&percent(&self.text)) {
                 headers.insert("grpc-message", message);
             }

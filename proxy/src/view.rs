@@ -72,6 +72,8 @@ pub(crate) struct LocalRule {
     split: RefCell<Split>,
     destinations: Vec<Destination>,
     clusters: Vec<Rc<Cluster>>,
+    /// Who gets copies; parallel to the mirrors of the rule's treatment.
+    pub(crate) mirrors: Vec<Rc<Cluster>>,
 }
 
 /// A pod that is called by its own address.
@@ -93,17 +95,27 @@ impl LocalRule {
             split: RefCell::new(Split::new(&weights)),
             destinations: destinations.to_vec(),
             clusters,
+            mirrors: Vec::new(),
         }
     }
 
     /// Draws the next destination of the block; `None`: the rule sends nothing anywhere.
     pub(crate) fn draw(&self) -> Option<&Rc<Cluster>> {
-        let index = if self.clusters.len() < 2 {
-            0
-        } else {
-            self.split.borrow_mut().next(&mut rand::rng())
-        };
-        self.clusters.get(index)
+        self.clusters.get(self.draw_index()?)
+    }
+
+    /// The same, as its place among the destinations.
+    pub(crate) fn draw_index(&self) -> Option<usize> {
+        match self.clusters.len() {
+            0 => None,
+            1 => Some(0),
+            _ => Some(self.split.borrow_mut().next(&mut rand::rng())),
+        }
+    }
+
+    /// The cluster of one destination.
+    pub(crate) fn cluster(&self, destination: usize) -> Option<&Rc<Cluster>> {
+        self.clusters.get(destination)
     }
 
     /// Takes over where `before` stood, if it chose among the same.
@@ -246,6 +258,11 @@ impl Linker<'_> {
         if let Some(routes) = routes {
             for (index, rule) in routes.http.rules().iter().enumerate() {
                 let mut local = self.rule(&rule.destinations, number);
+                let mirrors = rule.treatment.iter().flat_map(|t| &t.mirrors);
+                let mirrors: Vec<_> = mirrors.map(|m| m.destination.clone()).collect();
+                if !mirrors.is_empty() {
+                    local.mirrors = self.rule(&mirrors, number).clusters;
+                }
                 if let Some(before) = before.and_then(|b| b.rules.get(index)) {
                     local.carry_over(before);
                 }

@@ -2,7 +2,7 @@
 //! Nothing here is shared with another worker but the configuration snapshot, read through one
 //! atomic pointer, so a request takes no lock and never changes threads.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,6 +71,8 @@ pub(crate) struct Worker {
     pub(crate) opaque_ports: PortList,
     pub(crate) tally: Tally,
     pub(crate) habits: Habits,
+    /// Copies of requests that are under way to mirrors.
+    pub(crate) mirrors: Rc<Cell<u32>>,
     metrics: Metrics,
     view: RefCell<Rc<View>>,
     upstreams: RefCell<Upstreams>,
@@ -100,6 +102,7 @@ impl Worker {
             opaque_ports: shared.opaque_ports.clone(),
             tally: Tally::new(shared.metrics.clone()),
             habits: shared.habits,
+            mirrors: Rc::default(),
             metrics: shared.metrics.clone(),
             view: RefCell::new(view),
             upstreams: RefCell::new(upstreams),

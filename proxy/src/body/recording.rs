@@ -157,7 +157,6 @@ impl Recorded {
         matches!(self.record.borrow().state, State::Passing | State::Ended)
     }
 
-    #[allow(dead_code)]
     /// The whole body once it has passed; an error when it is too long or breaks off.
     pub(super) fn listen(&self) -> oneshot::Receiver<Whole> {
         let (sender, receiver) = oneshot::channel();

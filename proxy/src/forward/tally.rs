@@ -50,7 +50,6 @@ impl Tally {
         self.count(name, help, "reason", reason);
     }
 
-    #[allow(dead_code)]
     /// What became of a copy to a mirror.
     pub(crate) fn mirrored(&self, result: &'static str) {
         let name = "heddle_mirrored_requests_total";

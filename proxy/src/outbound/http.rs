@@ -24,6 +24,7 @@ use crate::io::Io;
 use crate::limits;
 use crate::reply::Failure;
 use crate::serve;
+use crate::treat::{self, After, Drawn, Reply, Treated, Way};
 use crate::upgrade::Upgrade;
 use crate::upstream::Version;
 use crate::view::{LocalService, View};
@@ -50,12 +51,21 @@ pub(crate) async fn serve(outbound: Rc<Outbound>, io: Io, version: Version) {
 struct Choice {
     cluster: Rc<Cluster>,
     rule: Option<(Rc<LocalService>, usize)>,
+    /// Of a rule that does something beside sending requests on.
+    drawn: Option<Box<Drawn>>,
 }
 
 impl Choice {
     fn rule(&self) -> Option<&HttpRule> {
         let (service, index) = self.rule.as_ref()?;
         service.routes.as_ref()?.http.rules().get(*index)
+    }
+
+    /// Changes the answer's head as the rule says.
+    fn after(&self, after: After, drawn: Drawn, response: &mut Response<ReplyBody>) {
+        if let Some(treatment) = self.rule().and_then(|rule| rule.treatment.as_ref()) {
+            Treated::new(treatment, &drawn).after(after, drawn, response);
+        }
     }
 }
 
@@ -90,6 +100,23 @@ struct Routed {
 
 impl Routed {
     async fn carry(mut self: Box<Self>, outbound: &Outbound) -> Response<ReplyBody> {
+        let treated = match self.choice.drawn.take() {
+            None => None,
+            Some(drawn) => match Box::pin(self.before(outbound, &drawn)).await {
+                Ok(after) => Some((drawn, after)),
+                Err((after, reply)) => {
+                    let Self {
+                        forwarding, choice, ..
+                    } = *self;
+                    let mut response = match reply {
+                        Reply::Own(response) => forwarding.answer(response),
+                        Reply::Failure(failure) => forwarding.refuse(failure, self.grpc),
+                    };
+                    choice.after(after, *drawn, &mut response);
+                    return response;
+                }
+            },
+        };
         let (view, choice) = (&self.view, &self.choice);
         let rule = choice.rule();
         let plan = Plan {
@@ -107,6 +134,9 @@ impl Routed {
         };
         let outcome = self.forwarding.carry(&outbound.worker, &plan).await;
         let mut response = self.forwarding.respond(outcome, self.grpc);
+        if let Some((drawn, after)) = treated {
+            self.choice.after(after, *drawn, &mut response);
+        }
         if let Some(cookie) = self.key.and_then(|key| key.set_cookie) {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
@@ -114,6 +144,42 @@ impl Routed {
             upgrade.finish(&mut response, &outbound.upgraded);
         }
         response
+    }
+
+    /// What the rule does before it sends the request on, or in place of that.
+    async fn before(
+        &mut self,
+        outbound: &Outbound,
+        drawn: &Drawn,
+    ) -> Result<After, (After, Reply)> {
+        let mut after = After::default();
+        let (view, choice) = (&self.view, &self.choice);
+        let (Some((service, index)), Some(config)) = (&choice.rule, choice.rule()) else {
+            return Ok(after);
+        };
+        let Some(treatment) = &config.treatment else {
+            return Ok(after);
+        };
+        let shard = &outbound.worker.shard;
+        let labels = |protocol| labels(outbound, view, &choice.cluster, None, protocol);
+        let series = choice.cluster.unplaced_http(shard, self.grpc, labels);
+        self.forwarding.exchange.series = Some(series);
+        let port = service.port(outbound.destination.port());
+        let rule = port.and_then(|port| port.rules.get(*index));
+        let way = Way {
+            worker: &outbound.worker,
+            called: outbound.destination,
+            version: self.version,
+            grpc: self.grpc,
+            upgrade: self.upgrade.is_some(),
+            origin: &config.origin,
+            mirrors: rule.map_or(&[], |rule| &rule.mirrors),
+        };
+        let treated = Treated::new(treatment, drawn);
+        match treated.before(&mut self.forwarding, &mut after, &way).await {
+            Ok(()) => Ok(after),
+            Err(reply) => Err((after, reply)),
+        }
     }
 }
 
@@ -227,6 +293,7 @@ fn choose(
             return Ok(Choice {
                 cluster,
                 rule: None,
+                drawn: None,
             });
         }
         Target::Refused => return Err(refused::failure(outbound)),
@@ -240,6 +307,7 @@ fn choose(
             return Ok(Choice {
                 cluster: port.fallback.at(outbound.destination, &outbound.worker),
                 rule: None,
+                drawn: None,
             });
         }
     };
@@ -261,12 +329,21 @@ fn choose(
             ),
         ));
     };
+    let config = &table.rules()[index];
+    let (cluster, drawn) = match &config.treatment {
+        None => (rule.draw(), None),
+        Some(treatment) => {
+            let drawn = treat::draw(treatment, config, rule, request, outbound.peer);
+            let cluster = drawn.destination.and_then(|to| rule.cluster(to));
+            (cluster, Some(Box::new(drawn)))
+        }
+    };
     Ok(Choice {
-        cluster: rule
-            .draw()
+        cluster: cluster
             .unwrap_or(&port.fallback)
             .at(outbound.destination, &outbound.worker),
         rule: Some((Rc::clone(service), index)),
+        drawn,
     })
 }
 

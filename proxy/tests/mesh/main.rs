@@ -18,6 +18,7 @@ mod many;
 mod mtls;
 mod rest;
 mod retries;
+mod routes;
 mod support;
 mod tcp;
 mod trace;

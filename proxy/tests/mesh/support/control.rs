@@ -210,7 +210,10 @@ fn unknown(kind: Kind) -> Option<Vec<u8>> {
 
 fn destinations(table: &[u8]) -> Vec<String> {
     let table = mesh::RouteTable::decode(table).unwrap();
-    let http = table.http.into_iter().flat_map(|rule| rule.destinations);
+    let http = table.http.into_iter().flat_map(|rule| {
+        let mirrors = rule.mirrors.into_iter().flat_map(|m| m.destination);
+        rule.destinations.into_iter().chain(mirrors)
+    });
     let tcp = table.tcp.into_iter().flat_map(|rule| rule.destinations);
     http.chain(tcp).map(|d| d.service).collect()
 }
