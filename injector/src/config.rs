@@ -60,7 +60,7 @@ pub struct InjectConfig {
     pub resources: ProxyResources,
     /// Which traffic is redirected unless the pod says otherwise. Default: all TCP.
     pub redirect: RedirectSettings,
-    /// The sidecar answers the pod's DNS where that is possible. Default: false.
+    /// The sidecar answers the pod's DNS where that is possible. Default: true.
     pub dns_capture: bool,
     /// Log level of the sidecar. Default: `info`.
     pub log_level: LogLevel,
@@ -125,7 +125,7 @@ impl Default for InjectConfig {
             cni: false,
             resources: ProxyResources::default(),
             redirect: RedirectSettings::default(),
-            dns_capture: false,
+            dns_capture: true,
             log_level: LogLevel::default(),
             log_format: LogFormat::default(),
             workers: Workers::default(),
