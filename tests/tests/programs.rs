@@ -68,6 +68,7 @@ const ASKED: &[Asked] = &[
         says: &[
             "HTTP/1.1 200",
             "status 100",
+            "status 413",
             "x-checksum: correct",
             "transfer-encoding: chunked",
         ],
