@@ -52,7 +52,7 @@ ask "a redirect" $site/moved
 ask "a redirect that is followed" -L $site/moved
 ask "unknown length, and a trailer" -H 'TE: trailers' $site/stream/page.html
 ask "compressed" -H 'Accept-Encoding: gzip' $site/zip/text.txt
-ask "what was said" -X OPTIONS -A a-test -H 'X-Said: one, two' -H 'x-said: three' "$site/said/a%20b%2Fc/../d?q=%C3%A9&empty=" --path-as-is
+ask "what was said" -X OPTIONS -A a-test -H 'X-Said: one, two' -H 'x-said: three' "$site/said/a%20b%2Fc/d?q=%C3%A9&empty=" --path-as-is
 ask "a big download" $site/big.bin
 ask "an upload" -T upload $site/upload/plain-$1
 fetched "it is whole" $site/upload/plain-$1
