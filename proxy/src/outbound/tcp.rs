@@ -3,8 +3,11 @@
 //! going.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use heddle_proxy_telemetry::{Labels, RequestProtocol, ResponseFlag, TcpSeries};
+
+use tokio::time::sleep;
 
 use super::{Outbound, Target, http};
 use crate::balance::{Pick, key};
@@ -21,6 +24,8 @@ use crate::upstream::connect::{Alpn, Link};
 pub(super) struct Upstream {
     io: Io,
     series: TcpSeries,
+    /// After which it is ended.
+    duration: Option<Duration>,
     _active: Option<ActiveRequest>,
 }
 
@@ -47,8 +52,21 @@ pub(super) async fn serve(outbound: &Outbound, mut io: Io, ahead: Option<Upstrea
         },
     };
     let destination = outbound.destination;
-    if let Err(error) = relay(&mut io, &mut upstream.io, Meter::Series(&upstream.series)).await {
-        tracing::debug!(%destination, %error, "opaque connection ended");
+    let mut end = upstream.duration.map(|time| Box::pin(sleep(time)));
+    let over = async {
+        match &mut end {
+            Some(end) => end.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        relayed = relay(&mut io, &mut upstream.io, Meter::Series(&upstream.series)) => {
+            if let Err(error) = relayed {
+                tracing::debug!(%destination, %error, "opaque connection ended");
+            }
+        }
+        () = over => tracing::debug!(%destination, "opaque connection ended: it is as old as it may be"),
     }
 }
 
@@ -121,9 +139,11 @@ pub(super) async fn connect(outbound: &Outbound, name: Option<&str>) -> Option<U
                 let series = member.tcp_series(&worker.shard, |protocol| {
                     http::labels(outbound, &view, &cluster, Some(member), protocol)
                 });
+                let pool = member.upstream.pool();
                 return Some(Upstream {
                     io,
                     series,
+                    duration: pool.and_then(|pool| pool.terms().max_connection_duration),
                     _active: Some(active),
                 });
             }
@@ -223,6 +243,7 @@ async fn passthrough(outbound: &Outbound) -> Option<Upstream> {
         Ok(io) => Some(Upstream {
             io,
             series: worker.passthrough_series(unknown_labels),
+            duration: None,
             _active: None,
         }),
         Err(error) => {

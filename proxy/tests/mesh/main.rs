@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod applications_tls;
+mod balance;
+mod breaker;
 mod change;
 mod dns;
 mod ending;
@@ -16,6 +18,7 @@ mod http2;
 mod instructions;
 mod many;
 mod mtls;
+mod origin;
 mod rest;
 mod retries;
 mod routes;

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use heddle_proto::mesh::{
     self, Address, Destination, Endpoint, Endpoints, HttpMatch, HttpRule, InboundPort, MtlsMode,
-    NamedMatch, Port, Protocol, RouteTable, Service, StringMatch, TcpRule, Workload, address,
-    string_match,
+    NamedMatch, Port, Protocol, RouteTable, ScopedPolicy, Service, StringMatch, TcpRule,
+    TrafficPolicy, Workload, address, string_match,
 };
 use heddle_proxy_config::kind::Kind;
 
@@ -54,20 +54,36 @@ impl ServiceSpec {
             endpoint
         });
         self.set_endpoints(control, endpoints.collect(), subsets);
+        control.set(Kind::Service, &self.full(), &self.service());
+        let address = Address {
+            kind: Some(address::Kind::Service(self.full())),
+            workload_ports: Vec::new(),
+        };
+        control.set(Kind::Address, &self.ip.to_string(), &address);
+    }
+
+    /// Says how the service is connected to.
+    pub(crate) fn set_policy(&self, control: &Control, policy: TrafficPolicy) {
+        let policy = ScopedPolicy {
+            policy: Some(policy),
+            ..Default::default()
+        };
         let service = Service {
+            policies: vec![policy],
+            ..self.service()
+        };
+        control.set(Kind::Service, &self.full(), &service);
+    }
+
+    fn service(&self) -> Service {
+        Service {
             namespace: "default".into(),
             name: self.name.into(),
             addresses: vec![self.ip.to_string()],
             hosts: vec![format!("{}.default.svc.cluster.local", self.name)],
             ports: vec![port(self.port, self.protocol)],
             ..Default::default()
-        };
-        control.set(Kind::Service, &self.full(), &service);
-        let address = Address {
-            kind: Some(address::Kind::Service(self.full())),
-            workload_ports: Vec::new(),
-        };
-        control.set(Kind::Address, &self.ip.to_string(), &address);
+        }
     }
 
     pub(crate) fn set_endpoints(
