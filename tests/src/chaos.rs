@@ -32,6 +32,7 @@ const BEFORE: Duration = Duration::from_secs(2);
 pub fn run(world: &World, scenario: Scenario, time: Duration) -> Row {
     scenario.prepare(world);
     let plan = plan(world, scenario);
+    let began = Instant::now();
     let traffic = Traffic::start(&world.client_netns(), plan);
     traffic.more(STEADY, &Kind::ALL);
     let metrics_before = scrape(world);
@@ -52,18 +53,20 @@ pub fn run(world: &World, scenario: Scenario, time: Duration) -> Row {
     world.restore();
 
     let far = Instant::now() + Duration::from_secs(1);
-    Row::new(
-        scenario,
-        took,
-        |kind| {
-            (
-                record.between(kind, before, during),
-                record.between(kind, during, far),
-            )
-        },
-        counted,
-        done,
-    )
+    for kind in Kind::ALL {
+        let begin = record.between(kind, began, before);
+        let failures = begin.failed.iter().chain(&begin.broken);
+        let told = failures.map(|failure| format!("{kind}: as the load began: {failure}"));
+        done.problems.extend(told);
+    }
+    let loads = |kind| {
+        let (before, during) = (
+            record.between(kind, before, during),
+            record.between(kind, during, far),
+        );
+        (before, during)
+    };
+    Row::new(scenario, took, loads, counted, done)
 }
 
 fn plan(world: &World, scenario: Scenario) -> Plan {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use super::network::{BadLink, Shaped};
 use super::world::PODS;
@@ -16,6 +17,8 @@ use crate::wait;
 
 /// Edits of a route.
 const EDITS: u32 = 200;
+/// Of what is pushed for them, however slow the machine.
+const LEAST_VERSIONS: u64 = 10;
 /// Between looks at certificates.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a rotation may take on a busy machine.
@@ -56,6 +59,8 @@ pub(super) fn act(world: &World, scenario: Scenario, time: Duration) -> Done {
             }
         }
         Scenario::RouteEdits => {
+            let version = |status: &Value| status["model_version"].as_u64().unwrap_or(0);
+            let before = version(&world.mesh.status());
             for edit in 1..=EDITS {
                 world.edit_route(edit as usize);
                 sleep(time / EDITS);
@@ -102,6 +107,7 @@ fn without(world: &World, part: &str, command: &str, time: Duration) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
     world.mesh.ok(&["system", "stop", command]);
     sleep(time);
+    assert_ne!(world.mesh.status()[part]["ready"], true, "{part} is there");
     world.mesh.ok(&["system", "start", command]);
     world.mesh.settled();
 }
