@@ -41,6 +41,7 @@ pub fn run(world: &World, scenario: Scenario, time: Duration) -> Row {
 
     let during = Instant::now();
     let mut done = act::act(world, scenario, time);
+    let acted = Instant::now();
     // The load has come through it.
     traffic.more(STEADY, &Kind::ALL);
     let took = during.elapsed();
@@ -58,6 +59,13 @@ pub fn run(world: &World, scenario: Scenario, time: Duration) -> Row {
         let failures = begin.failed.iter().chain(&begin.broken);
         let told = failures.map(|failure| format!("{kind}: as the load began: {failure}"));
         done.problems.extend(told);
+    }
+    let late = acted - (acted - during) / 3;
+    let late = record.between(Kind::Http, late, acted).failed.len();
+    if scenario.bad_endpoint().is_some() && late > 0 {
+        done.problems.push(format!(
+            "the bad endpoint is still asked in the last third of the time: {late} × failed"
+        ));
     }
     let loads = |kind| {
         let (before, during) = (

@@ -21,6 +21,8 @@ const EDITS: u32 = 200;
 const LEAST_VERSIONS: u64 = 10;
 /// Between looks at certificates.
 const LOOK: Duration = Duration::from_millis(250);
+/// Until its last third a bad endpoint has timed out (2 s) often enough to be left out.
+const FOUND_OUT: Duration = Duration::from_secs(6);
 /// How long a rotation may take on a busy machine.
 const ROTATION: Duration = Duration::from_secs(120);
 
@@ -69,8 +71,15 @@ pub(super) fn act(world: &World, scenario: Scenario, time: Duration) -> Done {
             let status = world.mesh.status();
             let refused = status["refused"].as_array().into_iter().flatten();
             let refused = refused.filter(|refused| refused["name"] == "echo");
-            done.problems
-                .extend(refused.map(|r| format!("refused: {r}")));
+            let refused: Vec<String> = refused.map(|r| format!("refused: {r}")).collect();
+            done.problems.extend(refused);
+            // Edits that come faster than they are read are read together.
+            let versions = version(&status).saturating_sub(before);
+            done.notes
+                .push(format!("{versions} versions of the mesh were pushed"));
+            if versions < LEAST_VERSIONS {
+                done.problems.push("hardly an edit was noticed".into());
+            }
         }
         Scenario::ControlPlaneKilled => without(world, "control_plane", "control-plane", time),
         Scenario::IdentityKilled => without(world, "identity", "identity", time),
@@ -92,7 +101,7 @@ pub(super) fn act(world: &World, scenario: Scenario, time: Duration) -> Done {
             if let Some(behaviour) = scenario.bad_endpoint() {
                 world.add_odd(behaviour);
             }
-            sleep(time);
+            sleep(time.max(FOUND_OUT));
         }
         Scenario::Renewal => renewals(world, time, &mut done),
         Scenario::RootRotation => rotate(world, &mut done),
