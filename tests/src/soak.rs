@@ -34,13 +34,14 @@ const LOADS: [&str; 6] = [
     "p50",
     "p99",
 ];
-const GROWTH: [&str; 7] = [
+const GROWTH: [&str; 8] = [
     "process",
     "what",
     "after warm-up",
     "at the end",
     "growth",
     "allowed",
+    "second half, per hour",
     "verdict",
 ];
 
@@ -187,6 +188,7 @@ impl Report {
                 number(judgement.last),
                 number(judgement.growth),
                 number(judgement.allowed),
+                number(judgement.late_growth_per_hour),
                 if judgement.grows() { "GROWS" } else { "flat" }.to_owned(),
             ]);
         }

@@ -8,13 +8,10 @@ use heddle_tests::chaos::{self, Scenario, World, table::table};
 /// Of a fault; some take as long as they take.
 const SHORT: Duration = Duration::from_secs(4);
 
-/// These wait for endpoints that fail to be left out.
-const WANTS_EJECTION: [Scenario; 2] = [Scenario::EndpointStalls, Scenario::EndpointResets];
-
 fn in_turn(world: &World, short_certificates: bool) {
-    let scenarios = Scenario::ALL.into_iter().filter(|scenario| {
-        scenario.short_certificates() == short_certificates && !WANTS_EJECTION.contains(scenario)
-    });
+    let scenarios = Scenario::ALL
+        .into_iter()
+        .filter(|scenario| scenario.short_certificates() == short_certificates);
     let rows: Vec<_> = scenarios
         .map(|scenario| chaos::run(world, scenario, SHORT))
         .collect();

@@ -25,6 +25,8 @@ pub struct Judgement {
     pub growth: f64,
     /// By slope, over the second half of it.
     pub late_growth: f64,
+    /// The same in an hour.
+    pub late_growth_per_hour: f64,
     /// How much of it is allowed.
     pub allowed: f64,
 }
@@ -52,31 +54,35 @@ pub fn judge(series: &Series, warm_up: f64) -> Judgement {
         median(values(&points[points.len() - fifth..])),
     );
     let allowed = (SHARE * median(values(&points))).max(series.gauge.floor());
-    let (growth, late_growth) = if points.len() < LEAST {
-        (f64::NAN, f64::NAN)
-    } else {
-        (growth(&points), growth(&points[points.len() / 2..]))
+    let late = &points[points.len() / 2..];
+    let (slope, late_slope) = match points.len() < LEAST {
+        true => (f64::NAN, f64::NAN),
+        false => (slope(&points), slope(late)),
     };
     Judgement {
         first,
         last,
-        growth,
-        late_growth,
+        growth: slope * time(&points),
+        late_growth: late_slope * time(late),
+        late_growth_per_hour: late_slope * 3600.0,
         allowed,
     }
 }
 
-fn growth(points: &[(f64, f64)]) -> f64 {
+fn time(points: &[(f64, f64)]) -> f64 {
+    match (points.first(), points.last()) {
+        (Some((first, _)), Some((last, _))) => last - first,
+        _ => 0.0,
+    }
+}
+
+fn slope(points: &[(f64, f64)]) -> f64 {
     let mut slopes = Vec::new();
     for (index, (at, value)) in points.iter().enumerate() {
         let later = &points[index + 1..];
         slopes.extend(later.iter().map(|(t, v)| (v - value) / (t - at)));
     }
-    let time = match (points.first(), points.last()) {
-        (Some((first, _)), Some((last, _))) => last - first,
-        _ => 0.0,
-    };
-    median(slopes) * time
+    median(slopes)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
