@@ -81,7 +81,10 @@ impl Forwarding {
         let answer = tokio::select! {
             biased;
             answer = tries.run() => answer,
-            () = passed(&mut deadline) => Err(timed_out(plan)),
+            () = passed(&mut deadline) => {
+                tries.late();
+                Err(timed_out(plan))
+            }
         };
         Outcome { answer, deadline }
     }

@@ -37,6 +37,8 @@ pub(super) struct Tries<'a> {
     forwarding: &'a mut Forwarding,
     /// When the request's time ends, if it does.
     until: Option<tokio::time::Instant>,
+    /// Who is asked just now.
+    asked: Option<&'a Rc<Member>>,
     tried: Vec<Rc<Upstream>>,
     /// A copy of the request under way, where it may be sent again.
     spare: Option<Request<RequestBody>>,
@@ -72,6 +74,7 @@ impl<'a> Tries<'a> {
             plan,
             forwarding,
             until,
+            asked: None,
             tried: Vec::new(),
             spare: None,
             retries: 0,
@@ -88,10 +91,12 @@ impl<'a> Tries<'a> {
                 hash: self.plan.hash,
                 tried: &self.tried,
             };
-            let Some(member) = self.plan.cluster.pick(pick) else {
+            let plan: &'a Plan<'a> = self.plan;
+            let Some(member) = plan.cluster.pick(pick) else {
                 self.count_unplaced();
                 return Err(no_endpoint(self.plan));
             };
+            self.asked = Some(member);
             let per_try = self.plan.retries.and_then(|r| r.per_try_timeout);
             let mut bound = per_try.map(|bound| Deadline::new(bound, false));
             let in_time = tokio::select! {
@@ -99,6 +104,7 @@ impl<'a> Tries<'a> {
                 outcome = self.attempt(member, fresh) => Some(outcome),
                 () = passed(&mut bound) => None,
             };
+            self.asked = None;
             let outcome = match in_time {
                 Some(outcome) => outcome,
                 None => self.too_slow(member, per_try.unwrap_or_default()),
@@ -121,6 +127,13 @@ impl<'a> Tries<'a> {
                 self.tried.push(Rc::clone(&member.upstream));
             }
             self.pause(cause).await;
+        }
+    }
+
+    /// The time of the whole request has passed: whoever was asked has not answered in it.
+    pub(super) fn late(&self) {
+        if let Some(member) = self.asked {
+            member.failed();
         }
     }
 
