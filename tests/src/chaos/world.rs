@@ -230,7 +230,7 @@ spec:
   http:
   - route:
     - destination: {{host: mixed}}
-    timeout: 2s
+    timeout: 1500ms
     retries: {{{retries}}}
 ---
 apiVersion: networking.istio.io/v1
