@@ -15,6 +15,8 @@ mod hosts;
 mod judge;
 mod locality;
 mod mtls;
+mod networks;
+mod outbound;
 mod policies;
 mod protocol;
 mod routes;
@@ -42,8 +44,9 @@ use crate::{
     name::{Kind, NsName, ObjectKey},
     resources::{
         destination_rule::DestinationRule, endpoint_slice::EndpointSlice, labels::Labels,
-        node::Node, peer_authentication::PeerAuthentication, pod::Pod, service::Service,
-        service_entry::ServiceEntry, telemetry::Telemetry, virtual_service::VirtualService,
+        network::Network, node::Node, peer_authentication::PeerAuthentication, pod::Pod,
+        service::Service, service_entry::ServiceEntry, sidecar::Sidecar, telemetry::Telemetry,
+        virtual_service::VirtualService,
     },
     source::{Object, Refusal, Resource},
 };
@@ -113,6 +116,8 @@ pub struct Model {
     entries_of: ShardedMap<NsName, Arc<[NsName]>>,
     /// Services of ServiceEntries, by host.
     externals: ShardedMap<Box<str>, Arc<[NsName]>>,
+    /// Ranges of addresses, and whose they are.
+    networks: Arc<[(Network, NsName)]>,
     /// Numbers from which the addresses of hosts without any are made.
     allotted: ShardedMap<NsName, u16>,
     /// Who has such a number, and since when it is there.
@@ -135,6 +140,8 @@ pub struct Model {
     authentications: ShardedMap<Box<str>, Arc<[Arc<Object>]>>,
     /// Telemetries by namespace, oldest first.
     telemetries: ShardedMap<Box<str>, Arc<[Arc<Object>]>>,
+    /// Sidecars by namespace, oldest first.
+    sidecars: ShardedMap<Box<str>, Arc<[Arc<Object>]>>,
     network_policies: ShardedMap<NsName, Arc<Object>>,
     /// Objects that are in force and would not be after a restart.
     held_back: Arc<BTreeSet<ObjectKey>>,
@@ -186,6 +193,7 @@ impl Model {
             entries: ShardedMap::default(),
             entries_of: ShardedMap::default(),
             externals: ShardedMap::default(),
+            networks: Arc::new([]),
             allotted: ShardedMap::default(),
             slots: ShardedMap::default(),
             routes: ShardedMap::default(),
@@ -198,6 +206,7 @@ impl Model {
             wildcard_rules: Arc::default(),
             authentications: ShardedMap::default(),
             telemetries: ShardedMap::default(),
+            sidecars: ShardedMap::default(),
             network_policies: ShardedMap::default(),
             held_back: Arc::default(),
             last_good: Arc::default(),
@@ -319,6 +328,7 @@ accessors! {
     rule DestinationRule DestinationRule;
     authentication PeerAuthentication PeerAuthentication;
     telemetry Telemetry Telemetry;
+    sidecar Sidecar Sidecar;
 }
 
 #[cfg(test)]

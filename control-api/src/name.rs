@@ -87,6 +87,8 @@ pub enum Kind {
     PeerAuthentication,
     /// Istio's telemetry settings.
     Telemetry,
+    /// Istio's bounds of what pods may call.
+    Sidecar,
     /// Kubernetes' rules of who may connect to a pod; read, so that nobody believes them in force.
     NetworkPolicy,
 }
@@ -103,6 +105,7 @@ impl Kind {
                 | Self::VirtualService
                 | Self::PeerAuthentication
                 | Self::Telemetry
+                | Self::Sidecar
         )
     }
 
@@ -111,7 +114,7 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Namespace,
         Self::ServiceAccount,
         Self::Service,
@@ -123,6 +126,7 @@ impl Kind {
         Self::VirtualService,
         Self::PeerAuthentication,
         Self::Telemetry,
+        Self::Sidecar,
         Self::NetworkPolicy,
     ];
 
@@ -140,6 +144,7 @@ impl Kind {
             Self::VirtualService => "VirtualService",
             Self::PeerAuthentication => "PeerAuthentication",
             Self::Telemetry => "Telemetry",
+            Self::Sidecar => "Sidecar",
             Self::NetworkPolicy => "NetworkPolicy",
         }
     }

@@ -19,9 +19,14 @@ impl Model {
     /// The service whose IP this is for clients in a namespace: a Service's, else a ServiceEntry's,
     /// their own first.
     pub fn service_at(&self, ip: IpAddr, namespace: &str) -> Option<&NsName> {
-        let services = self.addresses.get(&ip)?.services.iter();
+        let owners = self.addresses.get(&ip);
+        let services = owners.into_iter().flat_map(|owners| &owners.services);
         let visible = services.filter(|name| self.is_visible(name, namespace));
-        visible.min_by_key(|name| (is_external(name), name.namespace() != namespace))
+        let found = visible.min_by_key(|name| (is_external(name), name.namespace() != namespace));
+        // A pod in a range is a pod.
+        let has_pods = owners.is_some_and(|owners| !owners.pods.is_empty());
+        let of_network = || self.network_at(ip, namespace).filter(|_| !has_pods);
+        found.or_else(of_network)
     }
 
     /// The pod whose IP this is.

@@ -77,6 +77,7 @@ impl Model {
             Kind::VirtualService => self.change_route(name, object, touched),
             Kind::PeerAuthentication => self.change_authentication(name, object, touched),
             Kind::Telemetry => self.change_telemetry(name, object, touched),
+            Kind::Sidecar => self.change_sidecar(name, object, touched),
             Kind::NetworkPolicy => {
                 match object {
                     Some(object) => self.network_policies.insert(name, object),
@@ -142,7 +143,7 @@ fn rank(kind: Kind) -> u8 {
         Kind::Service => 1,
         Kind::Pod => 2,
         Kind::EndpointSlice | Kind::ServiceEntry => 3,
-        Kind::PeerAuthentication | Kind::Telemetry => 4,
+        Kind::PeerAuthentication | Kind::Telemetry | Kind::Sidecar => 4,
         Kind::DestinationRule => 5,
         Kind::VirtualService => 6,
     }

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
-use crate::name::NsName;
+use crate::{name::NsName, resources::network::Network};
 
 /// Which proxies' own resources (Workload, Telemetry) may have changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Dirty {
     pub services: HashSet<NsName>,
     /// Addresses.
     pub addresses: HashSet<IpAddr>,
+    /// And all within these.
+    pub networks: HashSet<Network>,
     /// What host names stand for.
     pub names: HashSet<Box<str>>,
     /// And all names that end so.
@@ -48,6 +50,7 @@ impl Dirty {
     pub fn is_empty(&self) -> bool {
         self.services.is_empty()
             && self.addresses.is_empty()
+            && self.networks.is_empty()
             && self.names.is_empty()
             && self.suffixes.is_empty()
             && self.own.is_empty()

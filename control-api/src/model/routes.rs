@@ -28,8 +28,15 @@ impl Model {
     /// The routes of a service for a client.
     pub fn route_table(&self, name: &NsName, client: &Client) -> Option<Arc<RouteView>> {
         let entry = self.services.get(name)?;
-        let winner = self.route_for(name);
-        let variant = winner.and_then(|object| distinction(object.route()?, client));
+        let winner = self.route_for(name, &client.namespace);
+        let mut variant = winner.and_then(|object| distinction(object.route()?, client));
+        if self.has_private_routes(name) {
+            let all = variant.get_or_insert_with(|| Client {
+                namespace: client.namespace.clone(),
+                labels: Labels::default(),
+            });
+            all.namespace = client.namespace.clone();
+        }
         Some(
             entry
                 .routes
@@ -37,17 +44,41 @@ impl Model {
         )
     }
 
-    /// The VirtualService that applies to a service.
-    pub(super) fn route_for(&self, name: &NsName) -> Option<&Arc<Object>> {
-        let in_force = |name: &NsName| self.routes.get(name)?.in_force.as_ref();
+    /// Whether some of the routes that may apply to a service are for their own namespace alone.
+    fn has_private_routes(&self, name: &NsName) -> bool {
+        let hosts = self.hosts();
+        let exact = self.routes_of.get(&filed(name)).into_iter();
+        let exact = exact.flat_map(|names| names.iter());
+        let covering = self.wildcard_routes.iter();
+        let covering = covering.filter(|(suffix, _)| hosts.covers(suffix, name));
+        let mut all = exact.chain(covering.map(|(_, route)| route));
+        all.any(|route| {
+            let in_force = self
+                .routes
+                .get(route)
+                .and_then(|entry| entry.in_force.as_ref());
+            let route = in_force.and_then(|object| object.route());
+            route.is_some_and(VirtualService::is_private)
+        })
+    }
+
+    /// The VirtualService that applies to a service, for clients in a namespace.
+    pub(super) fn route_for(&self, name: &NsName, namespace: &str) -> Option<&Arc<Object>> {
+        let in_force = |name: &NsName| {
+            let object = self.routes.get(name)?.in_force.as_ref()?;
+            let is_seen = name.namespace() == namespace || !object.route()?.is_private();
+            is_seen.then_some(object)
+        };
         let exact = self
             .routes_of
             .get(&filed(name))
             .into_iter()
             .flat_map(|names| names.iter())
             .filter_map(in_force);
+        // What is for a namespace alone comes before what is for all.
+        let rank = |object: &Arc<Object>| !object.route().is_some_and(VirtualService::is_private);
         exact
-            .min_by(|a, b| a.seniority().cmp(&b.seniority()))
+            .min_by(|a, b| (rank(a), a.seniority()).cmp(&(rank(b), b.seniority())))
             .or_else(|| {
                 let hosts = self.hosts();
                 let covering = self
@@ -60,6 +91,7 @@ impl Model {
                     .min_by(|(a_len, a), (b_len, b)| {
                         b_len
                             .cmp(a_len)
+                            .then_with(|| rank(a).cmp(&rank(b)))
                             .then_with(|| a.seniority().cmp(&b.seniority()))
                     })
                     .map(|(_, object)| object)

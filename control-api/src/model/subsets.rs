@@ -31,14 +31,26 @@ impl Model {
 
     /// Whether clients in `namespace` see other rules of the service than the rest do.
     pub(super) fn sees_own_rules(&self, service: &NsName, namespace: &str) -> bool {
-        namespace != service.namespace() && !self.rules_in(service, namespace).is_empty()
+        let differs = || {
+            let of_service = self.rules_in(service, service.namespace());
+            let private = |object: &&Arc<Object>| object.rule().is_some_and(|r| r.is_private());
+            !self.rules_in(service, namespace).is_empty() || of_service.iter().any(private)
+        };
+        namespace != service.namespace() && differs()
     }
 
     pub(super) fn rules_for(&self, service: &NsName, namespace: &str) -> Vec<&Arc<Object>> {
         let system = self.settings.system_namespace.as_str();
+        let seen = |object: &&Arc<Object>| {
+            let is_own = object.key.name.namespace() == namespace;
+            is_own || object.rule().is_some_and(|rule| !rule.is_private())
+        };
         [namespace, service.namespace(), system]
             .into_iter()
-            .map(|namespace| self.rules_in(service, namespace))
+            .map(|place| {
+                let rules = self.rules_in(service, place);
+                rules.into_iter().filter(seen).collect::<Vec<_>>()
+            })
             .find(|rules| !rules.is_empty())
             .unwrap_or_default()
     }

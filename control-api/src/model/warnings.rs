@@ -89,7 +89,7 @@ impl Model {
                     &self.nearest_service(&name),
                 ));
             } else if let Some(winner) = self
-                .route_for(&name)
+                .route_for(&name, namespace)
                 .filter(|winner| winner.key != object.key)
             {
                 self.hidden(object, host, i, winner, found);

@@ -51,7 +51,7 @@ impl Model {
             owner: pod.owner.as_ref().into(),
             priority_labels: self.all_labels(pod, &locality),
             locality,
-            ..Workload::default()
+            outbound: self.outbound(name.namespace(), pod).into(),
         }))
     }
 

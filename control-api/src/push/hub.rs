@@ -150,8 +150,18 @@ impl Hub {
                 }
             }
         }
-        for address in &dirty.addresses {
-            for id in interests.addresses.get(address).into_iter().flatten() {
+        let exact = dirty.addresses.iter();
+        let exact = exact.filter_map(|address| interests.addresses.get_key_value(address));
+        // A change of a range is rare.
+        let within = (!dirty.networks.is_empty()).then(|| {
+            let holds = |ip: IpAddr| dirty.networks.iter().any(|network| network.holds(ip));
+            interests
+                .addresses
+                .iter()
+                .filter(move |(ip, _)| holds(**ip))
+        });
+        for (address, ids) in exact.chain(within.into_iter().flatten()) {
+            for id in ids {
                 if let Some(connected) = stream(id) {
                     lock(&connected.mail).addresses.insert(*address);
                     concerned.insert(*id);

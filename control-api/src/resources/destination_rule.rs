@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{
     at::{At, Unsupported},
+    export::{bad_exports, is_private},
     traffic_policy::{Components, TrafficPolicy},
     virtual_service::bad_host,
 };
@@ -23,8 +24,9 @@ pub struct DestinationRule {
     pub subsets: Vec<Subset>,
     /// How to connect.
     pub traffic_policy: Option<At<TrafficPolicy>>,
-    /// Namespaces that see it; only `*` is supported.
-    pub export_to: Option<Vec<At<String>>>,
+    /// Namespaces that see it: `*` or `.`.
+    #[serde(default)]
+    pub export_to: Vec<At<String>>,
     workload_selector: Option<Unsupported>,
 }
 
@@ -55,18 +57,6 @@ impl DestinationRule {
         if let Some(reason) = bad_host(&self.host, true) {
             add(self.host.at, format!("spec.host: {reason}"), "");
         }
-        for export in self
-            .export_to
-            .iter()
-            .flatten()
-            .filter(|to| to.as_str() != "*")
-        {
-            let reason = format!(
-                "spec.exportTo: `{}` is not supported yet, only `*` is",
-                export.as_str()
-            );
-            add(export.at, reason, "take the field out");
-        }
         let mut names = HashSet::new();
         for (i, subset) in self.subsets.iter().enumerate() {
             if subset.name.is_empty() {
@@ -86,7 +76,13 @@ impl DestinationRule {
         for (path, policy) in self.policies() {
             policy.problems(&path, &mut found);
         }
+        found.extend(bad_exports(&self.export_to));
         found
+    }
+
+    /// Whether only its own namespace sees it.
+    pub fn is_private(&self) -> bool {
+        is_private(&self.export_to)
     }
 
     /// What is in force of it and hardly meant.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::{
     at::{At, Ignored},
     labels::{Interner, Labels},
+    network::Network,
 };
 use crate::source::decode::Problem;
 
@@ -124,6 +125,8 @@ pub struct Entry {
     pub is_internal: bool,
     /// Whether only its own namespace sees it.
     pub is_private: bool,
+    /// Ranges of addresses under which it is called.
+    pub networks: Vec<Network>,
     /// Those that are listed.
     pub endpoints: Vec<EntryEndpoint>,
 }

@@ -10,7 +10,9 @@ use serde::Deserialize;
 
 use super::{
     at::{At, Unsupported},
+    export::is_private,
     labels::Labels,
+    network::Network,
     service::{Entry, EntryAddress, EntryEndpoint, Resolved, Service, ServicePort, TargetPort},
 };
 use crate::source::decode::Problem;
@@ -21,7 +23,7 @@ use crate::source::decode::Problem;
 pub struct ServiceEntry {
     /// Its names: each is a service.
     pub hosts: Vec<At<String>>,
-    /// IPs under which it is called.
+    /// IPs, and ranges of them, under which it is called.
     #[serde(default)]
     pub addresses: Vec<At<String>>,
     /// Ports.
@@ -119,8 +121,7 @@ pub struct WorkloadSelector {
 impl ServiceEntry {
     /// Whether only its own namespace sees it.
     pub fn is_private(&self) -> bool {
-        self.export_to.iter().any(|to| to.as_str() == ".")
-            && self.export_to.iter().all(|to| to.as_str() != "*")
+        is_private(&self.export_to)
     }
 
     /// Whether a host needs an address of the mesh's own, so that calls of it can be told.
@@ -130,11 +131,15 @@ impl ServiceEntry {
 
     /// The service that a host of it is; `allotted` are its addresses where it names none.
     pub fn service(&self, host: &str, allotted: &[IpAddr]) -> Service {
-        let written = self.addresses.iter().filter_map(|text| address(text));
-        let mut addresses: Vec<IpAddr> = written.collect();
-        if addresses.is_empty() {
+        let written = self
+            .addresses
+            .iter()
+            .filter_map(|text| Network::parse(text));
+        let mut addresses: Vec<IpAddr> = written.clone().filter_map(Network::single).collect();
+        if self.addresses.is_empty() {
             addresses = allotted.to_vec();
         }
+        let networks = written.filter(|network| network.single().is_none());
         let mut ports: Vec<ServicePort> = self.ports.iter().map(|port| port.build()).collect();
         ports.sort_by_key(|port| port.number);
         let labels = self.workload_selector.as_ref();
@@ -156,6 +161,7 @@ impl ServiceEntry {
                 },
                 is_internal: self.location == Location::MeshInternal,
                 is_private: self.is_private(),
+                networks: networks.collect(),
                 endpoints,
             })),
             ..Service::default()
@@ -204,12 +210,4 @@ impl Endpoint {
             service_account: self.service_account.as_str().into(),
         }
     }
-}
-
-/// An IP as `addresses` may write it, with or without the length of a whole address.
-fn address(text: &str) -> Option<IpAddr> {
-    let (ip, length) = text.split_once('/').unwrap_or((text, ""));
-    let ip: IpAddr = ip.parse().ok()?;
-    let whole = if ip.is_ipv4() { "32" } else { "128" };
-    (length.is_empty() || length == whole).then_some(ip)
 }

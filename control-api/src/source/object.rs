@@ -8,7 +8,8 @@ use crate::{
     resources::{
         destination_rule::DestinationRule, endpoint_slice::EndpointSlice, node::Node,
         peer_authentication::PeerAuthentication, pod::Pod, service::Service,
-        service_entry::ServiceEntry, telemetry::Telemetry, virtual_service::VirtualService,
+        service_entry::ServiceEntry, sidecar::Sidecar, telemetry::Telemetry,
+        virtual_service::VirtualService,
     },
 };
 
@@ -82,6 +83,8 @@ pub enum Resource {
     PeerAuthentication(PeerAuthentication),
     /// Telemetry.
     Telemetry(Telemetry),
+    /// What pods may call.
+    Sidecar(Sidecar),
     /// Nothing of it is used yet.
     NetworkPolicy,
     /// It counts as gone, whatever earlier directories say. The source keeps these to itself.

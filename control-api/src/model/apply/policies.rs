@@ -240,6 +240,16 @@ impl Model {
         self.touch_scope(&name, touched);
     }
 
+    pub(super) fn change_sidecar(
+        &mut self,
+        name: NsName,
+        new: Option<Arc<Object>>,
+        touched: &mut Touched,
+    ) {
+        replace(&mut self.sidecars, &name, new);
+        self.touch_scope(&name, touched);
+    }
+
     fn touch_scope(&self, name: &NsName, touched: &mut Touched) {
         if name.namespace() == self.settings.system_namespace {
             touched.dirty.own.all = true;

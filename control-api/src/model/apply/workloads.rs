@@ -10,7 +10,7 @@ use super::Touched;
 use crate::{
     model::{Known, Model, address::Owners, encoded::Cell, hosts::filed, workload::selector_key},
     name::NsName,
-    resources::{pod::Pod, service::Service},
+    resources::{network::Network, pod::Pod, service::Service},
     source::{Object, Resource},
 };
 
@@ -44,6 +44,15 @@ impl Model {
         if before == after {
             return self.keep_service(&name, new);
         }
+        let networks = |service: Option<&Service>| -> Vec<Network> {
+            let entry = service.and_then(|service| service.entry.as_ref());
+            entry
+                .map(|entry| entry.networks.clone())
+                .unwrap_or_default()
+        };
+        let (from, to) = (networks(before), networks(after));
+        self.move_networks(&from, &to, &name);
+        touched.dirty.networks.extend(from.into_iter().chain(to));
         let headless = [before, after].into_iter().flatten().any(|s| s.headless);
         touched.touch_names(&name, &self.settings.cluster_domain, headless);
         let addresses =

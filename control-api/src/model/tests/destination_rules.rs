@@ -435,3 +435,37 @@ fn labels_that_order_endpoints_are_sent_and_no_others() {
         BTreeMap::from([("version".to_owned(), "v1".to_owned())])
     );
 }
+
+#[test]
+fn a_private_rule_is_for_its_namespace_alone() {
+    let policy = |size: u32, more: &str| {
+        format!("  trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {size}}}}}}}\n{more}")
+    };
+    let sizes = |model: &Model, namespace: &str| -> Vec<u32> {
+        let found = policies(model, namespace);
+        found
+            .iter()
+            .map(|(_, _, p)| p.connection_pool.as_ref().unwrap().max_connections)
+            .collect()
+    };
+    let mut model = model(REVIEWS);
+    model.apply(batch(&rule("m", "heddle-system", "*", &policy(1, ""))).changes);
+    model.apply(
+        batch(&rule(
+            "p",
+            "default",
+            "ratings",
+            &policy(2, "  exportTo: ['.']\n"),
+        ))
+        .changes,
+    );
+    assert_eq!(
+        (sizes(&model, "default"), sizes(&model, "shop")),
+        (vec![2], vec![1])
+    );
+    model.apply(batch(&rule("p", "default", "ratings", &policy(2, ""))).changes);
+    assert_eq!(
+        (sizes(&model, "default"), sizes(&model, "shop")),
+        (vec![2], vec![2])
+    );
+}

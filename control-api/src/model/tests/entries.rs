@@ -343,3 +343,52 @@ fn addresses_of(model: &Model, service: &str) -> Vec<String> {
         .map(|s| s.addresses.iter().map(|a| a.to_string()).collect())
         .unwrap_or_default()
 }
+
+#[test]
+fn ranges_stand_for_the_addresses_in_them() {
+    let spec = |range: &str| {
+        format!(
+            "  hosts: [wide.example.com]\n  addresses: [{range}]\n  ports: [{{number: 443, name: tls, protocol: TLS}}]\n"
+        )
+    };
+    let mut model = model(REVIEWS);
+    model.apply(batch(&entry("wide", "default", &spec("10.0.0.0/8"))).changes);
+    let wide = Some("default/wide.example.com");
+    assert_eq!(at(&model, "10.77.0.1", "shop").as_deref(), wide);
+    // What is known better is what it is.
+    assert_eq!(
+        at(&model, "10.0.0.4", "shop").as_deref(),
+        Some("default/ratings")
+    );
+    assert_eq!(at(&model, "10.1.0.6", "shop"), None);
+    model.apply(
+        batch(&entry(
+            "near",
+            "shop",
+            &spec("10.77.0.0/16").replace("wide", "near"),
+        ))
+        .changes,
+    );
+    assert_eq!(
+        at(&model, "10.77.0.1", "default").as_deref(),
+        Some("shop/near.example.com")
+    );
+    assert_eq!(at(&model, "10.78.0.1", "default").as_deref(), wide);
+    let dirty = model.apply(
+        batch(&entry(
+            "near",
+            "shop",
+            &spec("10.78.0.0/16").replace("wide", "near"),
+        ))
+        .changes,
+    );
+    assert_eq!(dirty.networks.len(), 2);
+    assert_eq!(at(&model, "10.77.0.1", "default").as_deref(), wide);
+    model.apply(remove(Kind::ServiceEntry, "default/wide"));
+    assert_eq!(at(&model, "10.77.0.1", "default"), None);
+    let service = super::service(&model, "shop/near.example.com", "shop");
+    assert_eq!(
+        (service.addresses.len(), service.resolution()),
+        (0, mesh::Resolution::None)
+    );
+}

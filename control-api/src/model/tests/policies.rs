@@ -147,3 +147,51 @@ fn a_network_policy_is_said_not_to_be_enforced() {
     model.apply(remove(Kind::NetworkPolicy, "shop/deny"));
     assert!(model.warnings().is_empty());
 }
+
+#[test]
+fn the_narrowest_sidecar_says_what_becomes_of_unknown_calls() {
+    use mesh::OutboundPolicy::{RegistryOnly, Unspecified};
+    let sidecar = |name: &str, namespace: &str, spec: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n"
+        )
+    };
+    let mut model = model(REVIEWS);
+    let policies = |model: &Model| {
+        ["default/ratings-1", "default/details-1"].map(|pod| workload(model, pod).outbound())
+    };
+    let apply = |model: &mut Model, yaml: String| model.apply(batch(&yaml).changes);
+    assert_eq!(policies(&model), [Unspecified, Unspecified]);
+    let only = "outboundTrafficPolicy: {mode: REGISTRY_ONLY}";
+    assert!(
+        apply(&mut model, sidecar("default", "heddle-system", only))
+            .own
+            .all
+    );
+    assert_eq!(policies(&model), [RegistryOnly, RegistryOnly]);
+    let any = "outboundTrafficPolicy: {mode: ALLOW_ANY}, egress: [{hosts: ['./*', '*/*']}]";
+    let dirty = apply(&mut model, sidecar("default", "default", any));
+    assert!(dirty.own.covers(&name("default/ratings-1")) && !dirty.own.covers(&name("other/a")));
+    assert_eq!(policies(&model), [Unspecified, Unspecified]);
+    let selected = format!("workloadSelector: {{labels: {{app: ratings}}}}, {only}");
+    apply(&mut model, sidecar("ratings", "default", &selected));
+    assert_eq!(policies(&model), [RegistryOnly, Unspecified]);
+    // One that says nothing of it asks the next wider one; a policy without a mode is the stricter.
+    apply(
+        &mut model,
+        sidecar(
+            "ratings",
+            "default",
+            "workloadSelector: {labels: {app: ratings}}",
+        ),
+    );
+    assert_eq!(policies(&model), [Unspecified, Unspecified]);
+    apply(
+        &mut model,
+        sidecar("default", "default", "outboundTrafficPolicy: {}"),
+    );
+    assert_eq!(policies(&model), [RegistryOnly, RegistryOnly]);
+    model.apply(remove(Kind::Sidecar, "default/default"));
+    model.apply(remove(Kind::Sidecar, "heddle-system/default"));
+    assert_eq!(policies(&model), [Unspecified, Unspecified]);
+}

@@ -167,3 +167,38 @@ spec:
         (9080, 0, 3)
     );
 }
+
+#[test]
+fn private_routes_are_for_their_namespace_alone() {
+    let route = |name: &str, namespace: &str, to: &str, more: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{hosts: [ratings.default.svc.cluster.local], http: [{{route: [{{destination: {{host: {to}.default.svc.cluster.local}}}}]}}]{more}}}\n"
+        )
+    };
+    let mut model = model(REVIEWS);
+    let to = |model: &Model, namespace: &str| {
+        let table = routes(model, "default/ratings", &client(namespace));
+        table
+            .http
+            .first()
+            .map(|rule| rule.destinations[0].service.clone())
+    };
+    let service = |name: &str| Some(format!("default/{name}"));
+    model.apply(batch(&route("a", "shop", "details", ", exportTo: ['.']")).changes);
+    assert_eq!(
+        (
+            to(&model, "shop"),
+            to(&model, "default"),
+            to(&model, "other")
+        ),
+        (service("details"), None, None)
+    );
+    model.apply(batch(&route("b", "default", "reviews", "")).changes);
+    assert_eq!(
+        (to(&model, "shop"), to(&model, "other")),
+        (service("details"), service("reviews"))
+    );
+    let dirty = model.apply(batch(&route("a", "shop", "details", "")).changes);
+    assert!(dirty.services.contains("default/ratings"));
+    assert_eq!(to(&model, "shop"), to(&model, "other"));
+}

@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use super::{Endpoint, Resolution, ServiceEntry, address};
+use super::{Endpoint, Resolution, ServiceEntry};
 use crate::{
-    resources::{at::At, virtual_service::bad_host},
+    resources::{at::At, export::bad_exports, network::Network, virtual_service::bad_host},
     source::{decode::Problem, node::Position, suggest},
 };
 
@@ -26,22 +26,23 @@ pub(super) fn problems(spec: &ServiceEntry) -> Vec<Problem> {
     let mut found = Vec::new();
     hosts(spec, &mut found);
     for (i, text) in spec.addresses.iter().enumerate() {
-        if address(text).is_none() {
-            let reason = format!("spec.addresses[{i}]: \"{}\" is no IP", text.escape_debug());
-            let instead = "write single addresses; ranges are not supported yet";
-            found.push(problem(text.at, reason, instead));
+        let shown = text.escape_debug();
+        match Network::parse(text) {
+            None => {
+                let reason = format!("spec.addresses[{i}]: \"{shown}\" is no IP and no range");
+                let instead = "write `10.0.0.1` or `10.0.0.0/8`";
+                found.push(problem(text.at, reason, instead));
+            }
+            Some(network) if network.single().is_none() && *spec.resolution != Resolution::None => {
+                let reason = format!("spec.addresses[{i}]: {shown} is a range");
+                let instead = "use resolution NONE, or single addresses";
+                found.push(problem(text.at, reason, instead));
+            }
+            Some(_) => {}
         }
     }
     ports(spec, &mut found);
-    for (i, to) in spec.export_to.iter().enumerate() {
-        if !matches!(to.as_str(), "*" | ".") {
-            let reason = format!(
-                "spec.exportTo[{i}]: `{}` is not supported yet, only `*` and `.` are",
-                to.as_str()
-            );
-            found.push(problem(to.at, reason, "write `.` for its own namespace"));
-        }
-    }
+    found.extend(bad_exports(&spec.export_to));
     endpoints(spec, &mut found);
     found
 }

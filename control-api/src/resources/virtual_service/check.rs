@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{HttpMatch, HttpRoute, Retries, TlsMatch, VirtualService, problem};
 use crate::{
-    resources::{at::At, header::is_token, string_match::StringMatch},
+    resources::{at::At, export::bad_exports, header::is_token, string_match::StringMatch},
     source::{decode::Problem, node::Position, suggest},
 };
 
@@ -50,18 +50,7 @@ pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
             found.push(problem(host.at, format!("spec.hosts[{i}]: {reason}"), ""));
         }
     }
-    for export in spec
-        .export_to
-        .iter()
-        .flatten()
-        .filter(|to| to.as_str() != "*")
-    {
-        let reason = format!(
-            "spec.exportTo: `{}` is not supported yet, only `*` is",
-            export.as_str()
-        );
-        found.push(problem(export.at, reason, "take the field out"));
-    }
+    found.extend(bad_exports(&spec.export_to));
     for (i, rule) in spec.http.iter().enumerate() {
         http(&format!("spec.http[{i}]"), rule.at, rule, &mut found);
     }

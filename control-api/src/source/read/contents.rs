@@ -96,6 +96,7 @@ pub(super) fn contents(
         }
         Kind::PeerAuthentication => checked!(PeerAuthentication),
         Kind::Telemetry => checked!(Telemetry),
+        Kind::Sidecar => checked!(Sidecar),
     }
 }
 

@@ -73,6 +73,7 @@ pub(super) fn kind_of(group: &str, kind: &str) -> Option<(Kind, &'static [&'stat
         ("discovery.k8s.io", "EndpointSlice") => (Kind::EndpointSlice, &["v1", "v1beta1"]),
         ("networking.istio.io", "VirtualService") => (Kind::VirtualService, NETWORKING),
         ("networking.istio.io", "ServiceEntry") => (Kind::ServiceEntry, NETWORKING),
+        ("networking.istio.io", "Sidecar") => (Kind::Sidecar, NETWORKING),
         ("networking.istio.io", "DestinationRule") => (Kind::DestinationRule, NETWORKING),
         ("security.istio.io", "PeerAuthentication") => {
             (Kind::PeerAuthentication, &["v1", "v1beta1"])

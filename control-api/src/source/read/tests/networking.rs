@@ -413,10 +413,13 @@ fn slips_in_services_of_elsewhere_are_found() {
             "unknown value `DYNAMIC`",
         ),
         (
-            "hosts: [a.b]\naddresses: [10.0.0.0/8]",
-            "ranges are not supported yet",
+            "hosts: [a.b]\nresolution: STATIC\naddresses: [10.0.0.0/8]",
+            "10.0.0.0/8 is a range",
         ),
-        ("hosts: [a.b]\naddresses: [x]", "\"x\" is no IP"),
+        (
+            "hosts: [a.b]\naddresses: [x]",
+            "\"x\" is no IP and no range",
+        ),
         ("hosts: [a.b]\nports: [{number: 0}]", "0 is no port"),
         (
             "hosts: [a.b]\nports: [{number: 1}, {number: 1}]",
@@ -473,5 +476,30 @@ fn slips_in_services_of_elsewhere_are_found() {
         assert!(refusal.to_string().contains(reason), "{refusal}\n{spec}");
         // Nothing is said of a place that is not there.
         assert!(refusal.at.line >= 5 || spec == "hosts: []", "{refusal}");
+    }
+}
+
+#[test]
+fn what_a_sidecar_cannot_do_is_refused() {
+    let of = |spec: &str| {
+        first(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: s}}\nspec: {{{spec}}}\n"
+        ))
+    };
+    for (spec, reason) in [
+        ("egress: [{hosts: ['./*']}]", "only `*/*` is"),
+        (
+            "egress: [{hosts: ['*/*'], port: {number: 1}}]",
+            "port is not supported yet",
+        ),
+        ("ingress: []", "spec.ingress is not supported yet"),
+        (
+            "outboundTrafficPolicy: {mode: REGISTRY_ONY}",
+            "did you mean",
+        ),
+    ] {
+        let refusal = of(spec);
+        assert!(refusal.to_string().contains(reason), "{refusal}");
+        assert_eq!(refusal.at.line, 4, "{refusal}");
     }
 }
