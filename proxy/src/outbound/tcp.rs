@@ -40,13 +40,10 @@ impl Upstream {
 /// Relays between the application and where its connection goes. `tls`: the client speaks first, and
 /// speaks TLS.
 pub(super) async fn serve(outbound: &Outbound, mut io: Io, ahead: Option<Upstream>, tls: bool) {
-    let name = match tls && asks_for_names(outbound) {
-        true => Box::pin(server_name(&mut io)).await,
-        false => None,
-    };
     let mut upstream = match ahead {
         Some(upstream) => upstream,
-        None => match connect(outbound, name.as_deref()).await {
+        // Boxed: what it takes to connect is not kept while bytes are relayed.
+        None => match Box::pin(open(outbound, &mut io, tls)).await {
             Some(upstream) => upstream,
             None => return,
         },
@@ -68,6 +65,15 @@ pub(super) async fn serve(outbound: &Outbound, mut io: Io, ahead: Option<Upstrea
         }
         () = over => tracing::debug!(%destination, "opaque connection ended: it is as old as it may be"),
     }
+}
+
+/// Opens the upstream connection, for the server that the client names if that matters.
+async fn open(outbound: &Outbound, io: &mut Io, tls: bool) -> Option<Upstream> {
+    let name = match tls && asks_for_names(outbound) {
+        true => server_name(io).await,
+        false => None,
+    };
+    connect(outbound, name.as_deref()).await
 }
 
 /// Whether a rule for the port names servers.
