@@ -113,7 +113,7 @@ pub fn run(world: &World, time: Duration) -> Report {
 }
 
 /// What everything stands at when there is no load, but was some: every part has what it needs.
-pub fn idle(world: &World, sampler: &Sampler<'_>) -> Vec<(String, Gauge, f64)> {
+pub fn idle(world: &World, sampler: &Sampler) -> Vec<(String, Gauge, f64)> {
     let traffic = Traffic::start(&world.client_netns(), plan(world));
     traffic.more(50, &Kind::ALL);
     traffic.stop();
@@ -132,7 +132,7 @@ pub fn idle(world: &World, sampler: &Sampler<'_>) -> Vec<(String, Gauge, f64)> {
 /// Waits until no more is open than before (and this slack), and says what still is when it waited
 /// in vain.
 pub fn wait_for_pools(
-    sampler: &Sampler<'_>,
+    sampler: &Sampler,
     before: &[(String, Gauge, f64)],
     slack: f64,
 ) -> Vec<String> {

@@ -69,18 +69,17 @@ struct Process {
 }
 
 /// Looks at the processes of a mesh.
-pub struct Sampler<'a> {
-    world: &'a World,
+pub struct Sampler {
     processes: Vec<Process>,
     series: Vec<Series>,
 }
 
-impl<'a> Sampler<'a> {
+impl Sampler {
     /// Every sidecar and every server of a mesh.
     ///
     /// # Panics
     /// When one of them does not run.
-    pub fn new(world: &'a World) -> Self {
+    pub fn new(world: &World) -> Self {
         let status = world.mesh.status();
         let parts = ["control_plane", "identity", "injector"].map(|part| Process {
             name: part.replace('_', " "),
@@ -97,7 +96,6 @@ impl<'a> Sampler<'a> {
             pod: Some(string(&pod["ip"]).parse().expect("an IP")),
         });
         Self {
-            world,
             processes: sidecars.chain(parts).collect(),
             series: Vec::new(),
         }
@@ -140,11 +138,6 @@ impl<'a> Sampler<'a> {
     /// All that was sampled.
     pub fn into_series(self) -> Vec<Series> {
         self.series
-    }
-
-    /// The mesh.
-    pub fn world(&self) -> &World {
-        self.world
     }
 }
 
