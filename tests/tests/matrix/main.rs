@@ -4,22 +4,19 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+mod capture;
+mod ends;
+
 use std::fmt::{self, Write as _};
-use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use heddle_tests::mesh::{Mesh, string};
+use heddle_tests::mesh::Mesh;
 use heddle_tests::objects::{self, Certificate, PYTHON};
-use heddle_tests::scrape::Scrape;
-use heddle_tests::wait;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
+
+use crate::capture::{Capture, MARK};
+use crate::ends::{Client, Server};
 
 /// Protocols: the last digit of their ports, and what the port's name declares.
 const PROTOCOLS: [(&str, u16, &str); 7] = [
@@ -298,176 +295,6 @@ fn count_agrees(cells: &mut [Cell], before: &[f64; 2], server: &Server) {
             server.name
         )
         .unwrap();
-    }
-}
-
-/// A pod that serves, and where it is.
-struct Server {
-    name: String,
-    /// IPv4, IPv6.
-    ips: [String; 2],
-    service: [String; 2],
-    log: Option<PathBuf>,
-    /// Reasons of refusals that were seen in the log.
-    logged: RefCell<HashSet<&'static str>>,
-}
-
-impl Server {
-    fn find(mesh: &Mesh, meshed: bool, mode: &str) -> Self {
-        let (namespace, name) = (namespace(meshed), mode.to_ascii_lowercase());
-        let pod = mesh.pod_in(namespace, &name);
-        let service = mesh.json(&["get", "service", "-n", namespace, &name]);
-        let service = service["items"].get(0).unwrap_or(&service).clone();
-        let both = |ips: &Value| [0, 1].map(|n| string(&ips[n]));
-        let containers = pod["containers"].as_array().unwrap();
-        let proxy = containers
-            .iter()
-            .find(|container| container["name"] == "heddle-proxy");
-        assert_eq!(proxy.is_some(), meshed, "{pod:#}");
-        Self {
-            name: format!("{namespace}/{name}"),
-            ips: both(&pod["ips"]),
-            service: both(&service["spec"]["clusterIPs"]),
-            log: proxy.map(|proxy| string(&proxy["log"]).into()),
-            logged: RefCell::default(),
-        }
-    }
-
-    fn refused(&self, reason: &str) -> f64 {
-        self.scrape()
-            .sum("heddle_connections_refused_total", &[("reason", reason)])
-    }
-
-    fn scrape(&self) -> Scrape {
-        Scrape::of(self.ips[0].parse().unwrap()).unwrap()
-    }
-
-    /// Requests and connections that came in with mutual TLS, and without.
-    fn counted(&self) -> [f64; 2] {
-        if self.log.is_none() {
-            return [0.0; 2];
-        }
-        let metrics = self.scrape();
-        ["mutual_tls", "none"].map(|policy| {
-            let labels = [
-                ("reporter", "destination"),
-                ("connection_security_policy", policy),
-            ];
-            metrics.sum("istio_requests_total", &labels)
-                + metrics.sum("istio_tcp_connections_opened_total", &labels)
-        })
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.log.as_ref().unwrap()).unwrap()
-    }
-}
-
-/// Asks from inside a pod.
-struct Client {
-    meshed: bool,
-    process: Child,
-    questions: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Client {
-    fn start(mesh: &Mesh, meshed: bool) -> Self {
-        let command = [PYTHON, "/run/programs/matrix_client.py"];
-        let mut process = mesh
-            .command_in(namespace(meshed), "client", &command)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self {
-            meshed,
-            questions: process.stdin.take().unwrap(),
-            answers: BufReader::new(process.stdout.take().unwrap()),
-            process,
-        }
-    }
-
-    fn ask(&mut self, question: Value) -> Value {
-        writeln!(self.questions, "{question}").unwrap();
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{question}: {e}: {answer:?}"))
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// What every word begins with.
-const MARK: &str = "heddle-cell-";
-/// Digits behind it.
-const DIGITS: usize = 4;
-
-/// Everything that goes from pod to pod, seen where the node's bridge carries it.
-struct Capture {
-    process: Child,
-    file: PathBuf,
-}
-
-impl Capture {
-    fn start(mesh: &Mesh) -> Self {
-        let file = mesh.dir().join("pods.pcap");
-        let netns = format!("heddle-{}", mesh.name());
-        // What is written at a time is small, and what waits for it may be large.
-        let process = Command::new("ip")
-            .args([
-                "netns", "exec", &netns, "dumpcap", "-q", "-i", "any", "-f", "tcp", "-B", "64",
-                "-w",
-            ])
-            .arg(&file)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait::until("dumpcap captures", Duration::from_secs(20), || {
-            file.exists()
-        });
-        Self { process, file }
-    }
-
-    /// Ends it, and gives the words that could be read. `last` says a word where it can be read: when it
-    /// has been, everything before it has been, too.
-    fn words(mut self, mut last: impl FnMut(&str)) -> HashSet<String> {
-        let word = format!("{MARK}{:01$}", 9999, DIGITS);
-        wait::until("the last word is captured", Duration::from_secs(20), || {
-            last(&word);
-            self.read().contains(&word)
-        });
-        kill(
-            Pid::from_raw(self.process.id().try_into().unwrap()),
-            Signal::SIGINT,
-        )
-        .unwrap();
-        self.process.wait().unwrap();
-        self.read()
-    }
-
-    fn read(&self) -> HashSet<String> {
-        let bytes = std::fs::read(&self.file).unwrap();
-        let mark = MARK.as_bytes();
-        let found = bytes
-            .windows(mark.len() + DIGITS)
-            .filter(|window| window.starts_with(mark));
-        found
-            .map(|word| String::from_utf8_lossy(word).into_owned())
-            .collect()
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
