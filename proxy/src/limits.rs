@@ -56,10 +56,16 @@ pub(crate) const H2_STREAMS_INBOUND: u32 = 256;
 /// HTTP/2 window of a stream.
 pub(crate) const H2_STREAM_WINDOW: u32 = 256 * 1024;
 
-/// HTTP/2 window of a connection. h2 ends a connection when unread DATA frames of less than 256 bytes
+/// The same for callers without an identity: what each connection of theirs may make a sidecar hold is
+/// a quarter.
+pub(crate) const H2_STREAM_WINDOW_OF_STRANGERS: u32 = H2_STREAM_WINDOW / 4;
+
+/// HTTP/2 window of a connection, in windows of a stream. h2 ends a connection when unread DATA frames of less than 256 bytes
 /// cost more to keep than half of this, 256 bytes each: this is room for a stream's whole window of the
 /// smallest messages that gRPC has (6 bytes each).
-pub(crate) const H2_CONNECTION_WINDOW: u32 = 96 * H2_STREAM_WINDOW;
+pub(crate) const H2_WINDOWS: u32 = 96;
+/// See [`H2_WINDOWS`].
+pub(crate) const H2_CONNECTION_WINDOW: u32 = H2_WINDOWS * H2_STREAM_WINDOW;
 
 /// Largest HTTP/2 frame: one TLS record.
 pub(crate) const H2_FRAME: u32 = 16 * 1024;

@@ -29,13 +29,15 @@ use crate::limits;
 use crate::upstream::Version;
 use crate::worker::Phase;
 
-/// What a sidecar's operator decides about HTTP/1.1.
+/// How the HTTP of a connection is served: what a sidecar's operator decides, and its peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Habits {
     /// How long a peer may stand still in the middle of a body or of an answer; 0: for ever.
     pub(crate) stall: Duration,
     /// Names of header fields go on in the letters that they came in.
     pub(crate) header_case: bool,
+    /// What a peer may send on one HTTP/2 stream before it is read.
+    pub(crate) stream_window: u32,
 }
 
 /// Why a connection broke off.
@@ -166,6 +168,8 @@ where
             let manner = http1::Manner { late, header_case };
             http1::serve(io, service, &clock, &mut outside, manner).await
         }
-        Version::Http2 => http2::serve(io, service, &clock, &mut outside).await,
+        Version::Http2 => {
+            http2::serve(io, service, habits.stream_window, &clock, &mut outside).await
+        }
     }
 }

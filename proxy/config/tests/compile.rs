@@ -118,6 +118,37 @@ fn refusal(kind: Kind, name: &str, content: &impl Message) -> String {
         .to_string()
 }
 
+fn by_name(host: &str) -> mesh::RouteTable {
+    let rule = mesh::TcpRule {
+        destinations: vec![destination(1)],
+        sni_hosts: vec![host.into()],
+        ..Default::default()
+    };
+    mesh::RouteTable {
+        tcp: vec![rule],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_tcp_rule_takes_the_names_that_it_lists() {
+    let takes = |host: &str, name: Option<&str>| {
+        let table = by_name(host).encode_to_vec();
+        let Compiled::Routes(_, table) = compile(Kind::RouteTable, "default/a", &table).unwrap()
+        else {
+            panic!("not routes")
+        };
+        table.tcp[0].takes(name)
+    };
+    assert!(takes("API.example.com", Some("api.example.com")));
+    assert!(!takes("api.example.com", Some("b.example.com")));
+    assert!(!takes("api.example.com", None));
+    assert!(takes("*.example.com", Some("a.b.example.com")));
+    assert!(!takes("*.example.com", Some("example.com")));
+    assert!(!takes("*.example.com", Some(".example.com")));
+    assert!(takes("*", Some("x")) && !takes("*", None));
+}
+
 #[test]
 fn each_mistake_is_refused_with_its_field() {
     use mesh::http_rule::Answer;
@@ -129,6 +160,10 @@ fn each_mistake_is_refused_with_its_field() {
     let of_workload =
         |change: fn(&mut mesh::Workload)| refusal(Kind::Workload, name, &workload(change));
     let cases = [
+        (
+            of_routes(by_name("a.*.b")),
+            "tcp[0].sni_hosts[0]: \"a.*.b\" is not a name, *.NAME or *",
+        ),
         (
             of_endpoints(|e| e.address = "10.1".into()),
             "endpoints[1].address: \"10.1\" is not an IP address",

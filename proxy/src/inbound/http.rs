@@ -16,6 +16,7 @@ use crate::exchange::Exchange;
 use crate::forward::{Forwarding, Plan};
 use crate::head::{self, Survey};
 use crate::io::Io;
+use crate::limits;
 use crate::reply::Failure;
 use crate::serve;
 use crate::upgrade::Upgrade;
@@ -25,7 +26,10 @@ use crate::upstream::Version;
 pub(super) async fn serve(inbound: Rc<Inbound>, io: Io, version: Version) {
     let (peer, destination) = (inbound.peer, inbound.destination);
     let phase = inbound.worker.phase.clone();
-    let habits = inbound.worker.habits;
+    let mut habits = inbound.worker.habits;
+    if inbound.identity.is_none() {
+        habits.stream_window = limits::H2_STREAM_WINDOW_OF_STRANGERS;
+    }
     let caller = forwarded_client_cert(&inbound);
     let serving = Rc::clone(&inbound);
     let handler = move |request| handle(Rc::clone(&serving), request, version, caller.clone());

@@ -23,6 +23,7 @@ use crate::upstream::LocalExec;
 pub(super) async fn serve<S, F, D>(
     io: Io,
     service: S,
+    stream_window: u32,
     clock: &Clock,
     outside: &mut Outside<'_, D>,
 ) -> Result<(), End>
@@ -33,8 +34,8 @@ where
 {
     let connection = http2::Builder::new(LocalExec)
         .timer(TokioTimer::new())
-        .initial_stream_window_size(limits::H2_STREAM_WINDOW)
-        .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(limits::H2_WINDOWS * stream_window)
         .max_frame_size(limits::H2_FRAME)
         .max_concurrent_streams(limits::H2_STREAMS_INBOUND)
         .max_header_list_size(limits::HEAD_BYTES as u32)

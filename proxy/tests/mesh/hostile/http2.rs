@@ -290,6 +290,19 @@ fn made_you_reset() {
 }
 
 #[test]
+fn made_you_reset_by_a_window_too_wide() {
+    let most = 0x7fff_ffff_u32.to_be_bytes();
+    let made = move |n| [request(n, 0), frame(WINDOW_UPDATE, 0, 2 * n + 1, &most)].concat();
+    withstands("made you reset, too wide", true, made, is_closed);
+}
+
+#[test]
+fn made_you_reset_by_data_after_the_end() {
+    let made = |n| [request(n, END_STREAM), frame(DATA, 0, 2 * n + 1, b"x")].concat();
+    withstands("made you reset, after the end", true, made, is_closed);
+}
+
+#[test]
 fn continuation_without_end() {
     let fields = |n: u32| block(&[("x-a", &format!("{n}"))]).repeat(1000);
     let flood = move |n| match n {

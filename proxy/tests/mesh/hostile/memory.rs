@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use heddle_proto::mesh::Protocol;
+use heddle_proto::mesh::{MtlsMode, Protocol};
 use http::Response;
 use tokio::io::AsyncWriteExt;
 
 use crate::support::app::App;
+use crate::support::frames::{DATA, END_HEADERS, Frames, GET, HEADERS, block};
 use crate::support::http::full;
-use crate::support::mesh::Pair;
+use crate::support::mesh::{Pair, PodSpec};
 use crate::support::tcp::{Server, connect, read_exact};
 
 /// Readers at a time, and most bytes of memory that each may cost each sidecar: what is read from TLS
@@ -69,4 +70,49 @@ fn readers_that_never_read_bytes() {
         while stream.write_all(&chunk).await.is_ok() {}
     });
     unread(&pair, "bytes", b"give", 15);
+}
+
+/// A stranger may have 6 MiB on the way in one connection, and that twice over for bookkeeping.
+const STRANGER: u64 = 12 << 20;
+
+#[test]
+fn a_stranger_whose_bodies_nobody_reads() {
+    let server = PodSpec {
+        mtls: MtlsMode::Permissive,
+        ..PodSpec::new("server")
+    };
+    let pair = Pair::with(Protocol::Http2, PodSpec::new("client"), server);
+    let _app = App::http(&pair.server.netns, 8080, |request| async move {
+        let _unread = request;
+        std::future::pending().await
+    });
+    let to = pair.server.at(8080);
+    let before = pair.server.sidecar().memory();
+    let frames = pair.mesh.node.run(async move {
+        let mut frames = Frames::open(to).await;
+        for stream in (1..=179).step_by(2) {
+            let head = block(&GET);
+            frames
+                .send(HEADERS, END_HEADERS, stream, &head)
+                .await
+                .unwrap();
+            for _ in 0..4 {
+                frames.send(DATA, 0, stream, &[0; 16_000]).await.unwrap();
+            }
+        }
+        frames
+    });
+    let (mut last, mut most) = (0, 0);
+    while last != pair.server.sidecar().memory() {
+        last = pair.server.sidecar().memory();
+        most = last.max(most);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    drop(frames);
+    let grown = most.saturating_sub(before);
+    println!(
+        "a stranger's unread bodies of 5760 KiB: memory grew by {} KiB",
+        grown >> 10
+    );
+    assert!(grown <= STRANGER, "{grown}");
 }

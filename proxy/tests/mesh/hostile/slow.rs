@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::app::App;
 use crate::support::eventually;
 use crate::support::http::{Client, full};
-use crate::support::mesh::{Pair, PodSpec};
+use crate::support::mesh::{Pair, Pod, PodSpec};
 use crate::support::tcp::{connect, read_all, read_head};
 
 /// Both sidecars allow a peer to stand still for so many seconds.
@@ -26,8 +26,10 @@ fn impatient() -> Pair {
 fn refused(pair: &Pair, reason: &str) {
     let reason = format!("reason=\"{reason}\"");
     let name = "heddle_connections_refused_total";
+    // Where both are as patient, either may be the first to lose it.
     eventually("the refusal is counted", || {
-        pair.client.sidecar().metric(name, &[&reason]) == 1.0
+        let counted = |pod: &Pod| pod.sidecar().metric(name, &[&reason]);
+        counted(&pair.client) + counted(&pair.server) >= 1.0
     });
 }
 
