@@ -29,6 +29,8 @@ struct Host {
     backoff: Backoff,
     /// It has been answered for.
     known: bool,
+    /// That nobody can say, or that there is none, was logged when it began.
+    said: bool,
 }
 
 /// Keeps the hosts of the configuration resolved, for ever.
@@ -93,6 +95,7 @@ impl Hosts {
                 due: Some(Instant::now()),
                 backoff: Backoff::new(RETRY.0, RETRY.1),
                 known: false,
+                said: false,
             });
         }
     }
@@ -117,10 +120,11 @@ impl Hosts {
         match found {
             Ok(found) => {
                 self.answered.inc();
-                if found.ips.is_empty() {
+                let none = found.ips.is_empty();
+                if none && !host.said {
                     tracing::warn!(host = %name, "the pod's resolvers say that this host has no address: its service has no such endpoint");
                 }
-                host.known = true;
+                (host.known, host.said) = (true, none);
                 host.backoff.reset();
                 host.due = Some(Instant::now() + found.ttl.clamp(SHORTEST, LONGEST));
                 self.store.set_host(&name, found.ips);
@@ -128,7 +132,9 @@ impl Hosts {
             Err(error) => {
                 self.failed.inc();
                 let pause = host.backoff.next();
-                tracing::warn!(host = %name, %error, ?pause, "cannot resolve an endpoint's host; what was known of it stays in use");
+                if !std::mem::replace(&mut host.said, true) {
+                    tracing::warn!(host = %name, %error, "cannot resolve an endpoint's host; what was known of it stays in use");
+                }
                 host.due = Some(Instant::now() + pause);
                 if !host.known {
                     // Whoever waits for it need not wait longer.
