@@ -66,7 +66,13 @@ impl Headers {
                     if !is_authority && let Some(problem) = bad_name(&path, value.at, name) {
                         found.push(problem);
                     }
-                    if let Some(problem) = bad_value(&path, value) {
+                    if is_authority && !self::is_authority(value) {
+                        found.push(Problem {
+                            at: value.at,
+                            reason: format!("{path}: \"{}\" is no host", value.escape_debug()),
+                            suggestion: "write `HOST` or `HOST:PORT`".to_owned(),
+                        });
+                    } else if let Some(problem) = bad_value(&path, value) {
                         found.push(problem);
                     }
                 }
@@ -88,6 +94,33 @@ pub fn names_authority(name: &str) -> bool {
 pub fn is_token(name: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !name.is_empty() && name.bytes().all(token)
+}
+
+/// Whether it can be the path of a cookie.
+pub fn is_cookie_path(path: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_graphic() && !b"=;,\"".contains(&b);
+    path.starts_with('/') && path.bytes().all(fits)
+}
+
+/// Whether it can stand in the place of a request's host: `HOST` or `HOST:PORT`.
+pub fn is_authority(text: &str) -> bool {
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => {
+            if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+                return false;
+            }
+            host
+        }
+        _ => text,
+    };
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    match inner {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(is_name),
+    }
 }
 
 /// A value as it is sent: `%%` is a percent sign.
@@ -119,8 +152,11 @@ fn bad_value(path: &str, value: &At<String>) -> Option<Problem> {
     let (reason, suggestion) = if value.replace("%%", "").contains('%') {
         let reason = "variables (`%…%`) are not supported yet";
         (reason, "write `%%` for a percent sign")
-    } else if value.bytes().any(|b| (b < 0x20 && b != b'\t') || b == 0x7f) {
-        ("it has control characters", "")
+    } else if !value
+        .bytes()
+        .all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\t'))
+    {
+        ("it has characters that are not visible ASCII", "")
     } else {
         return None;
     };
@@ -129,4 +165,32 @@ fn bad_value(path: &str, value: &At<String>) -> Option<Problem> {
         reason: format!("{path}: {reason}"),
         suggestion: suggestion.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_from_what_is_none() {
+        for (text, good) in [
+            ("a.example", true),
+            ("a_b.example:8080", true),
+            ("10.0.0.1", true),
+            ("[::1]", true),
+            ("[::1]:80", true),
+            ("", false),
+            (":80", false),
+            ("a b", false),
+            ("a:b", false),
+            ("a:0", false),
+            ("a:1:2", false),
+            ("[::1", false),
+            ("user@a", false),
+            ("a/b", false),
+            ("a[b", false),
+        ] {
+            assert_eq!(is_authority(text), good, "{text}");
+        }
+    }
 }

@@ -8,13 +8,17 @@ use super::{
     RetryBudget, TlsMode, TrafficPolicy, UpgradePolicy,
 };
 use crate::{
-    resources::{at::At, duration::Span, header::is_token},
+    resources::{
+        at::At,
+        duration::Span,
+        header::{is_cookie_path, is_token},
+    },
     source::{decode::Problem, node::Position},
 };
 
-/// Largest ring and table, Envoy's: the table of one service would be tens of MiB.
-const MAX_RING: u64 = 8 * 1024 * 1024;
-const MAX_MAGLEV: u64 = 5_000_011;
+/// Largest ring and table: a few MiB for each worker of a sidecar.
+const MAX_RING: u64 = 128 * 1024;
+const MAX_MAGLEV: u64 = 1 << 20;
 
 struct Found<'a> {
     path: &'a str,
@@ -134,6 +138,11 @@ fn consistent_hash(found: &mut Found<'_>, hash: &At<ConsistentHash>) {
     if let Some(cookie) = cookie.filter(|cookie| !is_token(&cookie.name)) {
         let what = "loadBalancer.consistentHash.httpCookie.name: this is no cookie's name";
         found.add(cookie.name.at, what, "");
+    }
+    let path = cookie.and_then(|cookie| cookie.path.as_ref());
+    if let Some(path) = path.filter(|path| !is_cookie_path(path)) {
+        let what = "loadBalancer.consistentHash.httpCookie.path: this is no cookie's path";
+        found.add(path.at, what, "write `/`, for example");
     }
     let parameter = hash.http_query_parameter_name.as_ref();
     if let Some(name) = parameter.filter(|name| name.is_empty()) {
@@ -332,9 +341,18 @@ fn client_tls(found: &mut Found<'_>, tls: &At<ClientTls>) {
 fn retry_budget(found: &mut Found<'_>, budget: &At<RetryBudget>) {
     if let Some(percent) = budget.percent.as_ref() {
         let (at, value) = (percent.at, percent.value);
-        if !(0.0..=100.0).contains(&value) {
-            let what = format!("retryBudget.percent: {value} is not from 0 to 100");
-            found.add(at, &what, "20 is the default");
+        if !(value > 0.0 && value <= 100.0) {
+            let what = format!("retryBudget.percent: {value} is not above 0 and up to 100");
+            found.add(
+                at,
+                &what,
+                "20 is the default; `retries: {attempts: 0}` of a route is none",
+            );
         }
+    }
+    let least = budget.min_retry_concurrency.as_ref();
+    if let Some(least) = least.filter(|least| least.value == 0) {
+        let what = "retryBudget.minRetryConcurrency: it must be at least 1";
+        found.add(least.at, what, "3 is the default");
     }
 }

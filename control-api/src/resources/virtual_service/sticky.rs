@@ -2,7 +2,10 @@
 //! stays at the same destination. `header: NAME`, `cookie: NAME; path=/; ttl=1h`, or `source`.
 
 use crate::{
-    resources::{duration::Span, header::is_token},
+    resources::{
+        duration::Span,
+        header::{is_cookie_path, is_token},
+    },
     source::{decode::Problem, node::Position},
 };
 
@@ -51,7 +54,7 @@ impl Sticky {
                 let (mut path, mut ttl) = (String::new(), None);
                 for part in parts {
                     match part.split_once('=') {
-                        Some(("path", value)) if value.starts_with('/') => path = value.to_owned(),
+                        Some(("path", value)) if is_cookie_path(value) => path = value.to_owned(),
                         Some(("ttl", value)) if Span::parse(value).is_some() => {
                             ttl = Span::parse(value);
                         }

@@ -4,7 +4,7 @@
 use crate::{
     resources::{
         at::At,
-        header::is_token,
+        header::{is_authority, is_token},
         string_match::{MAX_REGEX_LEN, bad_regex},
         virtual_service::{
             Abort, CorsPolicy, Delay, Fault, HttpRoute, Percentage, Redirect, RedirectPort,
@@ -150,18 +150,17 @@ fn redirect(path: &str, to: &At<Redirect>, found: &mut Vec<Problem>) {
     authority(&path, to.authority.as_ref(), found);
 }
 
-/// One that can stand in a request's first line.
+/// One that can stand in a request's first line, without a query.
 fn is_path(path: &str) -> bool {
-    path.starts_with('/') && is_visible(path) && !path.contains('#')
+    path.starts_with('/') && path.len() <= MAX_REGEX_LEN && path.chars().all(is_of_path)
 }
 
-fn is_visible(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_graphic())
+fn is_of_path(c: char) -> bool {
+    c.is_ascii_graphic() && !matches!(c, '?' | '#' | '"' | '<' | '>' | '`')
 }
 
 fn authority(path: &str, authority: Option<&At<String>>, found: &mut Vec<Problem>) {
-    let is_good = |text: &str| !text.is_empty() && is_visible(text) && !text.contains(['/', '@']);
-    if let Some(authority) = authority.filter(|text| !is_good(text)) {
+    if let Some(authority) = authority.filter(|text| !is_authority(text)) {
         let reason = format!(
             "{path}.authority: \"{}\" is no host",
             authority.escape_debug()
@@ -271,8 +270,8 @@ fn regex_rewrite(path: &str, regex: &RegexRewrite, found: &mut Vec<Problem>) {
                 }
             }
             ('\\', _) => reason = Some("`\\` must be followed by a digit or by `\\`".to_owned()),
-            (other, _) if !other.is_ascii_graphic() => {
-                reason = Some("only visible ASCII can stand in a path".to_owned());
+            (other, _) if !is_of_path(other) => {
+                reason = Some(format!("`{}` cannot stand in a path", other.escape_debug()));
             }
             _ => {}
         }
