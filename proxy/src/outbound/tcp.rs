@@ -2,12 +2,13 @@
 //! application speaks TLS) and weights, to the pod that was called, or as they are to where they were
 //! going.
 
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use heddle_proxy_telemetry::{Labels, RequestProtocol, ResponseFlag, TcpSeries};
 
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use super::{Outbound, Target, http};
 use crate::balance::{Pick, key};
@@ -24,12 +25,16 @@ use crate::upstream::connect::{Alpn, Link};
 pub(super) struct Upstream {
     io: Io,
     series: TcpSeries,
-    /// After which it is ended.
-    duration: Option<Duration>,
-    _active: Option<ActiveRequest>,
+    active: Option<ActiveRequest>,
 }
 
 impl Upstream {
+    /// How long it may last.
+    fn most(&self) -> Option<Duration> {
+        let pool = self.active.as_ref()?.upstream().pool()?;
+        pool.terms().max_connection_duration
+    }
+
     /// Returns when the server has spoken, or closed.
     pub(super) async fn wait(&mut self) {
         // An error shows again when the relay reads.
@@ -49,21 +54,16 @@ pub(super) async fn serve(outbound: &Outbound, mut io: Io, ahead: Option<Upstrea
         },
     };
     let destination = outbound.destination;
-    let mut end = upstream.duration.map(|time| Box::pin(sleep(time)));
-    let over = async {
-        match &mut end {
-            Some(end) => end.await,
-            None => std::future::pending().await,
+    let relayed = match upstream.most() {
+        None => relay(&mut io, &mut upstream.io, Meter::Series(&upstream.series)).await,
+        Some(most) => {
+            let relayed = relay(&mut io, &mut upstream.io, Meter::Series(&upstream.series));
+            let old = |_| Err(io::Error::other("it is as old as it may be"));
+            Box::pin(timeout(most, relayed)).await.unwrap_or_else(old)
         }
     };
-    tokio::select! {
-        biased;
-        relayed = relay(&mut io, &mut upstream.io, Meter::Series(&upstream.series)) => {
-            if let Err(error) = relayed {
-                tracing::debug!(%destination, %error, "opaque connection ended");
-            }
-        }
-        () = over => tracing::debug!(%destination, "opaque connection ended: it is as old as it may be"),
+    if let Err(error) = relayed {
+        tracing::debug!(%destination, %error, "opaque connection ended");
     }
 }
 
@@ -99,7 +99,7 @@ fn asks_for_names(outbound: &Outbound) -> bool {
 /// The server that the client asks for, if it says so in time.
 async fn server_name(io: &mut Io) -> Option<Box<str>> {
     let told = hello::ahead(io, hello::server_name);
-    match tokio::time::timeout(limits::HANDSHAKE, told).await {
+    match timeout(limits::HANDSHAKE, told).await {
         Ok(Hello::Tls(name)) => name,
         Ok(Hello::Other | Hello::Partial) | Err(_) => None,
     }
@@ -145,12 +145,10 @@ pub(super) async fn connect(outbound: &Outbound, name: Option<&str>) -> Option<U
                 let series = member.tcp_series(&worker.shard, |protocol| {
                     http::labels(outbound, &view, &cluster, Some(member), protocol)
                 });
-                let pool = member.upstream.pool();
                 return Some(Upstream {
                     io,
                     series,
-                    duration: pool.and_then(|pool| pool.terms().max_connection_duration),
-                    _active: Some(active),
+                    active: Some(active),
                 });
             }
             Err(error) => {
@@ -249,8 +247,7 @@ async fn passthrough(outbound: &Outbound) -> Option<Upstream> {
         Ok(io) => Some(Upstream {
             io,
             series: worker.passthrough_series(unknown_labels),
-            duration: None,
-            _active: None,
+            active: None,
         }),
         Err(error) => {
             tracing::info!(%destination, %error, "cannot connect to an address outside the mesh");
