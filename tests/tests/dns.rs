@@ -174,3 +174,41 @@ fn a_service_entrys_host_has_an_address_and_leads_outside() {
     assert_eq!(dig(&mesh, host, "A"), [IpAddr::V4(v4)]);
     assert_eq!(curl(&mesh, "http://pay.example.com/"), "outside\n");
 }
+
+#[test]
+fn a_pod_kept_to_the_registry_calls_what_is_named_and_nothing_else() {
+    let mesh = mesh();
+    let outside = string(&mesh.pod_in("other", "outside")["ip"]);
+    let direct = format!("http://{outside}:8080/");
+    let status = [
+        "curl",
+        "-s",
+        "-o",
+        "/dev/null",
+        "--max-time",
+        "20",
+        "-w",
+        "%{http_code}",
+    ];
+    let status = |url: &str| client(&mesh, &[&status[..], &[url]].concat());
+    let unknown = json!({"apiVersion": "networking.istio.io/v1", "kind": "Sidecar",
+        "metadata": {"name": "default", "namespace": "shop"},
+        "spec": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}});
+    mesh.write("sidecar.yaml", &objects::manifest(&[unknown]));
+    // An address that neither a pod nor a service has.
+    wait::until("the policy holds", SOON, || {
+        status("http://198.51.100.7/") == "502"
+    });
+    let why = curl(&mesh, "http://198.51.100.7/");
+    assert!(
+        why.contains("REGISTRY_ONLY") && why.contains("ServiceEntry"),
+        "{why}"
+    );
+    assert_eq!(curl(&mesh, "http://web/"), "web\n");
+    assert_eq!(curl(&mesh, "http://api.example.com/"), "outside\n");
+    assert_eq!(
+        curl(&mesh, &direct),
+        "outside\n",
+        "a pod is known, meshed or not"
+    );
+}
