@@ -52,10 +52,8 @@ impl Model {
         let name = NsName::new(namespace, name)?;
         let service = self.service(&name)?;
         if service.headless {
-            return Some(answer(
-                self.ready_addresses(&name, service, None),
-                TTL_HEADLESS,
-            ));
+            let ips = self.ready_addresses(&name, service, None);
+            return Some(answer(of_families(service, ips), TTL_HEADLESS));
         }
         // Without an IP it is of another kind, or has none yet.
         let ips = service.addresses.iter().copied();
@@ -67,6 +65,7 @@ impl Model {
         let name = NsName::new(namespace, service)?;
         let service = self.service(&name).filter(|service| service.headless)?;
         let ips = self.ready_addresses(&name, service, Some(host));
+        let ips = of_families(service, ips);
         (!ips.is_empty()).then(|| answer(ips, TTL_HEADLESS))
     }
 
@@ -88,6 +87,15 @@ impl Model {
         let ips = service.addresses.iter().copied();
         (!service.addresses.is_empty()).then(|| answer(ips, TTL))
     }
+}
+
+/// A pod has addresses of every family, and its application may listen on one.
+fn of_families(service: &Service, ips: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let has = |ip: &IpAddr| {
+        let families = service.families.as_ref();
+        families.is_none_or(|families| families.iter().any(|family| family.has(*ip)))
+    };
+    ips.into_iter().filter(has).collect()
 }
 
 fn answer(ips: impl IntoIterator<Item = IpAddr>, ttl_seconds: u32) -> Addresses {

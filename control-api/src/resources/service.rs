@@ -41,7 +41,7 @@ pub struct ServiceSpec {
     internal_traffic_policy: Option<Ignored>,
     health_check_node_port: Option<Ignored>,
     allocate_load_balancer_node_ports: Option<Ignored>,
-    ip_families: Option<Ignored>,
+    ip_families: Option<Vec<IpFamily>>,
     ip_family_policy: Option<Ignored>,
     traffic_distribution: Option<Ignored>,
 }
@@ -99,6 +99,22 @@ impl<'de> Deserialize<'de> for TargetPort {
     }
 }
 
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum IpFamily {
+    /// 32 bits.
+    IPv4,
+    /// 128 bits.
+    IPv6,
+}
+
+impl IpFamily {
+    /// Whether an address is of it.
+    pub fn has(self, ip: IpAddr) -> bool {
+        ip.is_ipv4() == (self == Self::IPv4)
+    }
+}
+
 /// A service, as it is kept. Only its TCP ports are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
@@ -112,6 +128,8 @@ pub struct Service {
     pub publish_not_ready: bool,
     /// Whether it is meant to have no Service IP.
     pub headless: bool,
+    /// The families that a headless one's names stand for; None: every one.
+    pub families: Option<Vec<IpFamily>>,
     /// What a ServiceEntry says beyond that; None: it is a Service.
     pub entry: Option<Arc<Entry>>,
 }
@@ -205,6 +223,7 @@ impl ServiceSpec {
                 .filter(|s| !s.is_empty())
                 .map(|s| interner.labels(&s)),
             publish_not_ready: self.publish_not_ready_addresses.unwrap_or(false),
+            families: self.ip_families.filter(|families| !families.is_empty()),
             ..Service::default()
         };
         for ip in self

@@ -67,6 +67,27 @@ fn member(index: u8) -> String {
 }
 
 #[test]
+fn a_headless_name_stands_for_addresses_of_its_families() {
+    let ips = "podIPs: [{ip: 10.1.7.0}, {ip: 'fd00::7'}]";
+    let both = member(0).replace("podIP: 10.1.7.0", ips);
+    assert_ne!(both, member(0));
+    for (families, ips) in [
+        ("", &["10.1.7.0", "fd00::7"][..]),
+        ("[IPv4]", &["10.1.7.0"]),
+        ("[IPv6]", &["fd00::7"]),
+    ] {
+        let families = match families {
+            "" => String::new(),
+            families => format!("ipFamilies: {families}, "),
+        };
+        let headless = HEADLESS.replace("spec: {", &format!("spec: {{{families}"));
+        let model = model(&format!("{headless}---\n{both}"));
+        assert_eq!(ask(&model, "db", "default"), list(ips), "{headless}");
+        assert_eq!(ask(&model, "db-0.db.default", "shop"), list(ips));
+    }
+}
+
+#[test]
 fn a_headless_name_stands_for_its_pods_and_each_has_its_own() {
     let mut model = model(&format!("{REVIEWS}---\n{HEADLESS}"));
     assert_eq!(
