@@ -8,7 +8,7 @@ use http::Response;
 use tokio::io::AsyncWriteExt;
 
 use crate::support::app::App;
-use crate::support::frames::{DATA, END_HEADERS, Frames, GET, HEADERS, block};
+use crate::support::frames::{DATA, END_HEADERS, Frames, GET, HEADERS, WINDOW_UPDATE, block};
 use crate::support::http::full;
 use crate::support::mesh::{Pair, PodSpec};
 use crate::support::tcp::{Server, connect, read_exact};
@@ -90,6 +90,8 @@ fn a_stranger_whose_bodies_nobody_reads() {
     let before = pair.server.sidecar().memory();
     let frames = pair.mesh.node.run(async move {
         let mut frames = Frames::open(to).await;
+        // Until the connection's window is as wide as it gets.
+        while frames.next().await.unwrap().kind != WINDOW_UPDATE {}
         for stream in (1..=179).step_by(2) {
             let head = block(&GET);
             frames
