@@ -8,11 +8,11 @@ use heddle_proto::mesh::{ConnectionPool, OutlierDetection, Protocol, TrafficPoli
 use tokio::io::AsyncWriteExt;
 
 use crate::balance::{Servers, unmeshed};
-use crate::support::eventually;
 use crate::support::http::{Answer, Client};
 use crate::support::mesh::Mesh;
 use crate::support::resources::{ServiceSpec, millis};
 use crate::support::tcp::{Server, connect, read_all, read_exact, read_head};
+use crate::support::{PATIENCE, eventually};
 
 fn pool(pool: ConnectionPool) -> TrafficPolicy {
     TrafficPolicy {
@@ -277,9 +277,15 @@ fn a_server_that_closes_idle_connections_at_any_moment_fails_no_request() {
     let app = Server::start(&server.netns, 8080, move |mut stream, _| {
         let draws = Arc::clone(&draws);
         async move {
+            // It waits for the first request: nobody closes a connection that has just been made.
+            let mut idle = false;
             loop {
                 let draw = draws.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst) >> 52;
-                let patience = Duration::from_micros(draw * 2);
+                let patience = match idle {
+                    true => Duration::from_micros(draw * 2),
+                    false => PATIENCE,
+                };
+                idle = true;
                 let head = tokio::time::timeout(patience, stream.peek(&mut [0])).await;
                 if head.is_err() || read_head(&mut stream).await.is_empty() {
                     return;
