@@ -17,14 +17,17 @@ pub(super) struct Owners {
 
 impl Model {
     /// The service whose IP this is for clients in a namespace: a Service's, else a ServiceEntry's,
-    /// their own first.
+    /// their own first. A pod's address is never that of another namespace's ServiceEntry.
     pub fn service_at(&self, ip: IpAddr, namespace: &str) -> Option<&NsName> {
         let owners = self.addresses.get(&ip);
         let services = owners.into_iter().flat_map(|owners| &owners.services);
-        let visible = services.filter(|name| self.is_visible(name, namespace));
-        let found = visible.min_by_key(|name| (is_external(name), name.namespace() != namespace));
-        // A pod in a range is a pod.
         let has_pods = owners.is_some_and(|owners| !owners.pods.is_empty());
+        let is_foreign = |name: &NsName| is_external(name) && name.namespace() != namespace;
+        let visible = services
+            .filter(|name| self.is_visible(name, namespace) && !(has_pods && is_foreign(name)));
+        let rank = |name| (is_external(name), self.claim(name, namespace));
+        let found = visible.min_by(|a, b| rank(*a).cmp(&rank(*b)));
+        // A pod in a range is a pod.
         let of_network = || self.network_at(ip, namespace).filter(|_| !has_pods);
         found.or_else(of_network)
     }

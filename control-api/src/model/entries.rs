@@ -31,8 +31,20 @@ impl Model {
         let services = self.externals.get(host)?.iter();
         let visible = services.filter(|name| self.is_visible(name, namespace));
         visible
-            .min_by_key(|name| name.namespace() != namespace)
+            .min_by(|a, b| self.claim(a, namespace).cmp(&self.claim(b, namespace)))
             .cloned()
+    }
+
+    /// Who wins where several services are told by the same thing: those of the client's own
+    /// namespace, then the oldest, so that nobody takes over what another has had.
+    pub(super) fn claim<'a>(
+        &'a self,
+        service: &'a NsName,
+        namespace: &str,
+    ) -> (bool, (i64, &'a NsName)) {
+        let known = self.services.get(service);
+        let seniority = known.map_or((i64::MAX, service), |known| known.object.seniority());
+        (service.namespace() != namespace, seniority)
     }
 
     /// Whether clients in a namespace may know of a service.

@@ -14,9 +14,12 @@ impl Model {
             .iter()
             .filter(|(network, _)| network.holds(ip));
         let visible = holding.filter(|(_, service)| self.is_visible(service, namespace));
-        let (_, service) = visible.min_by_key(|(network, service)| {
-            let length = std::cmp::Reverse(network.length);
-            (length, service.namespace() != namespace)
+        let (_, service) = visible.min_by(|(a, of_a), (b, of_b)| {
+            let claims = || {
+                self.claim(of_a, namespace)
+                    .cmp(&self.claim(of_b, namespace))
+            };
+            b.length.cmp(&a.length).then_with(claims)
         })?;
         Some(service)
     }

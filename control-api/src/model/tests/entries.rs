@@ -392,3 +392,38 @@ fn ranges_stand_for_the_addresses_in_them() {
         (0, mesh::Resolution::None)
     );
 }
+
+#[test]
+fn a_pods_address_is_not_another_namespaces_to_take() {
+    let taken = DATABASE.replace("10.50.0.1", "10.1.0.6");
+    let mut model = model(REVIEWS);
+    let pod = model.pod_at("10.1.0.6".parse().unwrap()).cloned().unwrap();
+    model.apply(batch(&entry("taken", "attacker", &taken)).changes);
+    assert_eq!(at(&model, "10.1.0.6", pod.namespace()), None);
+    assert_eq!(at(&model, "10.1.0.6", "elsewhere"), None);
+    // Its own clients may see it so.
+    let own = at(&model, "10.1.0.6", "attacker");
+    assert_eq!(own.as_deref(), Some("attacker/db.example.com"));
+    // Where there is no pod it is everybody's.
+    let other = at(&model, "10.50.0.2", "elsewhere");
+    assert_eq!(other.as_deref(), Some("attacker/db.example.com"));
+}
+
+#[test]
+fn a_host_stays_with_who_had_it_first() {
+    let written = |namespace: &str, year: u16| {
+        let created = format!("namespace: {namespace}, creationTimestamp: {year}-01-01T00:00:00Z");
+        entry("db", namespace, DATABASE).replace(&format!("namespace: {namespace}"), &created)
+    };
+    let mut model = model(REVIEWS);
+    model.apply(batch(&written("shop", 2024)).changes);
+    model.apply(batch(&written("attacker", 2025)).changes);
+    let seen_by = |namespace: &str| {
+        let by_host = model.external("db.example.com", namespace);
+        let by_host = by_host.map(|name| name.to_string());
+        assert_eq!(by_host, at(&model, "10.50.0.1", namespace));
+        by_host.unwrap()
+    };
+    assert_eq!(seen_by("elsewhere"), "shop/db.example.com");
+    assert_eq!(seen_by("attacker"), "attacker/db.example.com");
+}
