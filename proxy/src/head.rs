@@ -27,9 +27,21 @@ static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection"
 pub(crate) static FORWARDED_CLIENT_CERT: HeaderName =
     HeaderName::from_static("x-forwarded-client-cert");
 
-/// Whether the head asks to change protocols on this connection (RFC 9110 §7.8).
+/// Whether the head asks to change protocols on this connection (RFC 9110 §7.8). An upgrade to HTTP/2
+/// or TLS is not one: it would carry requests past what is done to requests, and may be ignored.
 pub(crate) fn is_upgrade(headers: &HeaderMap, seen: Survey) -> bool {
+    const HIDING: [&[u8]; 3] = [b"h2", b"http/", b"tls/"];
+    let hides = |token: &[u8]| {
+        HIDING.iter().any(|hiding| {
+            let start = token.get(..hiding.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(hiding))
+        })
+    };
     seen.upgrade
+        && !headers
+            .get_all(UPGRADE)
+            .iter()
+            .any(|v| tokens(v).any(hides))
         && headers
             .get_all(CONNECTION)
             .iter()
@@ -301,6 +313,14 @@ mod tests {
             map,
             headers(&[("upgrade", "websocket"), ("connection", "upgrade")])
         );
+    }
+
+    #[test]
+    fn http_and_tls_are_nothing_to_upgrade_to() {
+        for hiding in ["h2c", "H2C", "websocket, h2c", "HTTP/2.0", "TLS/1.0"] {
+            let map = headers(&[("connection", "upgrade"), ("upgrade", hiding)]);
+            assert!(!is_upgrade(&map, Survey::of(&map)), "{hiding}");
+        }
     }
 
     #[test]

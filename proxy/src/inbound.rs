@@ -117,6 +117,8 @@ async fn begin(
         app,
     } = admitted;
     let protocol = match protocol {
+        // What speaks HTTP is read as HTTP: as mere bytes a caller could say who it is itself.
+        Some(Protocol::Tcp) if is_http(port.protocol) => port.protocol,
         // The pod's own word goes before the caller's.
         Some(told) if !worker.opaque_ports.contains(destination.port()) => told,
         _ => port.protocol,
@@ -134,6 +136,10 @@ async fn begin(
         upgraded: Upgraded::default(),
     });
     Some((inbound, io, protocol, app))
+}
+
+fn is_http(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Http1 | Protocol::Http2 | Protocol::Grpc)
 }
 
 /// What applies to a port of this pod. Until the first configuration nothing is let in without a

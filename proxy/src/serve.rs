@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -95,6 +95,7 @@ pin_project_lite::pin_project! {
         answer: F,
         under_way: Option<UnderWay>,
         version: Version,
+        connect: bool,
     }
 
     impl<F> PinnedDrop for Counted<F> {
@@ -112,11 +113,11 @@ impl<F: Future<Output = Response<ReplyBody>>> Future for Counted<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.answer.poll(cx));
-        if response.status() == StatusCode::BAD_REQUEST
-            && response.body().is_own()
-            && *this.version == Version::Http1
-        {
-            // Where a request ends that cannot be understood, nobody knows.
+        // Where a request ends that cannot be understood, nobody knows; and what was sent ahead of a
+        // tunnel that is declined is no request.
+        let unclear = response.status() == StatusCode::BAD_REQUEST && response.body().is_own();
+        let declined = *this.connect && !response.status().is_success();
+        if *this.version == Version::Http1 && (unclear || declined) {
             head::close(&mut response);
         }
         response.body_mut().hold(this.under_way.take());
@@ -144,7 +145,9 @@ where
         if let Some(fault) = under_way.fault() {
             request.extensions_mut().insert(fault);
         }
+        let connect = request.method() == Method::CONNECT;
         Counted {
+            connect,
             answer: handler(request),
             under_way: Some(under_way),
             version,

@@ -66,10 +66,6 @@ impl Upgrade {
             false => status == StatusCode::SWITCHING_PROTOCOLS,
         };
         if !agreed {
-            if self.connect && self.version == Version::Http1 {
-                // What was sent ahead is no request.
-                head::close(response);
-            }
             return;
         }
         let Some(tunnel) = self.tunnel(response) else {

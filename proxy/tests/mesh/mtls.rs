@@ -146,6 +146,35 @@ fn permissive_takes_plain_text_and_mesh_tls() {
 }
 
 #[test]
+fn a_caller_cannot_pass_http_off_as_bytes() {
+    let pair = Pair::new(Protocol::Http1);
+    let _app = App::echo(&pair.server.netns, 8080, "server");
+    let declared = workload(&pair.server, MtlsMode::Strict, &[(8080, Protocol::Http1)]);
+    let control = &pair.mesh.control;
+    control.set(Kind::Workload, "default/server", &declared);
+    let tls = pair.mesh.issuer.tls(&id("default", "caller"));
+    let config = tls.client_config(&pair.server.id(), &[b"heddle/tcp"]);
+    let to = pair.server.at(8080);
+    let forged = || {
+        let connector = TlsConnector::from(std::sync::Arc::clone(&config));
+        pair.mesh.node.run(async move {
+            let name = ServerName::IpAddress(to.ip().into());
+            let mut stream = connector.connect(name, connect(to).await).await.unwrap();
+            let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+                x-forwarded-client-cert: URI=spiffe://forged\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        })
+    };
+    crate::support::eventually("the caller is who its certificate says", || {
+        let answer = forged();
+        answer.contains("sa/caller") && !answer.contains("forged")
+    });
+}
+
+#[test]
 fn permissive_waits_for_a_slow_client_hello() {
     let pair = Pair::with(Protocol::Http1, PodSpec::new("client"), permissive());
     let _app = App::echo(&pair.server.netns, 8080, "server");

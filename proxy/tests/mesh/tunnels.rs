@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use heddle_proto::mesh::Protocol;
+use heddle_proto::mesh::{DirectResponse, Protocol, http_rule};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -14,6 +14,7 @@ use crate::support::app::App;
 use crate::support::eventually;
 use crate::support::http::{Body, Client, Error, empty};
 use crate::support::mesh::Pair;
+use crate::support::resources::rule;
 use crate::support::tcp::{Server, connect, exchange, read_all, read_exact, read_head};
 
 const CONNECT: &[u8] = b"CONNECT db.example:5432 HTTP/1.1\r\nhost: db.example:5432\r\n\r\n";
@@ -130,6 +131,44 @@ fn a_refused_connect_ends_the_connection_and_what_was_sent_ahead() {
     assert!(answer.contains("connection: close"), "{answer}");
     assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
     assert_eq!(app.requests(), 1);
+}
+
+#[test]
+fn a_connect_without_a_route_ends_the_connection_too() {
+    let pair = Pair::new(Protocol::Http1);
+    let mut never = rule("VirtualService/default/web#0", vec![pair.web.to("", 1)]);
+    never.answer = Some(http_rule::Answer::DirectResponse(DirectResponse {
+        status: 403,
+        ..DirectResponse::default()
+    }));
+    pair.web.set_rules(&pair.mesh.control, vec![never]);
+    let app = App::echo(&pair.server.netns, 8080, "server");
+    let to = pair.web.at();
+    let answer = pair.client.run(async move {
+        let ahead = b"GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+        exchange(to, &[CONNECT, ahead].concat()).await
+    });
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+    assert_eq!(app.requests(), 0);
+}
+
+#[test]
+fn an_upgrade_to_another_http_is_not_asked_for() {
+    let pair = Pair::new(Protocol::Http1);
+    let _app = App::echo(&pair.server.netns, 8080, "server");
+    let web = pair.web.at();
+    pair.client.run(async move {
+        let mut client = Client::http1(web).await.unwrap();
+        let upgrade = [
+            ("connection", "upgrade, http2-settings"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABkAAQAoAAAAAIAAAAA"),
+        ];
+        let answer = client.get_with("/", &upgrade).await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.seen("upgrade"), [""; 0]);
+    });
 }
 
 #[test]
