@@ -111,7 +111,8 @@ fn available(level: &[Health], usable: impl Fn(&Health) -> u32, whom: Use) -> u6
     };
     match of {
         0 => 0,
-        of => (OVERPROVISIONING * usable / of).min(100),
+        // One that is well is worth something among however many.
+        of => (OVERPROVISIONING * usable / of).clamp(usable.min(1), 100),
     }
 }
 
@@ -166,6 +167,7 @@ mod tests {
             levels(&[(1, 3), (1, 3), (1, 0)], 0),
             [(35, Ready), (35, Ready), (30, Ready)]
         );
+        assert_eq!(levels(&[(1, 999)], 0), [(100, Ready)]);
         // Too little altogether: in proportion.
         assert_eq!(levels(&[(1, 9), (1, 9)], 0), [(50, Ready), (50, Ready)]);
     }
@@ -174,6 +176,7 @@ mod tests {
     fn below_the_threshold_all_of_a_level_are_used() {
         assert_eq!(levels(&[(1, 9)], 0), [(100, Use::Ready)]);
         assert_eq!(levels(&[(1, 9)], 20), [(100, Use::All)]);
+        assert_eq!(levels(&[(1, 999)], 20), [(100, Use::All)]);
         assert_eq!(levels(&[(2, 8)], 20), [(100, Use::Ready)]);
         // Not while other levels make up for it.
         assert_eq!(
