@@ -179,6 +179,12 @@ impl Pool {
         }
     }
 
+    /// Whether there are as many as there may be.
+    pub(crate) fn is_full(&self, limit: Limit) -> bool {
+        let count = self.counts.of(limit).load(Relaxed);
+        self.most(limit).is_some_and(|most| count >= most)
+    }
+
     /// One more, whatever the bound.
     pub(crate) fn one_more(&self, limit: Limit) -> Permit {
         self.counts.of(limit).fetch_add(1, Relaxed);

@@ -156,15 +156,28 @@ impl From<TrySendError<Request<RequestBody>>> for SendError {
 impl SendError {
     /// The peer says that it has not looked at the request (RFC 9113 §8.7).
     pub(crate) fn is_refused_stream(&self) -> bool {
+        self.h2().is_some_and(|error| {
+            error.is_remote()
+                && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+        })
+    }
+
+    /// Its body broke off on its way to us: no doing of the peer's.
+    pub(crate) fn is_broken_request(&self) -> bool {
+        let reset_here =
+            |error: &h2::Error| error.is_reset() && !error.is_remote() && !error.is_library();
+        self.source.is_user() || self.h2().is_some_and(reset_here)
+    }
+
+    fn h2(&self) -> Option<&h2::Error> {
         let mut cause = std::error::Error::source(&self.source);
         while let Some(error) = cause {
             if let Some(error) = error.downcast_ref::<h2::Error>() {
-                return error.is_remote()
-                    && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+                return Some(error);
             }
             cause = error.source();
         }
-        false
+        None
     }
 }
 
@@ -189,6 +202,11 @@ impl Upstream {
     /// Bounds of its cluster.
     pub(crate) fn pool(&self) -> Option<&Pool> {
         self.room.as_ref().map(|room| &*room.pool)
+    }
+
+    /// Whether who has no connection yet waits for those that there may be, and not for the endpoint.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room.as_ref().is_some_and(|room| room.is_full())
     }
 
     /// Opens a connection, on the terms of its cluster.

@@ -133,6 +133,16 @@ impl<'a> Tries<'a> {
     /// The time of the whole request has passed: whoever was asked has not answered in it.
     pub(super) fn late(&self) {
         if let Some(member) = self.asked {
+            self.unanswered(member);
+        }
+    }
+
+    /// Nothing came of asking in time. That is not the endpoint's doing where the request waited for
+    /// one of the connections that it may have: what it held of one that was being made is given
+    /// back by now.
+    fn unanswered(&self, member: &Member) {
+        let waited = self.forwarding.request.is_some() && member.upstream.is_full();
+        if !waited {
             member.failed();
         }
     }
@@ -190,7 +200,7 @@ impl<'a> Tries<'a> {
 
     /// An attempt that took longer than the route gives each.
     fn too_slow(&mut self, member: &Member, bound: Duration) -> Attempt {
-        member.failed();
+        self.unanswered(member);
         let unsent = self.forwarding.request.is_some();
         let what = if unsent {
             "took no connection"
@@ -335,6 +345,7 @@ impl<'a> Tries<'a> {
         );
         let failure = unavailable(ResponseFlag::UpstreamClosed, text);
         let untouched = error.is_refused_stream();
+        let broken_request = error.is_broken_request();
         let spare = self.spare.take().filter(|spare| spare.body().is_kept());
         let (outcome, again) = match (error.unsent, spare) {
             (Some(unsent), _) if !fresh => (Attempt::Again, *unsent),
@@ -345,7 +356,9 @@ impl<'a> Tries<'a> {
                 (Attempt::Retry(failure, Cause::Reset), spare)
             }
             _ => {
-                member.failed();
+                if !broken_request {
+                    member.failed();
+                }
                 return Attempt::Failed(failure);
             }
         };

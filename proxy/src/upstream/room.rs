@@ -68,6 +68,11 @@ impl Room {
         })
     }
 
+    /// Whether there is no place for another connection.
+    pub(super) fn is_full(&self) -> bool {
+        self.open.get() > 0 && self.pool.is_full(Limit::Connections)
+    }
+
     /// Waits, as long as a connection may take to be made, until `look` finds something.
     pub(super) async fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> Result<T, Overflow> {
         let deadline = tokio::time::Instant::now() + self.pool.connect_timeout();

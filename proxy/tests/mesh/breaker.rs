@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use heddle_proto::mesh::{ConnectionPool, OutlierDetection, Protocol, TrafficPolicy};
+use heddle_proto::mesh::{
+    ConnectionPool, HttpRule, OutlierDetection, Protocol, RetryPolicy, TrafficPolicy,
+};
 use tokio::io::AsyncWriteExt;
 
 use crate::balance::{Servers, unmeshed};
 use crate::support::http::{Answer, Client};
 use crate::support::mesh::Mesh;
-use crate::support::resources::{ServiceSpec, millis};
+use crate::support::resources::{ServiceSpec, header_is, millis, rule};
 use crate::support::tcp::{Server, connect, read_all, read_exact, read_head};
 use crate::support::{PATIENCE, eventually};
 
@@ -262,6 +264,105 @@ fn one_that_fails_is_left_out_through_pushes_and_comes_back() {
     sidecar.logs(&["returned", "default/ill"]);
     assert_eq!(sidecar.metric("heddle_outlier_returns_total", &[]), 1.0);
     assert_eq!(sidecar.metric("heddle_outlier_ejected", &[]), 0.0);
+}
+
+#[test]
+fn who_waits_for_a_connection_too_long_does_not_count_against_the_server() {
+    let policy = TrafficPolicy {
+        connection_pool: Some(ConnectionPool {
+            max_connections: 1,
+            ..Default::default()
+        }),
+        outlier_detection: Some(OutlierDetection {
+            consecutive_5xx: Some(1),
+            base_ejection_time: millis(60_000),
+            max_ejection_percent: Some(100),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let servers = Servers::new(&["web"], policy);
+    let patient = HttpRule {
+        matches: vec![header_is("x-delay-millis", "3000")],
+        ..rule("patient", vec![servers.web.to("", 1)])
+    };
+    let quick = HttpRule {
+        timeout: millis(300),
+        ..rule("quick", vec![servers.web.to("", 1)])
+    };
+    let per_try = HttpRule {
+        matches: vec![header_is("x-delay-millis", "1")],
+        retries: Some(RetryPolicy {
+            attempts: 0,
+            per_try_timeout: millis(300),
+            ..Default::default()
+        }),
+        ..rule("per try", vec![servers.web.to("", 1)])
+    };
+    let rules = vec![patient, per_try, quick];
+    servers.web.set_rules(&servers.mesh.control, rules);
+    let under_way = slow(&servers, 1, "3000");
+    eventually("the only connection is taken", || {
+        servers.apps[0].requests() == 1
+    });
+    for millis in ["0", "1"] {
+        let late = joined(&servers, slow(&servers, 1, millis));
+        assert_eq!(late, [(504, "UT".to_owned())]);
+    }
+    assert_eq!(joined(&servers, under_way)[0].0, 200);
+    assert_eq!(joined(&servers, slow(&servers, 1, "0"))[0].0, 200);
+    let sidecar = servers.client.sidecar();
+    assert_eq!(sidecar.metric("heddle_outlier_ejections_total", &[]), 0.0);
+}
+
+#[test]
+fn a_client_that_breaks_off_is_no_failure_of_its_server() {
+    let mesh = Mesh::new();
+    let client = mesh.strict("client");
+    let server = mesh.pod(unmeshed("server"));
+    let web = ServiceSpec::http("web", 1);
+    web.set(&mesh.control, &[&server], &[]);
+    let outlier = OutlierDetection {
+        consecutive_5xx: Some(1),
+        base_ejection_time: millis(60_000),
+        max_ejection_percent: Some(100),
+        ..Default::default()
+    };
+    let policy = TrafficPolicy {
+        outlier_detection: Some(outlier),
+        ..Default::default()
+    };
+    web.set_policy(&mesh.control, policy);
+    let ended = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&ended);
+    let app = Server::start(&server.netns, 8080, move |mut stream, _| {
+        let ended = Arc::clone(&counted);
+        async move {
+            if read_head(&mut stream).await.starts_with("GET") {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                stream.write_all(answer).await.unwrap();
+            }
+            let _ = read_all(&mut stream).await;
+            ended.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    for n in 1..=3 {
+        let upload = client.run(async move {
+            let mut stream = connect(web.at()).await;
+            let upload = b"POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 100\r\n\r\nabc";
+            stream.write_all(upload).await.unwrap();
+            stream
+        });
+        eventually("the upload has begun", || app.connections() == n);
+        drop(upload);
+        eventually("it is broken off", || {
+            ended.load(Ordering::SeqCst) == n as u64
+        });
+    }
+    let answer = client.run(crate::support::http::get(web.at(), "/"));
+    assert_eq!(answer.unwrap().status, 200);
+    let sidecar = client.sidecar();
+    assert_eq!(sidecar.metric("heddle_outlier_ejections_total", &[]), 0.0);
 }
 
 #[test]
