@@ -135,8 +135,12 @@ fn down_after_a_crash_leaves_nothing() {
 fn a_mesh_outlives_its_reader_and_ends_with_its_terminal() {
     let mesh = Mesh::bookinfo();
     mesh.ok(&["down"]);
-    let mut up = mesh.command(&["up"]);
-    up.arg(mesh.dir()).stdout(Stdio::null());
+    // Under `nohup` a mesh is meant to outlive its terminal, and so would it if these tests are.
+    let plain = mesh.command(&["up"]);
+    let mut up = Command::new("env");
+    up.arg("--default-signal=HUP").arg(plain.get_program());
+    up.args(plain.get_args()).arg(mesh.dir());
+    up.env("HEDDLE_MESH", mesh.name()).stdout(Stdio::null());
     let mut up = up.stderr(Stdio::piped()).spawn().unwrap();
     // As `heddle up 2>&1 | head -1` does: what is written later goes nowhere.
     drop(up.stderr.take());
