@@ -3,11 +3,14 @@
 //! judge the whole. So what is said of files here is what would be said of them in a mesh.
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use heddle_control::model::{Model, Settings};
 use heddle_control::source::{Refusal, directory};
+use heddle_identity::TrustDomain;
 use heddle_injector::{DefaultInject, InjectConfig};
 use serde_json::Value;
 
@@ -45,7 +48,8 @@ pub(crate) fn of(paths: &[PathBuf]) -> Outcome<Picture> {
         roots.push(made.stdin(&loaded)?);
     }
     roots.push(made.cluster(&loaded, &mut problems)?);
-    let (model, refusals) = read(&roots).map_err(|error| Failure::error(&error))?;
+    let (model, refusals) =
+        read(&roots, Settings::default()).map_err(|error| Failure::error(&error))?;
     problems.extend(
         refusals
             .into_iter()
@@ -64,8 +68,15 @@ pub(crate) fn of(paths: &[PathBuf]) -> Outcome<Picture> {
 }
 
 /// What directories hold that are whole: those that a running mesh's control plane reads.
-pub(crate) fn of_roots(roots: &[PathBuf]) -> Result<Picture, directory::DirectoryError> {
-    let (model, _) = read(roots)?;
+pub(crate) fn of_roots(
+    roots: &[PathBuf],
+    trust_domain: TrustDomain,
+) -> Result<Picture, directory::DirectoryError> {
+    let settings = Settings {
+        trust_domain,
+        ..Settings::default()
+    };
+    let (model, _) = read(roots, settings)?;
     Ok(Picture {
         problems: Vec::new(),
         objects: 0,
@@ -73,9 +84,12 @@ pub(crate) fn of_roots(roots: &[PathBuf]) -> Result<Picture, directory::Director
     })
 }
 
-fn read(roots: &[PathBuf]) -> Result<(Model, Vec<Refusal>), directory::DirectoryError> {
+fn read(
+    roots: &[PathBuf],
+    settings: Settings,
+) -> Result<(Model, Vec<Refusal>), directory::DirectoryError> {
     let batch = directory::read_once(roots)?;
-    let mut model = Model::new(Settings::default());
+    let mut model = Model::new(settings);
     model.apply(batch.changes);
     let refusals = batch.refusals.iter().cloned();
     let refusals = refusals.chain(model.refusals()).chain(model.warnings());
@@ -104,7 +118,11 @@ impl Directory {
             rand::random::<u32>()
         );
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).map_err(|error| cannot_write(&path, &error))?;
+        // Pods may hold secrets in their environment.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| cannot_write(&path, &error))?;
         Ok(Self(path))
     }
 

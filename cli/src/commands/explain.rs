@@ -37,7 +37,9 @@ async fn running(client: &Client) -> Outcome<Picture> {
         .chain(["applied", "cluster"].map(|name| state.join(name)))
         .filter(|root| root.exists())
         .collect();
-    picture::of_roots(&roots).map_err(|error| {
+    let domain = status.trust_domain.parse();
+    let domain = domain.map_err(|error| Failure::new("the mesh's trust domain").because(&error))?;
+    picture::of_roots(&roots, domain).map_err(|error| {
         Failure::new(format!("cannot read what mesh {} was told", status.mesh)).because(&error)
     })
 }

@@ -18,6 +18,22 @@ use tokio::sync::oneshot;
 use super::{Passed, RequestError};
 use crate::limits;
 
+/// What each piece counts at least: whoever sends bytes one by one must not have more kept of them
+/// than of others.
+const PIECE: usize = 64;
+
+/// Pieces below this are copied: a part of a buffer that was read keeps all of it in memory.
+const SHARED: usize = 4 * 1024;
+
+/// A piece to keep, and what it counts.
+fn piece(data: &Bytes) -> (Bytes, usize) {
+    let kept = match data.len() < SHARED {
+        true => Bytes::copy_from_slice(data),
+        false => data.clone(),
+    };
+    (kept, data.len().max(PIECE))
+}
+
 /// A whole body.
 #[derive(Clone, Default)]
 pub(crate) struct Whole {
@@ -100,13 +116,14 @@ impl Record {
     }
 
     fn keep(&mut self, data: &Bytes) {
-        self.bytes = self.bytes.saturating_add(data.len());
+        let (piece, cost) = piece(data);
+        self.bytes = self.bytes.saturating_add(cost);
         if self.bytes > limits::RECORDED_BODY {
             self.state = State::TooLong;
             self.whole.chunks = Vec::new();
             self.listeners.clear();
         } else if self.state == State::Passing {
-            self.whole.chunks.push(data.clone());
+            self.whole.chunks.push(piece);
         }
     }
 
@@ -238,5 +255,20 @@ impl Drop for Recorded {
         if self.turn == record.turn {
             record.passed.over();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_come_one_by_one_hold_no_more_than_others() {
+        let read = Bytes::from(vec![0; 16 * 1024]);
+        let (kept, cost) = piece(&read.slice(..1));
+        assert_eq!((kept.len(), cost), (1, PIECE));
+        assert_ne!(kept.as_ptr(), read.as_ptr(), "the buffer is not held by it");
+        let (kept, cost) = piece(&read);
+        assert_eq!((kept.as_ptr(), cost), (read.as_ptr(), read.len()));
     }
 }

@@ -9,7 +9,8 @@ use heddle_proxy_config::compile::{Compiled, compile};
 use heddle_proxy_config::kind::Kind;
 use heddle_proxy_config::route::Verdict;
 use heddle_proxy_config::snapshot::{
-    Answer, Endpoints, HttpRule, MtlsMode, Protocol, RouteTable, Service, Treatment, Workload,
+    AbortStatus, Algorithm, Answer, Endpoints, HashKey, HttpRule, MtlsMode, Protocol, RouteTable,
+    Service, Treatment, Workload,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
@@ -82,10 +83,6 @@ impl Asked {
             headers,
             uri,
         })
-    }
-
-    fn path(&self) -> &Uri {
-        &self.uri
     }
 }
 
@@ -237,7 +234,7 @@ fn unknown(story: &mut Story, host: &str) {
 fn rule<'a>(table: &'a RouteTable, asked: &Asked, story: &mut Story) -> Option<&'a HttpRule> {
     let verdicts = table.http.explain(
         &asked.method,
-        asked.path(),
+        &asked.uri,
         &asked.authority,
         &asked.headers,
         asked.port,
@@ -275,6 +272,9 @@ impl Mesh<'_> {
         if let Some(treatment) = &rule.treatment {
             treat(treatment, story);
         }
+        if story.status.is_some() {
+            return Ok(());
+        }
         let timeout = rule
             .timeout
             .map_or("no timeout".to_owned(), |t| format!("timeout {t:?}"));
@@ -293,9 +293,6 @@ impl Mesh<'_> {
                 format!("{} retries {of}{bound}", policy.attempts)
             }
         };
-        if story.status.is_some() {
-            return Ok(());
-        }
         story.step(format!("{timeout}; {retries}")).by(&rule.origin);
         let total: u64 = match rule.destinations.as_slice() {
             [_] => 1,
@@ -308,6 +305,7 @@ impl Mesh<'_> {
                 to.weight
             };
             let percent = 100.0 * f64::from(weight) / total.max(1) as f64;
+            let percent = (percent * 100.0).round() / 100.0;
             let name = NsName::parse(to.service.as_str());
             let name = name.unwrap_or_else(|| service.clone());
             let port = to.port.unwrap_or(called);
@@ -409,9 +407,12 @@ fn treat(treatment: &Treatment, story: &mut Story) {
     }
     if let Some(abort) = &treatment.fault.abort {
         story.step(format!(
-            "fault: {}% are answered {:?}",
+            "fault: {}% are answered with {}",
             percent(abort.ppm),
-            abort.status
+            match abort.status {
+                AbortStatus::Http(status) => status.to_string(),
+                AbortStatus::Grpc(code) => format!("gRPC status {}", code.number()),
+            }
         ));
     }
     match &treatment.answer {
@@ -463,7 +464,21 @@ fn members(endpoints: &Endpoints, subset: Option<&str>, port: u16) -> Vec<Endpoi
 
 fn policy_in_words(service: &Service, subset: Option<&str>, port: u16) -> Option<(String, String)> {
     let policy = service.policy(subset, port)?;
-    let mut words = vec![format!("balanced by {:?}", policy.algorithm)];
+    let mut words = vec![match &policy.algorithm {
+        Algorithm::LeastRequest => "the less loaded of two is chosen".to_owned(),
+        Algorithm::RoundRobin => "endpoints take turns".to_owned(),
+        Algorithm::Random => "any endpoint is chosen".to_owned(),
+        Algorithm::Passthrough => "the address that was called is kept".to_owned(),
+        Algorithm::Hash(key, _) => format!(
+            "the same endpoint for the same {}",
+            match key {
+                HashKey::Header(name) => format!("header {name}"),
+                HashKey::Cookie(cookie) => format!("cookie {}", cookie.name),
+                HashKey::SourceIp => "address of the caller".to_owned(),
+                HashKey::QueryParameter(name) => format!("query parameter {name}"),
+            }
+        ),
+    }];
     if policy.outlier.is_some() {
         words.push("outliers are ejected".to_owned());
     }

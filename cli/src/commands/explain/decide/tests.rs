@@ -13,7 +13,11 @@ fn explain(url: &str, headers: &[&str]) -> Story {
 fn asked(from: &str, url: &str, headers: &[&str]) -> Outcome<Story> {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo");
     let picture = picture::of(&[sample])?;
-    let asked = Asked::new(&Explain {
+    decide(&picture.model, &request(from, url, headers)?)
+}
+
+fn request(from: &str, url: &str, headers: &[&str]) -> Outcome<Asked> {
+    Asked::new(&Explain {
         from: from.to_owned(),
         method: "GET".to_owned(),
         headers: headers.iter().map(|h| (*h).to_owned()).collect(),
@@ -22,8 +26,7 @@ fn asked(from: &str, url: &str, headers: &[&str]) -> Outcome<Story> {
         output: Output {
             format: Format::Table,
         },
-    })?;
-    decide(&picture.model, &asked)
+    })
 }
 
 fn shares(story: &Story) -> Vec<(Option<&str>, f64, usize)> {
@@ -99,4 +102,45 @@ fn what_is_not_there_is_said() {
         .is_err()
     );
     assert!(asked("default/productpage-v1", "http://", &[]).is_err());
+}
+
+#[test]
+fn a_policy_and_a_fault_are_told_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo");
+    let more = dir.path().join("ratings.yaml");
+    let written = "\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ratings}
+spec:
+  host: ratings
+  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ratings}
+spec:
+  hosts: [ratings]
+  http:
+  - fault: {abort: {httpStatus: 503, percentage: {value: 10}}}
+    route: [{destination: {host: ratings}}]
+";
+    std::fs::write(&more, written).unwrap();
+    let picture = picture::of(&[sample, more]).unwrap();
+    let asked = request("default/productpage-v1", "http://ratings:9080/", &[]).unwrap();
+    let told = decide(&picture.model, &asked).unwrap().render(Style::PLAIN);
+    for part in [
+        "fault: 10% are answered with 503 Service Unavailable",
+        "the same endpoint for the same header x-user",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+}
+
+#[test]
+fn a_running_mesh_has_its_own_trust_domain() {
+    let domain: heddle_identity::TrustDomain = "shop.example".parse().unwrap();
+    let picture = picture::of_roots(&[], domain.clone()).unwrap();
+    assert_eq!(picture.model.settings().trust_domain, domain);
 }
