@@ -2,7 +2,9 @@
 //! behind each step. It is decided by the tables that sidecars decide with, from the manifests given or
 //! from those of the running mesh.
 
+mod asked;
 mod decide;
+mod shares;
 mod story;
 
 use super::output::print;
@@ -12,7 +14,7 @@ use crate::failure::{Failure, Outcome};
 use crate::picture::{self, Picture};
 use crate::terminal::Style;
 
-use self::decide::Asked;
+use self::asked::Asked;
 
 pub(crate) async fn run(client: &Client, explain: &Explain) -> Outcome {
     let asked = Asked::new(explain)?;

@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::args::{Format, Output};
+use crate::args::{Explain, Format, Output};
 use crate::picture;
 use crate::terminal::Style;
 
