@@ -44,6 +44,15 @@ impl NsName {
     }
 }
 
+/// Whether something can be the name of a namespace (RFC 1123, a label in small letters).
+pub(crate) fn is_label(text: &str) -> bool {
+    let is_good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(is_good)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
 impl Borrow<str> for NsName {
     fn borrow(&self) -> &str {
         &self.0

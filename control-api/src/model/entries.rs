@@ -10,6 +10,7 @@ use super::{Model, hosts::Host, hosts::is_external, workload::shown_of};
 use crate::{
     name::NsName,
     resources::{
+        export::closeness,
         labels::Labels,
         service::{Entry, EntryAddress, EntryEndpoint, Resolved, Service, TargetPort},
     },
@@ -49,12 +50,13 @@ impl Model {
 
     /// Whether clients in a namespace may know of a service.
     pub(super) fn is_visible(&self, service: &NsName, namespace: &str) -> bool {
-        !is_external(service)
-            || service.namespace() == namespace
-            || self
-                .service(service)
-                .and_then(|service| service.entry.as_ref())
-                .is_some_and(|entry| !entry.is_private)
+        if !is_external(service) {
+            return true;
+        }
+        let entry = self.service(service).and_then(|known| known.entry.as_ref());
+        entry.is_some_and(|entry| {
+            closeness(&entry.export_to, service.namespace(), namespace).is_some()
+        })
     }
 
     /// The endpoints that an entry lists.

@@ -5,13 +5,17 @@
 mod compile;
 mod source;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use self::source::{http_source, tcp_source, tls_source};
 use super::{Client, Encoded, Model, hosts::filed};
 use crate::{
     name::NsName,
-    resources::{labels::Labels, virtual_service::VirtualService},
+    resources::{
+        export::{closeness, is_restricted},
+        labels::Labels,
+        virtual_service::VirtualService,
+    },
     source::Object,
 };
 
@@ -30,7 +34,7 @@ impl Model {
         let entry = self.services.get(name)?;
         let winner = self.route_for(name, &client.namespace);
         let mut variant = winner.and_then(|object| distinction(object.route()?, client));
-        if self.has_private_routes(name) {
+        if self.has_restricted_routes(name) {
             let all = variant.get_or_insert_with(|| Client {
                 namespace: client.namespace.clone(),
                 labels: Labels::default(),
@@ -44,8 +48,8 @@ impl Model {
         )
     }
 
-    /// Whether some of the routes that may apply to a service are for their own namespace alone.
-    fn has_private_routes(&self, name: &NsName) -> bool {
+    /// Whether some of the routes that may apply to a service are not for every namespace.
+    fn has_restricted_routes(&self, name: &NsName) -> bool {
         let hosts = self.hosts();
         let exact = self.routes_of.get(&filed(name)).into_iter();
         let exact = exact.flat_map(|names| names.iter());
@@ -58,7 +62,7 @@ impl Model {
                 .get(route)
                 .and_then(|entry| entry.in_force.as_ref());
             let route = in_force.and_then(|object| object.route());
-            route.is_some_and(VirtualService::is_private)
+            route.is_some_and(|route| is_restricted(&route.export_to))
         })
     }
 
@@ -66,8 +70,8 @@ impl Model {
     pub(super) fn route_for(&self, name: &NsName, namespace: &str) -> Option<&Arc<Object>> {
         let in_force = |name: &NsName| {
             let object = self.routes.get(name)?.in_force.as_ref()?;
-            let is_seen = name.namespace() == namespace || !object.route()?.is_private();
-            is_seen.then_some(object)
+            let closeness = closeness(&object.route()?.export_to, name.namespace(), namespace)?;
+            Some((closeness, object))
         };
         let exact = self
             .routes_of
@@ -75,26 +79,26 @@ impl Model {
             .into_iter()
             .flat_map(|names| names.iter())
             .filter_map(in_force);
-        // What is for a namespace alone comes before what is for all.
-        let rank = |object: &Arc<Object>| !object.route().is_some_and(VirtualService::is_private);
         exact
-            .min_by(|a, b| (rank(a), a.seniority()).cmp(&(rank(b), b.seniority())))
+            .min_by(|(a_near, a), (b_near, b)| {
+                (a_near, a.seniority()).cmp(&(b_near, b.seniority()))
+            })
+            .map(|(_, object)| object)
             .or_else(|| {
                 let hosts = self.hosts();
                 let covering = self
                     .wildcard_routes
                     .iter()
                     .filter(|(suffix, _)| hosts.covers(suffix, name));
-                let candidates =
-                    covering.filter_map(|(suffix, route)| Some((suffix.len(), in_force(route)?)));
+                let candidates = covering.filter_map(|(suffix, route)| {
+                    let (near, object) = in_force(route)?;
+                    Some((Reverse(suffix.len()), near, object))
+                });
                 candidates
-                    .min_by(|(a_len, a), (b_len, b)| {
-                        b_len
-                            .cmp(a_len)
-                            .then_with(|| rank(a).cmp(&rank(b)))
-                            .then_with(|| a.seniority().cmp(&b.seniority()))
+                    .min_by(|(a_len, a_near, a), (b_len, b_near, b)| {
+                        (a_len, a_near, a.seniority()).cmp(&(b_len, b_near, b.seniority()))
                     })
-                    .map(|(_, object)| object)
+                    .map(|(_, _, object)| object)
             })
     }
 }

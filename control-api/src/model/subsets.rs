@@ -7,7 +7,11 @@ use std::sync::Arc;
 use super::{Model, hosts::filed};
 use crate::{
     name::NsName,
-    resources::{destination_rule::Subset, labels::Labels},
+    resources::{
+        destination_rule::Subset,
+        export::{closeness, is_restricted},
+        labels::Labels,
+    },
     source::Object,
 };
 
@@ -32,9 +36,12 @@ impl Model {
     /// Whether clients in `namespace` see other rules of the service than the rest do.
     pub(super) fn sees_own_rules(&self, service: &NsName, namespace: &str) -> bool {
         let differs = || {
-            let of_service = self.rules_in(service, service.namespace());
-            let private = |object: &&Arc<Object>| object.rule().is_some_and(|r| r.is_private());
-            !self.rules_in(service, namespace).is_empty() || of_service.iter().any(private)
+            let of_service = self.rules_in(service, service.namespace()).into_iter();
+            let of_mesh = self.rules_in(service, &self.settings.system_namespace);
+            let restricted =
+                |object: &Arc<Object>| object.rule().is_some_and(|r| is_restricted(&r.export_to));
+            !self.rules_in(service, namespace).is_empty()
+                || of_service.chain(of_mesh).any(restricted)
         };
         namespace != service.namespace() && differs()
     }
@@ -42,8 +49,9 @@ impl Model {
     pub(super) fn rules_for(&self, service: &NsName, namespace: &str) -> Vec<&Arc<Object>> {
         let system = self.settings.system_namespace.as_str();
         let seen = |object: &&Arc<Object>| {
-            let is_own = object.key.name.namespace() == namespace;
-            is_own || object.rule().is_some_and(|rule| !rule.is_private())
+            let own = object.key.name.namespace();
+            let rule = object.rule();
+            rule.is_some_and(|rule| closeness(&rule.export_to, own, namespace).is_some())
         };
         [namespace, service.namespace(), system]
             .into_iter()

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     at::{At, Unsupported},
-    export::{bad_exports, is_private},
+    export::bad_exports,
     traffic_policy::{Components, TrafficPolicy},
     virtual_service::bad_host,
 };
@@ -78,11 +78,6 @@ impl DestinationRule {
         }
         found.extend(bad_exports(&self.export_to));
         found
-    }
-
-    /// Whether only its own namespace sees it.
-    pub fn is_private(&self) -> bool {
-        is_private(&self.export_to)
     }
 
     /// What is in force of it and hardly meant.

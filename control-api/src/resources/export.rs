@@ -1,24 +1,50 @@
-//! `exportTo:`: which namespaces see an object. All of them (`*`, or nothing), or its own (`.`).
+//! `exportTo:`: which namespaces see an object. All of them (`*`, or nothing), its own (`.`), those
+//! that are named, or none (`~`).
 
 use super::at::At;
-use crate::source::decode::Problem;
+use crate::{name::is_label, source::decode::Problem};
 
-/// Whether only its own namespace sees it.
-pub fn is_private(export_to: &[At<String>]) -> bool {
-    let own = export_to.iter().any(|to| to.as_str() == ".");
-    own && export_to.iter().all(|to| to.as_str() != "*")
+/// How closely an object is meant for a client: of several the closest comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Closeness {
+    /// For its own namespace, which is the client's, and not for all.
+    Own,
+    /// For the client's namespace by name.
+    Named,
+    /// For everyone.
+    All,
 }
 
-/// Those that are not supported.
+/// Whether some namespaces do not see what says this.
+pub fn is_restricted(export_to: &[At<String>]) -> bool {
+    !export_to.is_empty() && export_to.iter().all(|to| to.as_str() != "*")
+}
+
+/// How closely an object of namespace `own` is meant for clients in `namespace`; None: not at all.
+pub fn closeness(export_to: &[At<String>], own: &str, namespace: &str) -> Option<Closeness> {
+    if !is_restricted(export_to) {
+        return Some(Closeness::All);
+    }
+    let has = |wanted: &str| export_to.iter().any(|to| to.as_str() == wanted);
+    match own == namespace && (has(".") || has(own)) {
+        true => Some(Closeness::Own),
+        false => has(namespace).then_some(Closeness::Named),
+    }
+}
+
+/// Those that name no namespace.
 pub fn bad_exports(export_to: &[At<String>]) -> impl Iterator<Item = Problem> {
     let others = export_to.iter().enumerate();
-    let others = others.filter(|(_, to)| !matches!(to.as_str(), "*" | "."));
+    let others = others.filter(|(_, to)| {
+        let to = to.as_str();
+        !matches!(to, "*" | "." | "~") && !is_label(to)
+    });
     others.map(|(i, to)| Problem {
         at: to.at,
         reason: format!(
-            "spec.exportTo[{i}]: `{}` is not supported yet, only `*` and `.` are",
-            to.as_str()
+            "spec.exportTo[{i}]: `{}` cannot be the name of a namespace",
+            to.as_str().escape_debug()
         ),
-        suggestion: "write `.` for its own namespace".to_owned(),
+        suggestion: "write a namespace, `.` for its own, `*` for all or `~` for none".to_owned(),
     })
 }

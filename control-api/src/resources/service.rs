@@ -141,8 +141,8 @@ pub struct Entry {
     pub resolved: Resolved,
     /// Whether its endpoints may have sidecars.
     pub is_internal: bool,
-    /// Whether only its own namespace sees it.
-    pub is_private: bool,
+    /// Namespaces that see it.
+    pub export_to: Box<[At<String>]>,
     /// Ranges of addresses under which it is called.
     pub networks: Vec<Network>,
     /// Those that are listed.

@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::{
     at::{At, Unsupported},
-    export::is_private,
     labels::Labels,
     network::Network,
     service::{Entry, EntryAddress, EntryEndpoint, Resolved, Service, ServicePort, TargetPort},
@@ -119,11 +118,6 @@ pub struct WorkloadSelector {
 }
 
 impl ServiceEntry {
-    /// Whether only its own namespace sees it.
-    pub fn is_private(&self) -> bool {
-        is_private(&self.export_to)
-    }
-
     /// Whether a host needs an address of the mesh's own, so that calls of it can be told.
     pub fn needs_address(&self, host: &str) -> bool {
         self.addresses.is_empty() && *self.resolution != Resolution::None && !host.starts_with('*')
@@ -160,7 +154,7 @@ impl ServiceEntry {
                     Resolution::Dns | Resolution::DnsRoundRobin => Resolved::Names,
                 },
                 is_internal: self.location == Location::MeshInternal,
-                is_private: self.is_private(),
+                export_to: self.export_to.as_slice().into(),
                 networks: networks.collect(),
                 endpoints,
             })),

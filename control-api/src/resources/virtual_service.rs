@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::{
     at::{At, Unsupported},
     duration::Span,
-    export::is_private,
     header::Headers,
     string_match::StringMatch,
 };
@@ -48,7 +47,7 @@ pub struct VirtualService {
     /// Rules for the application's own TLS, by the name that it asks for.
     #[serde(default)]
     pub tls: Vec<At<TlsRoute>>,
-    /// Namespaces that see it: `*` or `.`.
+    /// Namespaces that see it.
     #[serde(default)]
     pub export_to: Vec<At<String>>,
     /// By what splits are sticky: an annotation says it.
@@ -259,11 +258,6 @@ impl VirtualService {
         self.gateways
             .as_ref()
             .is_none_or(|gateways| gateways.iter().any(|name| name.as_str() == MESH))
-    }
-
-    /// Whether only its own namespace sees it.
-    pub fn is_private(&self) -> bool {
-        is_private(&self.export_to)
     }
 
     /// Every destination with the path that leads to it, those of copies too.

@@ -469,3 +469,16 @@ fn a_private_rule_is_for_its_namespace_alone() {
         (vec![2], vec![2])
     );
 }
+
+#[test]
+fn a_rule_of_the_mesh_may_be_for_some_namespaces_alone() {
+    let policy =
+        "  trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}\n  exportTo: [shop]\n";
+    let mut model = model(REVIEWS);
+    model.apply(batch(&rule("m", "heddle-system", "*", policy)).changes);
+    let has = |namespace: &str| !policies(&model, namespace).is_empty();
+    assert_eq!(
+        (has("other"), has("shop"), has("default")),
+        (false, true, false)
+    );
+}

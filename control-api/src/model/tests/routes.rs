@@ -202,3 +202,39 @@ fn private_routes_are_for_their_namespace_alone() {
     assert!(dirty.services.contains("default/ratings"));
     assert_eq!(to(&model, "shop"), to(&model, "other"));
 }
+
+#[test]
+fn routes_are_for_the_namespaces_that_they_are_exported_to() {
+    let route = |name: &str, namespace: &str, to: &str, export_to: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{hosts: [ratings.default.svc.cluster.local], http: [{{route: [{{destination: {{host: {to}.default.svc.cluster.local}}}}]}}], exportTo: [{export_to}]}}\n"
+        )
+    };
+    let mut model = model(REVIEWS);
+    let to = |model: &Model, namespace: &str| {
+        let table = routes(model, "default/ratings", &client(namespace));
+        let rule = table.http.first()?;
+        Some(rule.destinations[0].service.clone())
+    };
+    let service = |name: &str| Some(format!("default/{name}"));
+    model.apply(batch(&route("a", "ops", "details", "shop, other")).changes);
+    for (namespace, found) in [
+        ("shop", service("details")),
+        ("other", service("details")),
+        ("ops", None),
+        ("default", None),
+    ] {
+        assert_eq!(to(&model, namespace), found, "{namespace}");
+    }
+    model.apply(batch(&route("b", "default", "reviews", "'*', shop")).changes);
+    model.apply(batch(&route("c", "shop", "productpage", "'.'")).changes);
+    for (namespace, found) in [
+        ("shop", service("productpage")),
+        ("other", service("details")),
+        ("ops", service("reviews")),
+    ] {
+        assert_eq!(to(&model, namespace), found, "{namespace}");
+    }
+    model.apply(batch(&route("c", "shop", "productpage", "'~'")).changes);
+    assert_eq!(to(&model, "shop"), service("details"));
+}

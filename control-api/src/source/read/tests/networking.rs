@@ -438,7 +438,10 @@ fn slips_in_services_of_elsewhere_are_found() {
             "hosts: [a.b]\nports: [{number: 1, protocol: UDP}]",
             "unknown protocol `UDP`",
         ),
-        ("hosts: [a.b]\nexportTo: [shop]", "only `*` and `.` are"),
+        (
+            "hosts: [a.b]\nexportTo: [Shop]",
+            "`Shop` cannot be the name of a namespace",
+        ),
         (
             "hosts: [a.b]\nendpoints: [{address: 10.0.0.1}]",
             "with resolution NONE",
