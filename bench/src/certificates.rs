@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use heddle_identity::ca::{Authority, Policy};
+use heddle_authority::ca::{Authority, Policy};
 use heddle_identity::tls::to_pem_bundle;
 use heddle_identity::{SpiffeId, TrustDomain};
 use rcgen::{

@@ -31,15 +31,15 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::sync::watch;
 
+pub use self::{
+    credential::{BACKDATED, CredentialError, Validity},
+    refusal::{Refusal, rfc3339},
+    roots::{MAX_ROOTS, RootsError, parse_pem_bundle, to_pem_bundle},
+};
 use self::{
     credential::{Credential, PresentOwn},
     roots::Trust,
     verify::{VerifyClient, VerifyServer},
-};
-pub use self::{
-    credential::{CredentialError, Validity},
-    refusal::{Refusal, rfc3339},
-    roots::{MAX_ROOTS, RootsError, parse_pem_bundle, to_pem_bundle},
 };
 use crate::{SpiffeId, TrustDomain};
 

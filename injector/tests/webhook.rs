@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use heddle_identity::ca::{Authority, Policy};
+use heddle_authority::ca::{Authority, Policy};
 use heddle_identity::workload::{IssueError, Issued, Issuer, Order};
 use heddle_identity::{SpiffeId, Workload};
 use heddle_injector::webhook::{Certificate, MAX_BODY_BYTES, Webhook, serve};

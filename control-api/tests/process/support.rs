@@ -12,13 +12,14 @@ use std::{
     time::Duration,
 };
 
-use heddle_identity::{
-    SpiffeId, Workload,
+use heddle_authority::{
     ca::{Authority, Policy},
-    channel, incoming,
     server::{IdentityService, serve},
-    tls::{ALPN_H2, to_pem_bundle},
     token::{Authenticator, TokenError},
+};
+use heddle_identity::{
+    SpiffeId, Workload, channel, incoming,
+    tls::{ALPN_H2, to_pem_bundle},
     workload::{IssueError, Issued, Issuer, Order},
 };
 use heddle_proto::{

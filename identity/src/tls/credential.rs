@@ -42,6 +42,10 @@ pub enum CredentialError {
     Refused(Refusal),
 }
 
+/// How much earlier than the moment of issue a certificate is valid, for peers whose clocks are
+/// behind.
+pub const BACKDATED: Duration = Duration::from_secs(60);
+
 /// From when until when a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {

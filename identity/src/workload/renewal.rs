@@ -16,10 +16,9 @@ use super::{IssueError, Issuer, Order, Status, Wanted, store::Store};
 use crate::{
     MeshTls,
     backoff::Backoff,
-    ca::BACKDATED,
     channel::explain,
     private_file,
-    tls::{CredentialError, RootsError, Standing, Validity, parse_pem_bundle, rfc3339},
+    tls::{BACKDATED, CredentialError, RootsError, Standing, Validity, parse_pem_bundle, rfc3339},
 };
 
 /// Part of a certificate's life after which it is renewed, drawn evenly from this range.

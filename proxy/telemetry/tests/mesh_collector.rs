@@ -3,7 +3,7 @@
 
 mod support;
 
-use heddle_identity::ca::{Authority, Policy};
+use heddle_authority::ca::{Authority, Policy};
 use heddle_identity::{MeshTls, SpiffeId};
 use heddle_proxy_telemetry::{CollectorSpec, Kind, MeshChannel, Metrics, Tracer, Workload};
 use http::HeaderMap;

@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use heddle_authority::ca::{Authority, Policy};
 use heddle_identity::{
-    MeshTls,
-    ca::{Authority, Policy},
-    channel, incoming,
+    MeshTls, channel, incoming,
     tls::ALPN_H2,
     workload::{IssueError, Issued, Issuer, Order, Workload},
 };

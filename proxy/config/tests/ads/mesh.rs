@@ -1,6 +1,6 @@
 //! Over mesh TLS, with the real authority: who the control plane must be, and pushed roots.
 
-use heddle_identity::ca::{Authority, Policy};
+use heddle_authority::ca::{Authority, Policy};
 use heddle_identity::{MeshTls, SpiffeId};
 use heddle_proxy_config::ads::MeshControlPlane;
 use heddle_proxy_config::kind::Kind;

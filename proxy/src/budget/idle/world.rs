@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use allocation_counter::measure;
-use heddle_identity::ca::{Authority, Policy};
+use heddle_authority::ca::{Authority, Policy};
 use heddle_identity::{MeshTls, SpiffeId};
 use heddle_proxy_config::node::ProxyNode;
 use heddle_proxy_config::snapshot::{

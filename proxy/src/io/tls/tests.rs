@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use heddle_identity::ca::{Authority, Policy};
+use heddle_authority::ca::{Authority, Policy};
 use heddle_identity::{MeshTls, SpiffeId};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls::{ClientConfig, ServerConfig};

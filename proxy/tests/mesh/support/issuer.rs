@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use heddle_identity::ca::{Authority, Policy};
-use heddle_identity::server::{Args, Lifetime, Server};
+use heddle_authority::ca::{Authority, Policy};
+use heddle_authority::server::{Args, Lifetime, Server};
 use heddle_identity::{MeshTls, SpiffeId, TrustDomain};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rcgen::{CertificateParams, KeyPair, PublicKeyData, SanType};

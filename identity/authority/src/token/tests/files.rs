@@ -10,7 +10,12 @@ use crate::token::{FileKeys, TokenError, Verifier};
 fn publish(file: &Path, clusters: &[&Cluster]) {
     let keys: Vec<_> = clusters.iter().map(|cluster| cluster.jwk()).collect();
     let jwks = json!({"keys": keys}).to_string();
-    crate::private_file::write(file, jwks.as_bytes(), crate::private_file::PUBLIC).unwrap();
+    heddle_identity::private_file::write(
+        file,
+        jwks.as_bytes(),
+        heddle_identity::private_file::PUBLIC,
+    )
+    .unwrap();
 }
 
 #[tokio::test]
@@ -64,7 +69,7 @@ async fn an_unusable_file_at_the_start_says_what_is_wrong() {
         fs::write(&file, content).unwrap();
         let verifier = Verifier::new(trusted(), FileKeys::new(file.clone()));
         let error = verifier.verify(&token, now()).await.unwrap_err();
-        let text = crate::channel::explain(&error);
+        let text = heddle_identity::channel::explain(&error);
         assert!(
             text.contains(expected) && text.contains("jwks.json"),
             "{text}"

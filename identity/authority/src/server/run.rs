@@ -10,13 +10,15 @@ use tracing::info;
 
 use super::{IdentityService, own_identity, rotation::Rotation, serve};
 use crate::{
-    SpiffeId, TrustDomain, Workload,
     ca::{Authority, Policy, RootError},
+    token::{FileKeys, Trusted, Verifier},
+};
+use heddle_identity::{
+    SpiffeId, TrustDomain, Workload,
     incoming::{self, Limits},
     private_file::FileError,
     spiffe,
     tls::ALPN_H2,
-    token::{FileKeys, Trusted, Verifier},
 };
 
 /// The service account that the identity service runs as.

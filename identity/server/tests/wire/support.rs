@@ -8,11 +8,8 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use heddle_identity::{
-    SpiffeId, TrustDomain,
-    server::{Args, Lifetime, Server},
-    workload::Settings,
-};
+use heddle_authority::server::{Args, Lifetime, Server};
+use heddle_identity::{SpiffeId, TrustDomain, workload::Settings};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rcgen::{KeyPair, PublicKeyData};
 use serde_json::json;

@@ -6,9 +6,9 @@ use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
 use tracing::{info, warn};
 
-use crate::{
+use crate::ca::Authority;
+use heddle_identity::{
     MeshTls,
-    ca::Authority,
     channel::explain,
     private_file::{self, FileError, PUBLIC},
     tls::to_pem_bundle,

@@ -21,7 +21,7 @@ pub use self::{
     claims::ClaimsError,
     keys::{FileKeys, KeySet, KeySource, KeysError},
 };
-use crate::{SpiffeId, TrustDomain};
+use heddle_identity::{SpiffeId, TrustDomain};
 
 /// Longest token that is looked at. Kubernetes' are 1 to 2 KiB.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;

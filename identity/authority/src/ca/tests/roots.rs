@@ -39,7 +39,7 @@ fn the_root_is_made_once_with_a_private_key_file_and_kept() {
     let second = authority(&nested);
     assert_eq!(first.roots(), second.roots());
     // What the first signed, those who trust the second's root accept.
-    let tls = crate::MeshTls::new(OWN.parse().unwrap());
+    let tls = heddle_identity::MeshTls::new(OWN.parse().unwrap());
     tls.set_roots(second.roots()).unwrap();
     assert_eq!(tls.peer_id(&leaf.chain).unwrap().as_str(), OWN);
     let years = (second.roots.load().signing.not_after().as_secs()

@@ -4,14 +4,15 @@ use crate::support::{Cluster, LONG, Running, id, listen, own_address};
 use std::sync::Arc;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
-use heddle_identity::{
-    MeshTls, SpiffeId,
+use heddle_authority::{
     ca::{Authority, Policy},
-    channel,
-    incoming::{self, Limits},
     server::{IdentityService, own_identity, serve},
-    tls::{ALPN_H2, parse_pem_bundle},
     token::{Authenticator, TokenError},
+};
+use heddle_identity::{
+    MeshTls, SpiffeId, channel,
+    incoming::{self, Limits},
+    tls::{ALPN_H2, parse_pem_bundle},
 };
 use heddle_proto::identity::{IssueRequest, IssueResponse, identity_client::IdentityClient};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};

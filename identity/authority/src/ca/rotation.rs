@@ -17,7 +17,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use tracing::info;
 
 use super::root::{self, Root, RootError};
-use crate::{
+use heddle_identity::{
     TrustDomain,
     private_file::{self, PUBLIC},
     tls::{parse_pem_bundle, to_pem_bundle},
@@ -31,7 +31,7 @@ const PROMOTED: &str = "promoted-root.pem";
 const RETIRED: &str = "retired-";
 /// A certificate takes less than 1 KiB.
 const MAX_BYTES: u64 = 64 * 1024;
-/// Bundles are bounded by [`crate::tls::MAX_ROOTS`]; nobody rotates this often.
+/// Bundles are bounded by [`heddle_identity::tls::MAX_ROOTS`]; nobody rotates this often.
 const MAX_RETIRED: usize = 16;
 
 /// The roots at one moment.

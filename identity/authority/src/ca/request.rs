@@ -15,7 +15,7 @@ use x509_parser::{
 };
 
 use super::Policy;
-use crate::SpiffeId;
+use heddle_identity::SpiffeId;
 
 /// A request with a P-256 key and its names takes about 400 bytes.
 const MAX_REQUEST_BYTES: usize = 8 * 1024;

@@ -9,10 +9,8 @@ use std::{
 use rustls_pki_types::CertificateDer;
 
 use super::{OWN, request, wanted};
-use crate::{
-    TrustDomain,
-    ca::{Authority, Policy, RootError, announce, drop_retired},
-};
+use crate::ca::{Authority, Policy, RootError, announce, drop_retired};
+use heddle_identity::TrustDomain;
 
 fn authority(directory: &Path, spread: u64, max_ttl: u64) -> Authority {
     let policy = Policy {

@@ -84,7 +84,7 @@ fn a_certificate_is_as_the_spiffe_standard_wants_it() {
     );
 
     // It is what peers accept.
-    let tls = crate::MeshTls::new(OWN.parse().unwrap());
+    let tls = heddle_identity::MeshTls::new(OWN.parse().unwrap());
     tls.set_roots(authority.roots()).unwrap();
     let key = rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
     tls.set_credential(issued.chain, key.into()).unwrap();

@@ -19,11 +19,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
 use tracing::info;
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
-use super::{BACKDATED, at, random_serial};
-use crate::{
+use super::{at, random_serial};
+use heddle_identity::{
     TrustDomain,
     private_file::{self, FileError, PUBLIC, SECRET},
-    tls::to_pem_bundle,
+    tls::{BACKDATED, to_pem_bundle},
 };
 
 const KEY_FILE: &str = "root-key.pem";

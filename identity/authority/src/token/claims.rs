@@ -4,7 +4,7 @@ use rustls_pki_types::UnixTime;
 use serde::Deserialize;
 
 use super::Trusted;
-use crate::{SpiffeId, spiffe};
+use heddle_identity::{SpiffeId, spiffe};
 
 /// How far the issuer's clock may be from ours, in seconds.
 const LEEWAY: u64 = 10;

@@ -17,7 +17,7 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use tracing::{debug, info, warn};
 
-use crate::private_file::{self, FileError};
+use heddle_identity::private_file::{self, FileError};
 
 /// Clusters publish one to three keys.
 const MAX_KEYS: usize = 64;

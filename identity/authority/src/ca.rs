@@ -36,11 +36,10 @@ pub use self::{
     root::RootError,
     rotation::{announce, drop_retired},
 };
-use crate::{SpiffeId, TrustDomain, tls::Validity};
-
-/// How much earlier than the moment of issue a certificate is valid, for peers whose clocks are
-/// behind.
-pub const BACKDATED: Duration = Duration::from_secs(60);
+use heddle_identity::{
+    SpiffeId, TrustDomain,
+    tls::{BACKDATED, Validity},
+};
 
 /// What certificates may be like.
 #[derive(Debug, Clone)]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{
+use crate::ca::Authority;
+use heddle_identity::{
     SpiffeId, Workload,
-    ca::Authority,
     channel::explain,
     workload::{IssueError, Issued, Issuer, Order},
 };

@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use crate::support::{LONG, id, listen, own_address};
+use heddle_authority::ca::{Authority, Policy};
 use heddle_identity::{
     MeshTls,
-    ca::{Authority, Policy},
     channel::{self, explain},
     incoming::{self, Limits, Peer},
     tls::ALPN_H2,

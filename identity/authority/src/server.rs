@@ -23,12 +23,14 @@ pub use self::{
     run::{Args, Lifetime, RunError, Server, run},
 };
 use crate::{
-    SpiffeId,
     ca::{Authority, IssueError},
+    token::{Authenticator, TokenError},
+};
+use heddle_identity::{
+    SpiffeId,
     channel::explain,
     incoming::{Incoming, Peer},
     tls::rfc3339,
-    token::{Authenticator, TokenError},
 };
 
 /// A token, a certificate request and framing.

@@ -3,7 +3,8 @@
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use crate::support::{Cluster, LONG, eventually, id, mode};
-use heddle_identity::{Workload, server::Lifetime, tls::parse_pem_bundle, workload::Status};
+use heddle_authority::server::Lifetime;
+use heddle_identity::{Workload, tls::parse_pem_bundle, workload::Status};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
@@ -324,7 +325,7 @@ async fn a_root_rotates_under_workloads_that_never_stop_talking() {
     let old = pair.a.tls().roots().to_vec();
     let (mut kept_here, mut kept_there) = pair.connect().await.unwrap();
 
-    heddle_identity::ca::announce(&cluster.path("data"), pair.a.tls().trust_domain()).unwrap();
+    heddle_authority::ca::announce(&cluster.path("data"), pair.a.tls().trust_domain()).unwrap();
     let done = async {
         for workload in [&pair.a, &pair.b] {
             until(workload, |status| status.generation >= 2).await;
@@ -348,7 +349,7 @@ async fn a_root_rotates_under_workloads_that_never_stop_talking() {
     ready(&late).await;
 
     assert_eq!(
-        heddle_identity::ca::drop_retired(&cluster.path("data")).unwrap(),
+        heddle_authority::ca::drop_retired(&cluster.path("data")).unwrap(),
         1
     );
     eventually("the old root is gone", || {

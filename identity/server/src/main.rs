@@ -4,7 +4,8 @@
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
-use heddle_identity::{TrustDomain, ca, channel::explain, server::Args};
+use heddle_authority::{ca, server::Args};
+use heddle_identity::{TrustDomain, channel::explain};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -142,7 +143,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             _ = interrupt.recv() => {}
         }
     };
-    Ok(heddle_identity::server::run(args, shutdown).await?)
+    Ok(heddle_authority::server::run(args, shutdown).await?)
 }
 
 fn fail(reason: &str) -> ExitCode {
