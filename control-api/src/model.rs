@@ -129,6 +129,8 @@ pub struct Model {
     wildcard_routes: Arc<Vec<(Box<str>, NsName)>>,
     /// Routes (as last written) by service that they name anywhere.
     mentions: ShardedMap<NsName, Arc<[NsName]>>,
+    /// Routes in force by the VirtualService that they delegate to.
+    delegating: ShardedMap<NsName, Arc<[NsName]>>,
     /// DestinationRules in force.
     rules: ShardedMap<NsName, Arc<Object>>,
     /// Those of which something else is written.
@@ -200,6 +202,7 @@ impl Model {
             routes_of: ShardedMap::default(),
             wildcard_routes: Arc::default(),
             mentions: ShardedMap::default(),
+            delegating: ShardedMap::default(),
             rules: ShardedMap::default(),
             held_rules: Arc::default(),
             rules_of: ShardedMap::default(),

@@ -3,10 +3,12 @@
 //! other clients. Clients between whom the routes do not tell share one table.
 
 mod compile;
+mod rules;
 mod source;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
+pub(super) use self::rules::{NoDelegate, delegate_name};
 use self::source::{http_source, tcp_source, tls_source};
 use super::{Client, Encoded, Model, hosts::filed};
 use crate::{
@@ -33,7 +35,8 @@ impl Model {
     pub fn route_table(&self, name: &NsName, client: &Client) -> Option<Arc<RouteView>> {
         let entry = self.services.get(name)?;
         let winner = self.route_for(name, &client.namespace);
-        let mut variant = winner.and_then(|object| distinction(object.route()?, client));
+        let mut variant =
+            winner.and_then(|object| self.distinction(object, object.route()?, client));
         if self.has_restricted_routes(name) {
             let all = variant.get_or_insert_with(|| Client {
                 namespace: client.namespace.clone(),
@@ -101,45 +104,50 @@ impl Model {
                     .map(|(_, _, object)| object)
             })
     }
-}
 
-/// What of the client the routes tell apart; None: nothing.
-fn distinction(spec: &VirtualService, client: &Client) -> Option<Client> {
-    let http = spec
-        .http
-        .iter()
-        .flat_map(|rule| &rule.matches)
-        .map(http_source);
-    let tcp = spec
-        .tcp
-        .iter()
-        .flat_map(|rule| &rule.matches)
-        .map(tcp_source);
-    let tls = spec
-        .tls
-        .iter()
-        .flat_map(|rule| &rule.matches)
-        .map(|one| tls_source(one));
-    let mut labels = BTreeMap::new();
-    let mut by_namespace = false;
-    for source in http.chain(tcp).chain(tls) {
-        by_namespace |= source.namespace.is_some();
-        for key in source.labels.keys() {
-            labels.insert(key.clone(), client.labels.get(key).map(str::to_owned));
+    /// What of the client the routes tell apart; None: nothing.
+    fn distinction(
+        &self,
+        object: &Arc<Object>,
+        spec: &VirtualService,
+        client: &Client,
+    ) -> Option<Client> {
+        let rules = self.http_rules(object, spec);
+        let http = rules
+            .iter()
+            .flat_map(|one| &one.rule.matches)
+            .map(http_source);
+        let tcp = spec
+            .tcp
+            .iter()
+            .flat_map(|rule| &rule.matches)
+            .map(tcp_source);
+        let tls = spec
+            .tls
+            .iter()
+            .flat_map(|rule| &rule.matches)
+            .map(|one| tls_source(one));
+        let mut labels = BTreeMap::new();
+        let mut by_namespace = false;
+        for source in http.chain(tcp).chain(tls) {
+            by_namespace |= source.namespace.is_some();
+            for key in source.labels.keys() {
+                labels.insert(key.clone(), client.labels.get(key).map(str::to_owned));
+            }
         }
+        (by_namespace || !labels.is_empty()).then(|| {
+            let labels: BTreeMap<String, String> = labels
+                .into_iter()
+                .filter_map(|(k, v)| Some((k, v?)))
+                .collect();
+            Client {
+                namespace: if by_namespace {
+                    client.namespace.clone()
+                } else {
+                    Arc::from("")
+                },
+                labels: Labels::from(&labels),
+            }
+        })
     }
-    (by_namespace || !labels.is_empty()).then(|| {
-        let labels: BTreeMap<String, String> = labels
-            .into_iter()
-            .filter_map(|(k, v)| Some((k, v?)))
-            .collect();
-        Client {
-            namespace: if by_namespace {
-                client.namespace.clone()
-            } else {
-                Arc::from("")
-            },
-            labels: Labels::from(&labels),
-        }
-    })
 }

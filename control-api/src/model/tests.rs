@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 mod actions;
+mod delegates;
 mod destination_rules;
 mod dns;
 mod endpoints;

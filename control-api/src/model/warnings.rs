@@ -2,6 +2,8 @@
 //! on everything: a host that no service has, a subset without pods, a VirtualService that another
 //! one hides, one that no sidecar uses, a policy that nobody here enforces.
 
+mod delegates;
+
 use std::sync::Arc;
 
 use super::{Model, hosts::Host};
@@ -60,6 +62,7 @@ impl Model {
         }
         let own = spec.warnings().into_iter();
         found.extend(own.map(|problem| likely(object, problem)));
+        self.of_delegation(object, spec, found);
         for (i, host) in spec.hosts.iter().enumerate() {
             let namespace = object.key.name.namespace();
             let name = match self.hosts().resolve(host, namespace) {

@@ -16,6 +16,7 @@ use crate::source::{decode::Problem, node::Position};
 
 mod actions;
 mod check;
+mod delegate;
 mod sticky;
 
 pub use self::{
@@ -23,6 +24,7 @@ pub use self::{
         Abort, CorsPolicy, Delay, DirectResponse, DirectResponseBody, Fault, Mirror, Percentage,
         Redirect, RedirectPort, RegexRewrite, Rewrite, UnmatchedPreflights, redirected_uri,
     },
+    delegate::Delegate,
     sticky::{STICKY, Sticky},
 };
 pub(crate) use check::bad_host;
@@ -34,7 +36,8 @@ pub const MESH: &str = "mesh";
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VirtualService {
-    /// Names that it routes.
+    /// Names that it routes; none: others delegate to it.
+    #[serde(default)]
     pub hosts: Vec<At<String>>,
     /// Where it is in force; absent: every sidecar.
     pub gateways: Option<Vec<At<String>>>,
@@ -92,7 +95,8 @@ pub struct HttpRoute {
     pub cors_policy: Option<At<CorsPolicy>>,
     /// Changes of headers.
     pub headers: Option<At<Headers>>,
-    delegate: Option<Unsupported>,
+    /// In place of a destination: the rules of another VirtualService.
+    pub delegate: Option<At<Delegate>>,
 }
 
 /// `http[].match[]`: all of what is given.

@@ -7,6 +7,7 @@ use crate::{
     model::{
         Model, RouteEntry,
         hosts::{Host, filed},
+        routes::delegate_name,
     },
     name::NsName,
     resources::{peer_authentication::Mode, virtual_service::VirtualService},
@@ -174,6 +175,17 @@ impl Model {
                 }
                 touched.routes.extend(self.named_by(host, name.namespace()));
             }
+            let delegates = spec.http.iter().filter_map(|rule| rule.delegate.as_ref());
+            for to in delegates.filter_map(|to| delegate_name(to, name.namespace())) {
+                match add {
+                    true => self.delegating.add(to, name.clone()),
+                    false => self.delegating.take(&to, name),
+                }
+            }
+        }
+        let delegating = self.delegating.get(name).cloned();
+        for route in delegating.iter().flat_map(|routes| routes.iter()) {
+            self.touch_route_hosts(route, touched);
         }
     }
 

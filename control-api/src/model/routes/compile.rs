@@ -15,6 +15,7 @@ use heddle_proto::mesh::{
 use self::matches::http_match;
 use super::{
     RouteView,
+    rules::Rule,
     source::{http_source, tcp_source, tls_source},
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
         at::At,
         duration::Span,
         header::Headers,
-        virtual_service::{self, Destination, HttpRoute, Retries, VirtualService},
+        virtual_service::{self, Destination, HttpRoute, Retries},
     },
     source::{Object, node::Position},
 };
@@ -43,14 +44,18 @@ impl Model {
                 model: self,
                 service,
                 object,
-                spec,
                 client,
             };
-            table.http = spec
-                .http
+            table.http = self
+                .http_rules(object, spec)
                 .iter()
-                .enumerate()
-                .flat_map(|(i, rule)| compiler.http(i, rule))
+                .flat_map(|one| {
+                    let of_author = Compiler {
+                        object: one.object,
+                        ..compiler
+                    };
+                    of_author.http(one)
+                })
                 .collect();
             let tls = spec.tls.iter().enumerate();
             let tls = tls.flat_map(|(i, rule)| compiler.tls(i, rule));
@@ -76,11 +81,11 @@ impl Model {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Compiler<'a> {
     model: &'a Model,
     service: &'a NsName,
     object: &'a Object,
-    spec: &'a VirtualService,
     client: &'a Client,
 }
 
@@ -97,42 +102,43 @@ impl Compiler<'_> {
     }
 
     /// Nothing: the rule is for other clients only.
-    fn http(&self, index: usize, rule: &At<HttpRoute>) -> Vec<HttpRule> {
+    fn http(&self, one: &Rule<'_>) -> Vec<HttpRule> {
+        let rule = &one.rule;
         if rule.matches.is_empty() {
-            return vec![self.http_rule(index, rule, Vec::new(), path::rewrite(rule, None))];
+            return vec![self.http_rule(one, Vec::new(), path::rewrite(rule, None))];
         }
         let ours = rule
             .matches
             .iter()
             .filter(|one| http_source(one).admits(self.client));
         let mut groups: Vec<(Vec<HttpMatch>, Option<PathRewrite>)> = Vec::new();
-        for one in ours {
-            let rewrite = path::rewrite(rule, Some(one));
+        for wanted in ours {
+            let rewrite = path::rewrite(rule, Some(wanted));
             match groups.last_mut().filter(|(_, known)| *known == rewrite) {
-                Some((matches, _)) => matches.push(http_match(one)),
-                None => groups.push((vec![http_match(one)], rewrite)),
+                Some((matches, _)) => matches.push(http_match(wanted)),
+                None => groups.push((vec![http_match(wanted)], rewrite)),
             }
         }
         groups
             .into_iter()
-            .map(|(matches, rewrite)| self.http_rule(index, rule, matches, rewrite))
+            .map(|(matches, rewrite)| self.http_rule(one, matches, rewrite))
             .collect()
     }
 
     fn http_rule(
         &self,
-        index: usize,
-        rule: &At<HttpRoute>,
+        one: &Rule<'_>,
         matches: Vec<HttpMatch>,
         path: Option<PathRewrite>,
     ) -> HttpRule {
+        let rule = &one.rule;
         let shares = rule.route.iter().map(|to| {
             let headers = to.headers.as_deref();
             (&to.destination, to.weight.as_ref(), headers)
         });
         let destinations = self.destinations(shares);
         let split = destinations.iter().filter(|to| to.weight > 0).count() > 1;
-        let sticky = self.spec.sticky.as_ref().filter(|_| split);
+        let sticky = one.sticky.filter(|_| split);
         let (answer, path) = match (&rule.redirect, &rule.direct_response) {
             (Some(to), _) => (Some(Answer::Redirect(actions::redirect(to, path))), None),
             (None, Some(it)) => {
@@ -142,7 +148,7 @@ impl Compiler<'_> {
             (None, None) => (None, path),
         };
         HttpRule {
-            origin: self.origin(index, rule.at),
+            origin: self.origin(one.index, rule.at),
             matches,
             destinations,
             timeout: rule.timeout.and_then(millis),

@@ -39,11 +39,7 @@ const MAX_WEIGHT: u32 = 1_000_000;
 pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
     let mut found = Vec::new();
     if spec.hosts.is_empty() {
-        found.push(problem(
-            Position::default(),
-            "spec.hosts: no host is named".into(),
-            "name the service",
-        ));
+        delegate(spec, &mut found);
     }
     for (i, host) in spec.hosts.iter().enumerate() {
         if let Some(reason) = bad_host(host, true) {
@@ -98,6 +94,40 @@ pub(super) fn warnings(spec: &VirtualService) -> Vec<Problem> {
     found
 }
 
+/// What a VirtualService without hosts may not have: only others' rules lead to it.
+fn delegate(spec: &VirtualService, found: &mut Vec<Problem>) {
+    if spec.http.is_empty() {
+        found.push(problem(
+            Position::default(),
+            "spec.hosts: no host is named".into(),
+            "name the service",
+        ));
+    }
+    let gateways = spec.gateways.iter().flatten().map(|gateway| gateway.at);
+    let tls = spec.tls.iter().map(|rule| rule.at);
+    let tcp = spec.tcp.iter().map(|rule| rule.at);
+    for (field, at) in [
+        ("gateways", gateways.into_iter().next()),
+        ("tls", tls.into_iter().next()),
+        ("tcp", tcp.into_iter().next()),
+    ] {
+        if let Some(at) = at {
+            let reason = format!(
+                "spec.{field}: a VirtualService without hosts is only delegated to, and has no `{field}`"
+            );
+            found.push(problem(at, reason, "name its `hosts`, or take this out"));
+        }
+    }
+    for (i, rule) in spec.http.iter().enumerate() {
+        if let Some(to) = &rule.delegate {
+            let reason = format!(
+                "spec.http[{i}].delegate: a VirtualService without hosts cannot delegate further"
+            );
+            found.push(problem(to.at, reason, "delegate from one that has hosts"));
+        }
+    }
+}
+
 fn tls_match(path: &str, one: &At<TlsMatch>, found: &mut Vec<Problem>) {
     if one.sni_hosts.is_empty() {
         let reason = format!("{path}: it has no `sniHosts`");
@@ -135,7 +165,17 @@ fn http(path: &str, at: Position, rule: &HttpRoute, found: &mut Vec<Problem>) {
     for (i, one) in rule.matches.iter().enumerate() {
         http_match(&format!("{path}.match[{i}]"), one, found);
     }
-    if rule.redirect.is_none() && rule.direct_response.is_none() {
+    if let Some(to) = rule.delegate.as_ref().filter(|_| {
+        !rule.route.is_empty() || rule.redirect.is_some() || rule.direct_response.is_some()
+    }) {
+        let reason = format!(
+            "{path}.delegate: the delegate says where requests go, so the rule cannot as well"
+        );
+        let instead = "take `route`, `redirect` or `directResponse` out, or `delegate`";
+        found.push(problem(to.at, reason, instead));
+    }
+    let is_answered = rule.redirect.is_some() || rule.direct_response.is_some();
+    if !is_answered && rule.delegate.is_none() {
         weights(
             path,
             at,

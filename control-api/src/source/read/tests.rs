@@ -74,7 +74,7 @@ fn mistakes_have_name_place_and_reason() {
             ROUTE.replace("  - route:", "  - delegate: {name: b}\n    route:"),
             8,
             15,
-            "spec.http[0].delegate is not supported yet",
+            "spec.http[0].delegate: the delegate says where requests go",
             "",
         ),
         (
