@@ -3,6 +3,7 @@
 
 mod place;
 mod policy;
+mod redirect;
 mod rule;
 mod treatment;
 

@@ -4,7 +4,7 @@ use heddle_proxy_config::route::PathRewrite;
 use heddle_proxy_config::snapshot::Rewrite;
 use heddle_proxy_telemetry::ResponseFlag;
 use http::header::{HOST, HeaderValue};
-use http::uri::{Authority, PathAndQuery};
+use http::uri::Authority;
 use http::{Request, StatusCode, Uri};
 
 use crate::reply::Failure;
@@ -36,18 +36,9 @@ pub(super) fn apply<B>(
 }
 
 /// The new path with the query that came; `None`: it stays.
-pub(super) fn target(
-    rewrite: &PathRewrite,
-    uri: &Uri,
-    origin: &str,
-) -> Result<Option<String>, Failure> {
-    let made = rewrite
-        .apply(uri.path())
-        .map_err(|error| bad(origin, &error.to_string()))?;
-    Ok(made.map(|path| match uri.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
-    }))
+fn target(rewrite: &PathRewrite, uri: &Uri, origin: &str) -> Result<Option<String>, Failure> {
+    let target = rewrite.target(uri);
+    target.map_err(|error| bad(origin, &error.to_string()))
 }
 
 fn replace<B>(
@@ -94,17 +85,12 @@ pub(super) fn mark_host<B>(request: &mut Request<B>, suffix: &str) -> Result<(),
     set_host(request, &authority, "a mirror")
 }
 
-fn bad(origin: &str, why: &str) -> Failure {
+pub(super) fn bad(origin: &str, why: &str) -> Failure {
     Failure::new(
         ResponseFlag::NoRoute,
         StatusCode::INTERNAL_SERVER_ERROR,
         format!("{origin} cannot rewrite this request: {why}"),
     )
-}
-
-/// What a path is once more, for where a target is made of it.
-pub(super) fn path_and_query(uri: &Uri) -> &str {
-    uri.path_and_query().map_or("/", PathAndQuery::as_str)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //!
 //! Invariant: what comes out begins with a slash, and is bounded whatever came in.
 
+use http::Uri;
+
 use super::re2::{Regex, RegexError};
 
 /// Longest path that a rewrite may make, in bytes: what `http` takes in a target.
@@ -141,6 +143,18 @@ impl PathRewrite {
             return Err(RewriteError::TooLong);
         }
         Ok(Some(rooted(made)))
+    }
+
+    /// What a target becomes: the new path with the query that came; `None`: it stays.
+    ///
+    /// # Errors
+    /// When the path would become too long.
+    pub fn target(&self, uri: &Uri) -> Result<Option<String>, RewriteError> {
+        let made = self.apply(uri.path())?;
+        Ok(made.map(|path| match uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path,
+        }))
     }
 }
 
