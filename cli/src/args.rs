@@ -72,9 +72,9 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Write manifests with the sidecar injected to standard output.
     #[command(
-        after_help = "Example:\n  heddle inject -f deployment.yaml > injected.yaml\n  cat *.yaml | heddle inject -f -"
+        after_help = "Example:\n  heddle inject -f deployment.yaml > injected.yaml\n  cat *.yaml | heddle inject -f -\n  heddle inject -f deploy/ --dry-run"
     )]
-    Inject(Files),
+    Inject(Inject),
     /// List traces, or draw one as a waterfall.
     #[command(
         after_help = "Example:\n  heddle traces --status 5xx\n  heddle traces --last\n  heddle traces 4bf92f35"
@@ -213,6 +213,18 @@ pub(crate) struct Files {
     /// A file or directory, or `-` for standard input; may be repeated.
     #[arg(short = 'f', long = "filename", value_name = "PATH", required = true)]
     pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inject {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Show what would change, as a unified diff, instead of the injected manifests.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The mesh's configuration of injection (YAML); all defaults without.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -59,4 +59,24 @@ impl InjectError {
             Self::BadStatus { .. } => crate::names::STATUS,
         }
     }
+
+    /// Where in the pod (template) the mistake is: keys and positions, as far as known.
+    pub(crate) fn place(&self) -> Vec<String> {
+        let metadata = |field: &str, key: &str| vec!["metadata".into(), field.into(), key.into()];
+        match self {
+            Self::BadValue { place, key, .. } => match *place {
+                "label" => metadata("labels", key),
+                "annotation" => metadata("annotations", key),
+                _ => Vec::new(),
+            },
+            Self::Shape { path, .. } => path
+                .split(['.', '['])
+                .map(|token| token.trim_end_matches(']').to_owned())
+                .filter(|token| token != "pod")
+                .collect(),
+            // Not there: the name is to be looked for from the spec on.
+            Self::ReservedName { name, .. } => vec!["spec".into(), name.clone()],
+            Self::BadStatus { .. } => metadata("annotations", crate::names::STATUS),
+        }
+    }
 }

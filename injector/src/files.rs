@@ -1,6 +1,6 @@
 //! Injection of manifests in files: YAML streams and JSON. A document that is not injected passes
-//! through byte for byte; of one that is, the comments around it, the order of its keys and
-//! everything unknown stay. A mistake names file, line, document and object, and nothing is written.
+//! through byte for byte; of one that is, everything but what is injected: comments, order, spacing,
+//! quotes. A mistake names file, line, document and object, and nothing is written.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,16 +15,19 @@ use crate::inject::{Decision, inject};
 
 mod document;
 mod kinds;
+mod splice;
+mod tree;
 mod write;
 
 use document::Document;
 use kinds::Object;
 pub(crate) use kinds::controller;
+use tree::Node;
 
 /// What was done with one object, for the person who asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Line of the file on which the object's document starts.
+    /// Line of the file on which the object starts.
     pub line: usize,
     /// Kind, namespace and name, such as `Deployment shop/web`.
     pub object: String,
@@ -44,6 +47,8 @@ pub enum Outcome {
     Skipped(SkipReason),
     /// It was injected, and this should be known.
     Warning(String),
+    /// A document whose text could not be edited in place was written anew, without its comments.
+    Rewritten,
 }
 
 impl fmt::Display for Note {
@@ -54,6 +59,9 @@ impl fmt::Display for Note {
             Outcome::Unchanged => formatter.write_str("injected already, unchanged"),
             Outcome::Skipped(reason) => write!(formatter, "not injected: {reason}"),
             Outcome::Warning(warning) => write!(formatter, "warning: {warning}"),
+            Outcome::Rewritten => formatter.write_str(
+                "written anew, without its comments: anchors, tags or its layout leave no place to add to",
+            ),
         }
     }
 }
@@ -101,20 +109,34 @@ pub fn inject_documents(
         notes: Vec::new(),
     };
     let mut output = String::with_capacity(input.len());
-    for (index, (document, mut value)) in parsed.into_iter().enumerate() {
+    for (index, (document, value)) in parsed.into_iter().enumerate() {
+        if Object::of(&value).is_none() && kinds::items(&value).next().is_none() {
+            output.push_str(document.text);
+            continue;
+        }
+        let opened = Opened {
+            tree: document.tree(),
+            document,
+        };
+        let mut injected = value.clone();
         let changed = run
-            .document(&document, &mut value, 0)
+            .object(&opened, &mut injected, &mut Vec::new())
             .map_err(|mistake| FileError {
                 file: file_name.to_owned(),
-                line: document.line_of(&mistake.keyword),
+                line: opened.line_of(&mistake.path, &mistake.keyword),
                 document: index + 1,
                 object: Some(mistake.object),
                 reason: mistake.reason,
             })?;
-        if changed {
-            document.write_with(&value, &mut output);
-        } else {
+        let Opened { document, tree } = &opened;
+        if !changed {
             output.push_str(document.text);
+        } else if !document.write_changed(tree.as_ref(), &value, &injected, &mut output) {
+            run.notes.push(Note {
+                line: document.content_line(),
+                object: format!("document {}", index + 1),
+                outcome: Outcome::Rewritten,
+            });
         }
     }
     Ok((output, run.notes))
@@ -160,6 +182,18 @@ fn declared_namespaces<'a>(
     declared
 }
 
+/// A document, and where everything stands in it.
+struct Opened<'a> {
+    document: Document<'a>,
+    tree: Option<Node>,
+}
+
+impl Opened<'_> {
+    fn line_of(&self, path: &[String], keyword: &str) -> usize {
+        self.document.line_of(self.tree.as_ref(), path, keyword)
+    }
+}
+
 struct Run<'a> {
     config: &'a InjectConfig,
     namespaces: &'a dyn NamespaceLabels,
@@ -169,24 +203,28 @@ struct Run<'a> {
 
 struct Mistake {
     object: String,
+    /// From the document's root.
+    path: Vec<String>,
     keyword: String,
     reason: String,
 }
 
 impl Run<'_> {
-    /// Injects what is in `value`; whether anything changed.
-    fn document(
+    /// Injects what is in `value`, to which `path` leads; whether anything changed.
+    fn object(
         &mut self,
-        document: &Document<'_>,
+        opened: &Opened<'_>,
         value: &mut Value,
-        depth: usize,
+        path: &mut Vec<String>,
     ) -> Result<bool, Mistake> {
-        if depth < kinds::MAX_LIST_DEPTH
+        if path.len() < 2 * kinds::MAX_LIST_DEPTH
             && let Some(items) = kinds::items_mut(value)
         {
             let mut changed = false;
-            for item in items {
-                changed |= self.document(document, item, depth + 1)?;
+            for (index, item) in items.iter_mut().enumerate() {
+                path.extend(["items".to_owned(), index.to_string()]);
+                changed |= self.object(opened, item, path)?;
+                path.truncate(path.len() - 2);
             }
             return Ok(changed);
         }
@@ -195,20 +233,26 @@ impl Run<'_> {
         };
         let name = object.to_string();
         let Some(template) = object.template_in(value) else {
-            let reason = format!("it has no {}", object.template_path());
             return Err(Mistake {
                 object: name,
+                path: [path.as_slice(), &["spec".to_owned()]].concat(),
                 keyword: "spec".into(),
-                reason,
+                reason: format!("it has no {}", object.template_path()),
             });
         };
         let context = self.context(&object, template);
         let decision = inject(template, &context, self.config).map_err(|error| Mistake {
             object: name.clone(),
+            path: path
+                .iter()
+                .cloned()
+                .chain(object.template_tokens())
+                .chain(error.place())
+                .collect(),
             keyword: error.keyword().to_owned(),
             reason: error.to_string(),
         })?;
-        let line = document.content_line();
+        let line = opened.line_of(path, "");
         let mut note = |outcome| {
             self.notes.push(Note {
                 line,

@@ -51,55 +51,58 @@ fn objects(
 }
 
 fn arrays(path: &PointerBuf, from: &[Value], to: &[Value], operations: &mut Vec<PatchOperation>) {
-    let ahead = from
-        .iter()
-        .zip(to)
-        .take_while(|(from, to)| from == to)
-        .count();
-    let (from_rest, to_rest) = (&from[ahead..], &to[ahead..]);
-    let behind = from_rest
-        .iter()
-        .rev()
-        .zip(to_rest.iter().rev())
-        .take_while(|(from, to)| from == to)
-        .count();
-    let from_middle = &from_rest[..from_rest.len() - behind];
-    let to_middle = &to_rest[..to_rest.len() - behind];
-    if from_middle.len().saturating_mul(to_middle.len()) > MOST_PAIRS {
+    let Some(kept) = kept(from, to) else {
         operations.push(PatchOperation::Replace(ReplaceOperation {
             path: path.clone(),
             value: json!(to),
         }));
         return;
-    }
-    let kept = common(from_middle, to_middle);
+    };
     let (mut old, mut new) = (0, 0);
-    for (next_old, next_new) in kept
-        .into_iter()
-        .chain([(from_middle.len(), to_middle.len())])
-    {
+    for (next_old, next_new) in kept.into_iter().chain([(from.len(), to.len())]) {
         for _ in old..next_old {
             operations.push(PatchOperation::Remove(RemoveOperation {
-                path: child(path, &(ahead + new).to_string()),
+                path: child(path, &new.to_string()),
             }));
         }
-        for (index, value) in to_middle.iter().enumerate().take(next_new).skip(new) {
-            let path = child(path, &(ahead + index).to_string());
+        for (index, value) in to.iter().enumerate().take(next_new).skip(new) {
             operations.push(PatchOperation::Add(AddOperation {
-                path,
+                path: child(path, &index.to_string()),
                 value: value.clone(),
             }));
         }
-        if let (Some(from), Some(to)) = (from_middle.get(next_old), to_middle.get(next_new)) {
-            values(
-                &child(path, &(ahead + next_new).to_string()),
-                from,
-                to,
-                operations,
-            );
+        if let (Some(from), Some(to)) = (from.get(next_old), to.get(next_new)) {
+            values(&child(path, &next_new.to_string()), from, to, operations);
         }
         (old, new) = (next_old + 1, next_new + 1);
     }
+}
+
+/// Pairs of positions, old and new, at which the same thing stands, in order; `None` when the lists
+/// are too long to compare.
+pub(crate) fn kept(from: &[Value], to: &[Value]) -> Option<Vec<(usize, usize)>> {
+    let equal = |(from, to): &(&Value, &Value)| from == to;
+    let ahead = from.iter().zip(to).take_while(equal).count();
+    let (from_rest, to_rest) = (&from[ahead..], &to[ahead..]);
+    let behind = from_rest
+        .iter()
+        .rev()
+        .zip(to_rest.iter().rev())
+        .take_while(equal)
+        .count();
+    let from_middle = &from_rest[..from_rest.len() - behind];
+    let to_middle = &to_rest[..to_rest.len() - behind];
+    if from_middle.len().saturating_mul(to_middle.len()) > MOST_PAIRS {
+        return None;
+    }
+    let mut kept: Vec<_> = (0..ahead).map(|index| (index, index)).collect();
+    let middle = common(from_middle, to_middle).into_iter();
+    kept.extend(middle.map(|(old, new)| (ahead + old, ahead + new)));
+    kept.extend((0..behind).map(|index| {
+        let back = behind - index;
+        (from.len() - back, to.len() - back)
+    }));
+    Some(kept)
 }
 
 /// The longest sequence of pairs (old position, new position) that stand for the same thing.

@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use super::splice::splice;
+use super::tree::Node;
 use super::write;
 
 /// One document: its text with everything up to the next one.
@@ -87,7 +89,10 @@ fn pieces(input: &str, ends: Vec<usize>, format: Format) -> Vec<Document<'_>> {
 impl<'a> Document<'a> {
     /// The document's value, `null` for one without content; else the line and what is wrong.
     pub(super) fn parse(&self) -> Result<Value, (usize, String)> {
-        let text = self.text.trim_start_matches(BOM);
+        self.read(self.body())
+    }
+
+    fn read(&self, text: &str) -> Result<Value, (usize, String)> {
         match self.format {
             Format::Json => serde_json::from_str(text)
                 .map_err(|error| (self.line + error.line() - 1, error.to_string())),
@@ -109,17 +114,68 @@ impl<'a> Document<'a> {
         self.line + self.text.lines().take_while(|row| is_filler(row)).count()
     }
 
-    /// The first line that has `keyword`; if there is none, where the content starts.
-    pub(super) fn line_of(&self, keyword: &str) -> usize {
-        let found = self
-            .text
+    /// Where everything stands in it, if that can be told.
+    pub(super) fn tree(&self) -> Option<Node> {
+        Node::parse(self.body())
+    }
+
+    /// The line of what `path` leads to. If it does not lead all the way, the first line from there
+    /// on that has `keyword`.
+    pub(super) fn line_of(&self, tree: Option<&Node>, path: &[String], keyword: &str) -> usize {
+        let Some(tree) = tree else {
+            return self.line_with(0, keyword);
+        };
+        match tree.follow(path.iter().map(String::as_str)) {
+            Ok(place) => self.line_at(place),
+            Err(place) => self.line_with(place, keyword),
+        }
+    }
+
+    fn line_at(&self, place: usize) -> usize {
+        self.line + self.body()[..place].matches('\n').count()
+    }
+
+    fn line_with(&self, from: usize, keyword: &str) -> usize {
+        let from = self.body()[..from].rfind('\n').map_or(0, |at| at + 1);
+        let found = self.body()[from..]
             .lines()
             .position(|row| row.contains(keyword) && !row.trim_start().starts_with('#'));
-        found.map_or_else(|| self.content_line(), |row| self.line + row)
+        match found {
+            Some(row) if !keyword.is_empty() => self.line_at(from) + row,
+            _ if from > 0 => self.line_at(from),
+            _ => self.content_line(),
+        }
+    }
+
+    /// Writes the document, which says `from`, so that it says `to`, and changes no more of its
+    /// text than that takes. Whether that could be done: otherwise its content is written anew.
+    pub(super) fn write_changed(
+        &self,
+        tree: Option<&Node>,
+        from: &Value,
+        to: &Value,
+        output: &mut String,
+    ) -> bool {
+        let spliced = tree.and_then(|tree| splice(self.body(), tree, from, to).ok());
+        match spliced.filter(|text| self.read(text).is_ok_and(|read| read == *to)) {
+            Some(text) => {
+                output.push_str(&self.text[..self.text.len() - self.body().len()]);
+                output.push_str(&text);
+                true
+            }
+            None => {
+                self.write_with(to, output);
+                false
+            }
+        }
+    }
+
+    fn body(&self) -> &'a str {
+        self.text.trim_start_matches(BOM)
     }
 
     /// Writes the document with `value` as its content, what stands before and after as it was.
-    pub(super) fn write_with(&self, value: &Value, output: &mut String) {
+    fn write_with(&self, value: &Value, output: &mut String) {
         let (before, content, after) = self.parts();
         output.push_str(before);
         match self.format {

@@ -61,6 +61,10 @@ impl Object {
         value.pointer_mut(self.pointer)
     }
 
+    pub(super) fn template_tokens(&self) -> impl Iterator<Item = String> + use<> {
+        self.pointer.split('/').skip(1).map(str::to_owned)
+    }
+
     pub(super) fn template_path(&self) -> String {
         self.pointer.trim_start_matches('/').replace('/', ".")
     }

@@ -31,6 +31,60 @@ pub(super) fn yaml(value: &Value) -> String {
     text
 }
 
+/// `value` on one line in a block: a scalar or an empty collection. `None` for anything else.
+pub(super) fn one_line(value: &Value) -> Option<String> {
+    let empty = value.as_object().is_some_and(serde_json::Map::is_empty)
+        || value.as_array().is_some_and(Vec::is_empty);
+    if empty {
+        return Some(flow(value));
+    }
+    if value.is_object() || value.is_array() {
+        return None;
+    }
+    let text = yaml(value);
+    let line = text.trim_end_matches('\n');
+    Some(if line.contains('\n') {
+        value.to_string()
+    } else {
+        line.to_owned()
+    })
+}
+
+/// `value` between braces, on one line: YAML that is JSON but for its keys.
+pub(super) fn flow(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|(key, value)| format!("{}: {}", Value::from(key.as_str()), flow(value)))
+                .collect();
+            format!("{{{}}}", fields.join(", "))
+        }
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(flow).collect();
+            format!("[{}]", items.join(", "))
+        }
+        scalar => scalar.to_string(),
+    }
+}
+
+/// A key between braces: quoted unless it is a plain word.
+pub(super) fn flow_key(key: &str) -> String {
+    let is_word = key.starts_with(|first: char| first.is_ascii_alphabetic())
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'))
+        && !matches!(
+            key.to_ascii_lowercase().as_str(),
+            "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n"
+        );
+    if is_word {
+        key.to_owned()
+    } else {
+        Value::from(key).to_string()
+    }
+}
+
 /// Writes texts that hold JSON between single quotes, where nothing in them needs an escape.
 struct Readable<'a>(&'a Value);
 
