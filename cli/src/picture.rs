@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use heddle_control::check::Code;
 use heddle_control::model::{Model, Settings};
 use heddle_control::source::{Refusal, directory};
 use heddle_identity::TrustDomain;
@@ -157,7 +158,7 @@ impl Directory {
                 _ => pods(object, loaded, &mut pool),
             };
             let made = made.unwrap_or_else(|reason| {
-                problems.push(Problem::of(object, reason));
+                problems.push(Problem::of(Code::BadWorkload, object, reason));
                 Vec::new()
             });
             for (key, value) in made {
@@ -177,17 +178,7 @@ impl Directory {
             Ok(_) => return None,
             Err(_) => refusal.file,
         };
-        Some(Problem {
-            kind: refusal.kind,
-            namespace: refusal.namespace,
-            name: refusal.name,
-            file,
-            line: refusal.at.line,
-            column: refusal.at.column,
-            reason: refusal.reason,
-            suggestion: refusal.suggestion,
-            warning: refusal.warning,
-        })
+        Some(Problem::from_refusal(Refusal { file, ..refusal }))
     }
 }
 

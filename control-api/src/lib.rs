@@ -5,6 +5,7 @@
 //! tells operators about it. Nothing past `source` knows where an object came from, except to
 //! name its file and line.
 
+pub mod check;
 pub mod config;
 pub mod model;
 pub mod name;

@@ -78,6 +78,8 @@ fn refused(refusal: Refusal) -> Refused {
         column: refusal.at.column,
         reason: refusal.reason,
         suggestion: refusal.suggestion,
-        warning: refusal.warning,
+        code: refusal.code.to_string(),
+        severity: refusal.severity.to_string(),
+        consequence: refusal.consequence,
     }
 }

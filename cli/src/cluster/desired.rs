@@ -144,6 +144,8 @@ fn is_broken(object: &Object, problems: &[Problem]) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use heddle_control::check::Code;
+
     use std::path::Path;
 
     use super::*;
@@ -222,7 +224,7 @@ mod tests {
         let mut desired = Desired::default();
         desired.set_watched(files(&[1]));
         let broken = |file: &str| Loaded {
-            problems: vec![Problem::at(Path::new(file), 1, 1, "broken")],
+            problems: vec![Problem::at(Code::Syntax, Path::new(file), 1, 1, "broken")],
             ..Loaded::default()
         };
         desired.set_watched(broken("r.yaml"));

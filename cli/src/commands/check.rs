@@ -18,14 +18,7 @@ use crate::terminal::{Style, say};
 struct Report {
     errors: usize,
     warnings: usize,
-    problems: Vec<Finding>,
-}
-
-#[derive(Serialize)]
-struct Finding {
-    severity: &'static str,
-    #[serde(flatten)]
-    problem: Problem,
+    problems: Vec<Problem>,
 }
 
 pub(crate) async fn run(client: &Client, check: &Check) -> Outcome {
@@ -37,18 +30,21 @@ pub(crate) async fn run(client: &Client, check: &Check) -> Outcome {
         let picture = picture::of(&check.files)?;
         (picture.problems, format!("{} objects", picture.objects))
     };
-    let errors = problems.iter().filter(|problem| !problem.warning).count();
+    let errors = problems
+        .iter()
+        .filter(|problem| !problem.is_warning())
+        .count();
     let warnings = problems.len() - errors;
     let report = Report {
         errors,
         warnings,
-        problems: problems.into_iter().map(finding).collect(),
+        problems,
     };
     print(check.output.format, &report, || {
         let mut sources = Sources::default();
-        let findings = report.problems.iter();
-        findings
-            .map(|finding| render(&finding.problem, &mut sources, Style::stdout()))
+        let problems = report.problems.iter();
+        problems
+            .map(|problem| render(problem, &mut sources, Style::stdout()))
             .collect()
     })?;
     say!("{of}: {errors} wrong, {warnings} likely to be a mistake");
@@ -58,19 +54,14 @@ pub(crate) async fn run(client: &Client, check: &Check) -> Outcome {
     }
 }
 
-fn finding(problem: Problem) -> Finding {
-    Finding {
-        severity: if problem.warning { "warning" } else { "error" },
-        problem,
-    }
-}
-
 /// A problem for people: what, where with the line underlined, and what to write.
 fn render(problem: &Problem, sources: &mut Sources, style: Style) -> String {
-    let severity = match problem.warning {
-        true => style.yellow("warning:"),
-        false => style.red("error:"),
+    let colour = |text: &str| match problem.severity.as_str() {
+        "error" => style.red(text),
+        "warning" => style.yellow(text),
+        _ => style.cyan(text),
     };
+    let severity = colour(&format!("{}[{}]:", problem.severity, problem.code));
     let mut out = String::new();
     // Writing to a String does not fail.
     let _ = writeln!(
@@ -83,12 +74,12 @@ fn render(problem: &Problem, sources: &mut Sources, style: Style) -> String {
     if let Some(line) = sources.line(&problem.file, problem.line) {
         let number = problem.line.to_string();
         let blank = " ".repeat(number.len());
-        let mark = match problem.warning {
-            true => style.yellow(&underline(line, problem.column)),
-            false => style.red(&underline(line, problem.column)),
-        };
+        let mark = colour(&underline(line, problem.column));
         let _ = writeln!(out, "  {} {line}", style.dim(&format!("{number} |")));
         let _ = writeln!(out, "  {} {mark}", style.dim(&format!("{blank} |")));
+    }
+    if !problem.consequence.is_empty() {
+        let _ = writeln!(out, "  {} {}", style.dim("so:"), problem.consequence);
     }
     if !problem.suggestion.is_empty() {
         let _ = writeln!(out, "  {} {}", style.cyan("try:"), problem.suggestion);

@@ -63,6 +63,10 @@ pub(crate) fn problems(problems: &[Problem], style: Style) -> String {
             style.dim(&place)
         ));
         out.push_str(&format!("    {}\n", problem.reason));
+        if !problem.consequence.is_empty() {
+            let follows = style.dim(&problem.consequence);
+            out.push_str(&format!("    {follows}\n"));
+        }
         if !problem.suggestion.is_empty() {
             out.push_str(&format!(
                 "    {} {}\n",

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heddle_control::check::Code;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -186,7 +187,7 @@ impl<R: PodRunner> Controller<R> {
                 // A workload that cannot be read keeps the pods it has.
                 Err(reason) => {
                     self.pods.keep(&object.key);
-                    problems.push(Problem::of(object, reason));
+                    problems.push(Problem::of(Code::BadWorkload, object, reason));
                 }
             }
         }
@@ -200,7 +201,7 @@ impl<R: PodRunner> Controller<R> {
                 problems.extend(
                     self.desired
                         .get(&key)
-                        .map(|object| Problem::of(object, reason)),
+                        .map(|object| Problem::of(Code::BadWorkload, object, reason)),
                 );
             }
         }
@@ -225,7 +226,9 @@ impl<R: PodRunner> Controller<R> {
                     report.refused.extend(problems);
                     for object in objects {
                         if let Err(reason) = Workload::read(&object) {
-                            report.refused.push(Problem::of(&object, reason));
+                            report
+                                .refused
+                                .push(Problem::of(Code::BadWorkload, &object, reason));
                             continue;
                         }
                         let key = object.key.clone();

@@ -76,7 +76,7 @@ impl Daemon for Mesh {
         let (warnings, refused): (Vec<_>, Vec<_>) =
             refusals::merge(&view, refused, &self.layout.state_dir())
                 .into_iter()
-                .partition(|problem| problem.warning);
+                .partition(|problem| problem.is_warning());
         let pods_ready = pods.iter().all(|pod| pod.ready || pod.phase == "Succeeded");
         Status {
             mesh: self.layout.mesh.to_string(),

@@ -54,17 +54,7 @@ pub(crate) fn merge(view: &View, refused: &[Refused], state: &Path) -> Vec<Probl
 }
 
 fn located(view: &View, refused: &Refused, state: &Path) -> Problem {
-    let mut problem = Problem {
-        kind: refused.kind.clone(),
-        namespace: refused.namespace.clone(),
-        name: refused.name.clone(),
-        file: refused.file.clone(),
-        line: refused.line,
-        column: refused.column,
-        reason: refused.reason.clone(),
-        suggestion: refused.suggestion.clone(),
-        warning: refused.warning,
-    };
+    let mut problem = Problem::from_wire(refused);
     let Ok(below) = Path::new(&refused.file).strip_prefix(state) else {
         return problem;
     };
@@ -76,7 +66,8 @@ fn located(view: &View, refused: &Refused, state: &Path) -> Problem {
     if let Some((_, origin)) = view.removed.iter().find(|(key, _)| named(key, "json")) {
         problem.file = origin.file.display().to_string();
         (problem.line, problem.column) = (origin.line, 1);
-        problem.reason = "it stands in a watched file and stays in force".to_owned();
+        problem.reason = "it stands in a watched file".to_owned();
+        problem.consequence = "it stays in force".to_owned();
         problem.suggestion = "remove it there".to_owned();
     } else if below.starts_with("applied") {
         // The copy is the document from its first line on.
@@ -94,6 +85,8 @@ fn located(view: &View, refused: &Refused, state: &Path) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heddle_control::check::Code;
+
     use crate::manifests::Origin;
 
     fn refused(file: &str, line: u32, reason: &str) -> Refused {
@@ -105,8 +98,8 @@ mod tests {
             line,
             column: 3,
             reason: reason.into(),
-            suggestion: String::new(),
-            warning: false,
+            severity: "error".into(),
+            ..Refused::default()
         }
     }
 
@@ -120,7 +113,7 @@ mod tests {
         };
         view.origins
             .insert(Key::new("VirtualService", "default", "r"), origin);
-        let own = Problem::at(Path::new("/home/me/x.yaml"), 1, 1, "broken");
+        let own = Problem::at(Code::Syntax, Path::new("/home/me/x.yaml"), 1, 1, "broken");
         view.refused = vec![
             own.clone(),
             own.clone()

@@ -5,6 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use heddle_control::check::{Code, Severity};
+use heddle_control::source::Refusal;
+use heddle_proto::admin::Refused;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -73,17 +76,22 @@ pub(crate) struct Problem {
     pub(crate) file: String,
     pub(crate) line: u32,
     pub(crate) column: u32,
+    /// What it is, for programs: `HDL0102`.
+    pub(crate) code: String,
+    /// `error`; or of what is in force all the same: `warning`, `note`.
+    pub(crate) severity: String,
     pub(crate) reason: String,
+    /// What will happen because of it.
+    #[serde(default)]
+    pub(crate) consequence: String,
     #[serde(default)]
     pub(crate) suggestion: String,
-    /// In force all the same, only likely to be a mistake.
-    #[serde(default)]
-    pub(crate) warning: bool,
 }
 
 impl Problem {
     /// A problem of a whole document, before it is known what it describes.
     pub(crate) fn at(
+        code: Code,
         file: &std::path::Path,
         line: u32,
         column: u32,
@@ -96,15 +104,57 @@ impl Problem {
             file: file.display().to_string(),
             line,
             column,
+            code: code.to_string(),
+            severity: code.severity().to_string(),
             reason: reason.into(),
+            consequence: code.consequence().to_owned(),
             suggestion: String::new(),
-            warning: false,
         }
     }
 
+    /// What the control plane's source and model found.
+    pub(crate) fn from_refusal(refusal: Refusal) -> Self {
+        Self {
+            kind: refusal.kind,
+            namespace: refusal.namespace,
+            name: refusal.name,
+            file: refusal.file,
+            line: refusal.at.line,
+            column: refusal.at.column,
+            code: refusal.code.to_string(),
+            severity: refusal.severity.to_string(),
+            reason: refusal.reason,
+            consequence: refusal.consequence,
+            suggestion: refusal.suggestion,
+        }
+    }
+
+    /// What a control plane tells.
+    pub(crate) fn from_wire(refused: &Refused) -> Self {
+        let refused = refused.clone();
+        Self {
+            kind: refused.kind,
+            namespace: refused.namespace,
+            name: refused.name,
+            file: refused.file,
+            line: refused.line,
+            column: refused.column,
+            code: refused.code,
+            severity: refused.severity,
+            reason: refused.reason,
+            consequence: refused.consequence,
+            suggestion: refused.suggestion,
+        }
+    }
+
+    /// Whether what it is about is in force all the same.
+    pub(crate) fn is_warning(&self) -> bool {
+        self.severity != Severity::Error.as_str()
+    }
+
     /// A problem of one object.
-    pub(crate) fn of(object: &Object, reason: impl Into<String>) -> Self {
-        Self::at(&object.origin.file, object.origin.line, 1, reason).named(&object.key)
+    pub(crate) fn of(code: Code, object: &Object, reason: impl Into<String>) -> Self {
+        Self::at(code, &object.origin.file, object.origin.line, 1, reason).named(&object.key)
     }
 
     pub(crate) fn named(mut self, key: &Key) -> Self {

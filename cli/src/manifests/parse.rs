@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use heddle_control::check::Code;
 use k8s_openapi::api::{apps::v1, batch, core};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -32,6 +33,7 @@ fn read(file: &Path, document: &Document<'_>) -> Result<Value, Box<Problem>> {
 fn from_yaml(file: &Path, document: &Document<'_>, error: &serde_saphyr::Error) -> Problem {
     let (line, column) = position(document, error);
     Problem::at(
+        Code::Syntax,
         file,
         line,
         column,
@@ -115,6 +117,7 @@ fn object(
     let line = document.content_line();
     let lacks = |what: &str| {
         Box::new(Problem::at(
+            Code::Incomplete,
             file,
             line,
             1,
@@ -154,25 +157,28 @@ fn object(
     if !key.kind.bytes().all(|b| b.is_ascii_alphanumeric()) {
         let kind = key.kind.escape_debug();
         let reason = format!("`{kind}` is not a kind: letters and digits are allowed");
-        return Err(Box::new(Problem::at(file, line, 1, reason)));
+        return Err(Box::new(Problem::at(Code::BadName, file, line, 1, reason)));
     }
     if !key.namespace.is_empty() && !is_dns_label(&key.namespace) {
         let namespace = key.namespace.escape_debug();
         let reason = format!(
             "`{namespace}` is not a namespace: lower-case letters, digits and `-` are allowed, at most 63"
         );
-        return Err(Box::new(Problem::at(file, line, 1, reason)));
+        return Err(Box::new(Problem::at(Code::BadName, file, line, 1, reason)));
     }
     if !is_dns_name(&key.name) {
         let reason = format!(
             "`{}` is not a name: lower-case letters, digits, `-` and `.` are allowed",
             key.name
         );
-        return Err(Box::new(Problem::at(file, line, 1, reason).named(&key)));
+        return Err(Box::new(
+            Problem::at(Code::BadName, file, line, 1, reason).named(&key),
+        ));
     }
     check(&key, document, text).map_err(|error| {
         let (line, column) = position(document, &error);
-        Box::new(Problem::at(file, line, column, brief(&error)).named(&key))
+        let code = code_of(&error);
+        Box::new(Problem::at(code, file, line, column, brief(&error)).named(&key))
     })?;
     if let (false, Some(Value::Object(metadata))) =
         (key.namespace.is_empty(), value.get_mut("metadata"))
@@ -190,6 +196,16 @@ fn object(
         text: Arc::from(text),
         origin,
     })
+}
+
+/// What a reader of one of the kinds that this machine runs did not like.
+fn code_of(error: &serde_saphyr::Error) -> Code {
+    let text = brief(error);
+    match () {
+        () if text.contains("missing field") => Code::MissingField,
+        () if text.contains("unknown variant") => Code::UnknownValue,
+        () => Code::WrongType,
+    }
 }
 
 /// `Box<T>` with its content changed; keeps the error paths above on one line each.

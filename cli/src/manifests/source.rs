@@ -9,6 +9,7 @@ use std::io::{Error, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use heddle_control::check::Code;
 use nix::libc::O_NONBLOCK;
 
 use super::{Key, Object, Problem, parse};
@@ -87,7 +88,7 @@ pub(crate) fn load(sources: &[Source]) -> Loaded {
                 walk.visit(path, 0, &mut loaded);
                 if walk.visited.len() > MAX_DIRECTORIES {
                     let reason = format!("more than {MAX_DIRECTORIES} directories are below it");
-                    let problem = Problem::at(path, 0, 0, reason);
+                    let problem = Problem::at(Code::Unreadable, path, 0, 0, reason);
                     let advice = "name the directory with the manifests, without links out of it";
                     loaded.problems.push(problem.suggest(advice));
                 }
@@ -111,7 +112,15 @@ struct Walk {
 
 impl Walk {
     fn visit(&mut self, directory: &Path, depth: usize, loaded: &mut Loaded) {
-        let unreadable = || Problem::at(directory, 0, 0, "the directory cannot be read");
+        let unreadable = || {
+            Problem::at(
+                Code::Unreadable,
+                directory,
+                0,
+                0,
+                "the directory cannot be read",
+            )
+        };
         let (Ok(meta), Ok(entries)) = (directory.metadata(), directory.read_dir()) else {
             return loaded.problems.push(unreadable());
         };
@@ -179,6 +188,7 @@ impl Loaded {
             Err(error) => (
                 Vec::new(),
                 vec![Problem::at(
+                    Code::Unreadable,
                     file,
                     0,
                     0,
@@ -192,6 +202,7 @@ impl Loaded {
                 Some(first) => {
                     let place = format!("{}:{}", first.origin.file.display(), first.origin.line);
                     let problem = Problem::of(
+                        Code::Twice,
                         &object,
                         format!("{} is already defined at {place}", object.key),
                     );

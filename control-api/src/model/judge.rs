@@ -10,6 +10,7 @@ use super::{
     hosts::{Host, filed},
 };
 use crate::{
+    check::Code,
     name::NsName,
     resources::{
         destination_rule::DestinationRule,
@@ -34,12 +35,12 @@ impl Model {
             .filter_map(|(path, destination)| {
                 self.destination_problem(&path, destination, namespace)
             })
-            .map(|mut problem| {
-                problem.reason += if last_good {
-                    "; it is refused, its last good version stays in force"
+            .map(|problem| {
+                let problem = problem.follows(if last_good {
+                    "it is refused; its last good version stays in force"
                 } else {
-                    "; it is refused, no version of it is in force"
-                };
+                    "it is refused; no version of it is in force"
+                });
                 Refusal::of(&object.key, &object.origin, problem)
             })
             .collect()
@@ -54,20 +55,15 @@ impl Model {
         let host = to.host.as_str();
         let Some(name) = self.named(host, namespace) else {
             let entry = || "to send requests out of the mesh, add a ServiceEntry with this host";
-            return Some(Problem {
-                at: to.host.at,
-                reason: format!("{path}.host: `{host}` is not a service of the mesh"),
-                suggestion: self
-                    .full_name_of(host)
-                    .unwrap_or_else(|| entry().to_owned()),
-            });
+            let reason = format!("{path}.host: `{host}` is not a service of the mesh");
+            let instead = self.full_name_of(host);
+            let instead = instead.unwrap_or_else(|| entry().to_owned());
+            return Some(Problem::new(Code::NoService, to.host.at, reason).suggest(instead));
         };
         let Some(service) = self.service(&name) else {
-            return Some(Problem {
-                at: to.host.at,
-                reason: format!("{path}.host: there is no service {name}"),
-                suggestion: self.nearest_service(&name),
-            });
+            let reason = format!("{path}.host: there is no service {name}");
+            let instead = self.nearest_service(&name);
+            return Some(Problem::new(Code::NoService, to.host.at, reason).suggest(instead));
         };
         let offered = |number: u16| service.ports.iter().any(|port| port.number == number);
         if let Some(port) = to
@@ -81,14 +77,12 @@ impl Model {
                 .iter()
                 .map(|port| port.number.to_string())
                 .collect();
-            return Some(Problem {
-                at: port.at,
-                reason: format!(
-                    "{path}.port.number: service {name} has no port {}",
-                    port.value
-                ),
-                suggestion: format!("its ports: {}", ports.join(", ")),
-            });
+            let reason = format!(
+                "{path}.port.number: service {name} has no port {}",
+                port.value
+            );
+            let instead = format!("its ports: {}", ports.join(", "));
+            return Some(Problem::new(Code::NoPort, port.at, reason).suggest(instead));
         }
         let subset = to.subset.as_ref()?;
         let known = self.subsets_known(&name, namespace);
@@ -99,14 +93,11 @@ impl Model {
             [] => format!("add a DestinationRule with host {host} that defines it"),
             known => suggest::sentence(subset, known),
         };
-        Some(Problem {
-            at: subset.at,
-            reason: format!(
-                "{path}.subset: no DestinationRule defines the subset `{}` of {name}",
-                subset.as_str()
-            ),
-            suggestion,
-        })
+        let reason = format!(
+            "{path}.subset: no DestinationRule defines the subset `{}` of {name}",
+            subset.as_str()
+        );
+        Some(Problem::new(Code::NoSubset, subset.at, reason).suggest(suggestion))
     }
 
     /// What keeps a DestinationRule, which is in force now, from being so: `before` was.
@@ -204,14 +195,13 @@ fn taken_away(
     route: &Object,
 ) -> Refusal {
     let place = format!("{}:{}", route.origin.file_text(), route.origin.at.line);
-    let problem = Problem {
-        at: rule.host.at,
-        reason: format!(
-            "spec.subsets: the subset `{subset}` of {service} is not there any more, but {} ({place}) is in force \
-             and routes to it; the change is refused, the last good version stays in force",
-            route.key
-        ),
-        suggestion: "first take it out of the routes, or both at once".to_owned(),
-    };
+    let reason = format!(
+        "spec.subsets: the subset `{subset}` of {service} is not there any more, but {} ({place}) is in force \
+         and routes to it",
+        route.key
+    );
+    let problem = Problem::new(Code::SubsetInUse, rule.host.at, reason)
+        .follows("the change is refused; the last good version stays in force")
+        .suggest("first take it out of the routes, or both at once");
     Refusal::of(&written.key, &written.origin, problem)
 }

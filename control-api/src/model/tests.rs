@@ -233,7 +233,7 @@ fn likely_mistakes_are_told_and_harmless() {
         .changes,
     );
     let warnings = model.warnings();
-    assert!(warnings.iter().all(|w| w.warning));
+    assert!(warnings.iter().all(|w| w.is_warning()));
     assert!(
         warnings
             .iter()

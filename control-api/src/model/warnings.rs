@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{Model, hosts::Host};
 use crate::{
+    check::Code,
     name::NsName,
     resources::{
         at::At, destination_rule::DestinationRule, labels::Labels, virtual_service::VirtualService,
@@ -31,10 +32,11 @@ impl Model {
             self.of_entry(name, object, &mut found);
         }
         let not_enforced = self.network_policies.iter().map(|(_, object)| {
-            let reason = "NetworkPolicy is not enforced by the mesh; a cluster's network may";
+            let reason = "NetworkPolicy is not enforced by the mesh".to_owned();
             let suggestion = "to keep out whoever has no certificate of the mesh, use a \
                               PeerAuthentication with mode STRICT";
-            warning(object, Position::default(), reason.to_owned(), suggestion)
+            let at = Position::default();
+            warning(Code::NotEnforced, object, at, reason, suggestion)
         });
         found.extend(not_enforced);
         found
@@ -49,10 +51,9 @@ impl Model {
                 .next()
                 .map(|gateway| gateway.at)
                 .unwrap_or_default();
-            let reason =
-                "spec.gateways: gateways are not supported yet; no sidecar uses these routes"
-                    .to_owned();
+            let reason = "spec.gateways: gateways are not supported yet".to_owned();
             found.push(warning(
+                Code::NotForSidecars,
                 object,
                 at,
                 reason,
@@ -71,21 +72,24 @@ impl Model {
                 Host::External(name) => match self.external(&name, namespace) {
                     Some(name) => name,
                     None => {
-                        let reason = format!(
-                            "spec.hosts[{i}]: no ServiceEntry has the host {name}, so these routes \
-                             apply to nothing"
-                        );
+                        let reason =
+                            format!("spec.hosts[{i}]: no ServiceEntry has the host {name}");
                         let instead = "add a ServiceEntry with this host";
-                        found.push(warning(object, host.at, reason, instead));
+                        found.push(warning(
+                            Code::HostOfNobody,
+                            object,
+                            host.at,
+                            reason,
+                            instead,
+                        ));
                         continue;
                     }
                 },
             };
             if self.service(&name).is_none() {
-                let reason = format!(
-                    "spec.hosts[{i}]: there is no service {name}, so these routes apply to nothing"
-                );
+                let reason = format!("spec.hosts[{i}]: there is no service {name}");
                 found.push(warning(
+                    Code::HostOfNobody,
                     object,
                     host.at,
                     reason,
@@ -115,11 +119,16 @@ impl Model {
         if in_force {
             let place = format!("{}:{}", winner.origin.file_text(), winner.origin.at.line);
             let reason = format!(
-                "spec.hosts[{i}]: {} ({place}) routes this host already and is older or first by name; these routes \
-                 apply to nothing",
+                "spec.hosts[{i}]: {} ({place}) routes this host already and is older or first by name",
                 winner.key
             );
-            found.push(warning(object, host.at, reason, "merge the two"));
+            found.push(warning(
+                Code::HiddenHost,
+                object,
+                host.at,
+                reason,
+                "merge the two",
+            ));
         }
     }
 
@@ -134,18 +143,18 @@ impl Model {
             Host::External(host) => match self.external(&host, namespace) {
                 Some(name) => name,
                 None => {
-                    let reason = format!(
-                        "spec.host: no ServiceEntry has the host {host}, so this rule applies to nothing"
-                    );
+                    let reason = format!("spec.host: no ServiceEntry has the host {host}");
                     let instead = "add a ServiceEntry with this host";
-                    return found.push(warning(object, rule.host.at, reason, instead));
+                    let at = rule.host.at;
+                    let code = Code::HostOfNobody;
+                    return found.push(warning(code, object, at, reason, instead));
                 }
             },
         };
         if self.service(&name).is_none() {
-            let reason =
-                format!("spec.host: there is no service {name}, so this rule applies to nothing");
+            let reason = format!("spec.host: there is no service {name}");
             found.push(warning(
+                Code::HostOfNobody,
                 object,
                 rule.host.at,
                 reason,
@@ -168,10 +177,14 @@ impl Model {
         for (i, host) in entry.hosts.iter().enumerate() {
             let resolved = self.hosts().resolve(host, name.namespace());
             if let Host::Service(service) = resolved {
-                let reason = format!(
-                    "spec.hosts[{i}]: this is the name of the Service {service}; the entry has no effect on it"
-                );
-                found.push(warning(object, host.at, reason, "take it out"));
+                let reason = format!("spec.hosts[{i}]: this is the name of the Service {service}");
+                found.push(warning(
+                    Code::HiddenHost,
+                    object,
+                    host.at,
+                    reason,
+                    "take it out",
+                ));
                 continue;
             }
             let service = NsName::new(name.namespace(), &host.to_ascii_lowercase());
@@ -183,7 +196,13 @@ impl Model {
                     "spec.hosts[{i}]: {} ({place}) has this host already and is older or first by name",
                     winner.key
                 );
-                found.push(warning(object, host.at, reason, "merge the two"));
+                found.push(warning(
+                    Code::HiddenHost,
+                    object,
+                    host.at,
+                    reason,
+                    "merge the two",
+                ));
             }
         }
     }
@@ -206,10 +225,16 @@ impl Model {
             let place = format!("{}:{}", first.origin.file_text(), first.origin.at.line);
             let reason = format!(
                 "spec.trafficPolicy: {} ({place}) has the policy of {service} already and is older or \
-                 first by name; this one is not in force",
+                 first by name",
                 first.key
             );
-            found.push(warning(object, policy.at, reason, "merge the two"));
+            found.push(warning(
+                Code::HiddenPolicy,
+                object,
+                policy.at,
+                reason,
+                "merge the two",
+            ));
         }
     }
 
@@ -221,10 +246,11 @@ impl Model {
         service: &NsName,
     ) -> Refusal {
         let reason = format!(
-            "spec.subsets[{i}]: the subset `{}` selects no pod of {service}; requests that are routed to it fail",
+            "spec.subsets[{i}]: the subset `{}` selects no pod of {service}",
             subset.as_str()
         );
         warning(
+            Code::EmptySubset,
             object,
             subset.at,
             reason,
@@ -233,18 +259,10 @@ impl Model {
     }
 }
 
-fn warning(object: &Object, at: Position, reason: String, suggestion: &str) -> Refusal {
-    let problem = Problem {
-        at,
-        reason,
-        suggestion: suggestion.to_owned(),
-    };
-    likely(object, problem)
+fn warning(code: Code, object: &Object, at: Position, reason: String, suggestion: &str) -> Refusal {
+    likely(object, Problem::new(code, at, reason).suggest(suggestion))
 }
 
 fn likely(object: &Object, problem: Problem) -> Refusal {
-    Refusal {
-        warning: true,
-        ..Refusal::of(&object.key, &object.origin, problem)
-    }
+    Refusal::of(&object.key, &object.origin, problem)
 }

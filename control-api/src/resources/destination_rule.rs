@@ -11,6 +11,7 @@ use super::{
     traffic_policy::{Components, TrafficPolicy},
     virtual_service::bad_host,
 };
+use crate::check::Code;
 use crate::source::decode::Problem;
 
 /// `spec:`.
@@ -47,20 +48,22 @@ impl DestinationRule {
     /// What is wrong with it, as far as it alone can tell.
     pub fn problems(&self) -> Vec<Problem> {
         let mut found = Vec::new();
-        let mut add = |at, reason: String, suggestion: &str| {
-            found.push(Problem {
-                at,
-                reason,
-                suggestion: suggestion.to_owned(),
-            });
+        let mut add = |code, at, reason: String, suggestion: &str| {
+            found.push(Problem::new(code, at, reason).suggest(suggestion));
         };
         if let Some(reason) = bad_host(&self.host, true) {
-            add(self.host.at, format!("spec.host: {reason}"), "");
+            add(
+                Code::BadHost,
+                self.host.at,
+                format!("spec.host: {reason}"),
+                "",
+            );
         }
         let mut names = HashSet::new();
         for (i, subset) in self.subsets.iter().enumerate() {
             if subset.name.is_empty() {
                 add(
+                    Code::Empty,
                     subset.name.at,
                     format!("spec.subsets[{i}].name: it is empty"),
                     "name the subset",
@@ -70,7 +73,7 @@ impl DestinationRule {
                     "spec.subsets[{i}].name: `{}` is defined twice",
                     subset.name.as_str()
                 );
-                add(subset.name.at, reason, "rename one of them");
+                add(Code::Repeated, subset.name.at, reason, "rename one of them");
             }
         }
         for (path, policy) in self.policies() {

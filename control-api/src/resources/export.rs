@@ -2,7 +2,7 @@
 //! that are named, or none (`~`).
 
 use super::at::At;
-use crate::{name::is_label, source::decode::Problem};
+use crate::{check::Code, name::is_label, source::decode::Problem};
 
 /// How closely an object is meant for a client: of several the closest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,12 +39,12 @@ pub fn bad_exports(export_to: &[At<String>]) -> impl Iterator<Item = Problem> {
         let to = to.as_str();
         !matches!(to, "*" | "." | "~") && !is_label(to)
     });
-    others.map(|(i, to)| Problem {
-        at: to.at,
-        reason: format!(
+    others.map(|(i, to)| {
+        let reason = format!(
             "spec.exportTo[{i}]: `{}` cannot be the name of a namespace",
             to.as_str().escape_debug()
-        ),
-        suggestion: "write a namespace, `.` for its own, `*` for all or `~` for none".to_owned(),
+        );
+        Problem::new(Code::BadName, to.at, reason)
+            .suggest("write a namespace, `.` for its own, `*` for all or `~` for none")
     })
 }

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::at::At;
-use crate::source::{decode::Problem, node::Position};
+use crate::{
+    check::Code,
+    source::{decode::Problem, node::Position},
+};
 
 /// Headers that belong to a connection or frame a message: they are the proxies' own.
 const OWN: [&str; 9] = [
@@ -67,11 +70,11 @@ impl Headers {
                         found.push(problem);
                     }
                     if is_authority && !self::is_authority(value) {
-                        found.push(Problem {
-                            at: value.at,
-                            reason: format!("{path}: \"{}\" is no host", value.escape_debug()),
-                            suggestion: "write `HOST` or `HOST:PORT`".to_owned(),
-                        });
+                        let reason = format!("{path}: \"{}\" is no host", value.escape_debug());
+                        found.push(
+                            Problem::new(Code::BadAuthority, value.at, reason)
+                                .suggest("write `HOST` or `HOST:PORT`"),
+                        );
                     } else if let Some(problem) = bad_value(&path, value) {
                         found.push(problem);
                     }
@@ -130,22 +133,21 @@ pub fn literal(value: &str) -> String {
 
 fn bad_name(path: &str, at: Position, name: &str) -> Option<Problem> {
     let lower = name.to_ascii_lowercase();
-    let (reason, suggestion) = if lower.starts_with(':') {
-        ("a pseudo-header is not changed here", "use `rewrite`")
+    let (code, reason, suggestion) = if lower.starts_with(':') {
+        let reason = "a pseudo-header is not changed here";
+        (Code::ReservedHeader, reason, "use `rewrite`")
     } else if lower == "host" {
-        ("the host is not changed here", "use `rewrite.authority`")
+        let reason = "the host is not changed here";
+        (Code::ReservedHeader, reason, "use `rewrite.authority`")
     } else if OWN.contains(&&*lower) {
-        ("this header is the proxies' own", "take it out")
+        let reason = "this header is the proxies' own";
+        (Code::ReservedHeader, reason, "take it out")
     } else if !is_token(name) {
-        ("this is no header name", "")
+        (Code::BadHeaderName, "this is no header name", "")
     } else {
         return None;
     };
-    Some(Problem {
-        at,
-        reason: format!("{path}: {reason}"),
-        suggestion: suggestion.to_owned(),
-    })
+    Some(Problem::new(code, at, format!("{path}: {reason}")).suggest(suggestion))
 }
 
 fn bad_value(path: &str, value: &At<String>) -> Option<Problem> {
@@ -160,11 +162,8 @@ fn bad_value(path: &str, value: &At<String>) -> Option<Problem> {
     } else {
         return None;
     };
-    Some(Problem {
-        at: value.at,
-        reason: format!("{path}: {reason}"),
-        suggestion: suggestion.to_owned(),
-    })
+    let reason = format!("{path}: {reason}");
+    Some(Problem::new(Code::BadHeaderValue, value.at, reason).suggest(suggestion))
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{at::At, labels::Labels};
-use crate::source::{decode::Problem, node::Position};
+use crate::{
+    check::Code,
+    source::{decode::Problem, node::Position},
+};
 
 /// `spec:`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -77,38 +80,32 @@ impl PeerAuthentication {
                 .values()
                 .next()
                 .map_or(Position::default(), |mtls| mtls.at);
-            found.push(Problem {
-                at,
-                reason: "spec.portLevelMtls: it needs a selector".into(),
-                suggestion: "add `selector.matchLabels` of the pods whose ports these are".into(),
-            });
+            let reason = "spec.portLevelMtls: it needs a selector";
+            let instead = "add `selector.matchLabels` of the pods whose ports these are";
+            found.push(Problem::new(Code::PortsOfNobody, at, reason).suggest(instead));
         }
         for (port, mtls) in self
             .port_level_mtls
             .iter()
             .filter(|(_, mtls)| mtls.mode == Mode::Disable)
         {
-            found.push(Problem {
-                at: mtls.at,
-                reason: format!(
-                    "spec.portLevelMtls[\"{}\"]: DISABLE is not supported yet for one port",
-                    port.escape_debug()
-                ),
-                suggestion: "use PERMISSIVE, or DISABLE for the whole pod".into(),
-            });
+            let reason = format!(
+                "spec.portLevelMtls[\"{}\"]: DISABLE is not supported yet for one port",
+                port.escape_debug()
+            );
+            let instead = "use PERMISSIVE, or DISABLE for the whole pod";
+            found.push(Problem::new(Code::UnsupportedValue, mtls.at, reason).suggest(instead));
         }
         for (port, mtls) in &self.port_level_mtls {
             if port.parse::<u16>().is_ok_and(|port| port > 0) {
                 continue;
             }
-            found.push(Problem {
-                at: mtls.at,
-                reason: format!(
-                    "spec.portLevelMtls: \"{}\" is no port number",
-                    port.escape_debug()
-                ),
-                suggestion: "use the pod's own port number".into(),
-            });
+            let reason = format!(
+                "spec.portLevelMtls: \"{}\" is no port number",
+                port.escape_debug()
+            );
+            let instead = "use the pod's own port number";
+            found.push(Problem::new(Code::BadPort, mtls.at, reason).suggest(instead));
         }
         found
     }

@@ -9,6 +9,7 @@ use super::{
     labels::{Interner, Labels},
     network::Network,
 };
+use crate::check::Code;
 use crate::source::decode::Problem;
 
 /// `spec:` as written.
@@ -237,20 +238,18 @@ impl ServiceSpec {
                 Ok(_) => {}
                 Err(_) if ip.as_str() == "None" => service.headless = true,
                 Err(_) if ip.is_empty() => {}
-                Err(_) => problems.push(Problem {
-                    at: ip.at,
-                    reason: format!("spec.clusterIP: \"{}\" is no IP address", ip.escape_debug()),
-                    suggestion: "leave it out, or write `None` for a headless service".into(),
-                }),
+                Err(_) => {
+                    let reason =
+                        format!("spec.clusterIP: \"{}\" is no IP address", ip.escape_debug());
+                    let instead = "leave it out, or write `None` for a headless service";
+                    problems.push(Problem::new(Code::BadAddress, ip.at, reason).suggest(instead));
+                }
             }
         }
         for (i, port) in self.ports.into_iter().enumerate() {
             if port.port.value == 0 {
-                problems.push(Problem {
-                    at: port.port.at,
-                    reason: format!("spec.ports[{i}].port: 0 is no port"),
-                    suggestion: String::new(),
-                });
+                let reason = format!("spec.ports[{i}].port: 0 is no port");
+                problems.push(Problem::new(Code::BadPort, port.port.at, reason));
                 continue;
             }
             if port.protocol.is_some_and(|protocol| protocol != "TCP") {

@@ -10,7 +10,7 @@ use super::{
     at::{At, Unsupported},
     labels::Labels,
 };
-use crate::source::decode::Problem;
+use crate::{check::Code, source::decode::Problem};
 
 /// `spec:`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -85,12 +85,10 @@ impl Sidecar {
         let at = all
             .map(|host| host.at)
             .chain(self.egress.iter().map(|e| e.at));
-        found.push(Problem {
-            at: at.into_iter().next().unwrap_or_default(),
-            reason: "spec.egress: to restrict what pods see is not supported yet, only `*/*` is"
-                .into(),
-            suggestion: "take `egress` out: a sidecar is told only what its own pod uses".into(),
-        });
+        let at = at.into_iter().next().unwrap_or_default();
+        let reason = "spec.egress: to restrict what pods see is not supported yet, only `*/*` is";
+        let instead = "take `egress` out: a sidecar is told only what its own pod uses";
+        found.push(Problem::new(Code::UnsupportedValue, at, reason).suggest(instead));
         found
     }
 }

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use super::at::{At, Unsupported};
+use crate::check::Code;
 use crate::source::decode::Problem;
 
 /// `spec:`.
@@ -52,13 +53,12 @@ impl Telemetry {
         given
             .filter_map(|(i, tracing)| Some((i, tracing.random_sampling_percentage.as_ref()?)))
             .filter(|(_, percentage)| !(0.0..=100.0).contains(&percentage.value))
-            .map(|(i, percentage)| Problem {
-                at: percentage.at,
-                reason: format!(
+            .map(|(i, percentage)| {
+                let reason = format!(
                     "spec.tracing[{i}].randomSamplingPercentage: {} is not from 0 to 100",
                     percentage.value
-                ),
-                suggestion: String::new(),
+                );
+                Problem::new(Code::BadPercentage, percentage.at, reason)
             })
             .collect()
     }

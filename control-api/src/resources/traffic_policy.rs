@@ -19,6 +19,7 @@ pub use self::{
     },
 };
 use super::at::{At, Unsupported};
+use crate::check::Code;
 use crate::source::decode::Problem;
 
 /// `trafficPolicy:`.
@@ -199,15 +200,16 @@ impl TrafficPolicy {
                 continue;
             }
             let lost = lost.join(", ");
-            found.push(Problem {
-                at: of_port.at,
-                reason: format!(
-                    "{path}.portLevelSettings[{i}]: it replaces everything for port {}, so {lost} \
-                     from above is not in force there",
-                    of_port.port.number
-                ),
-                suggestion: format!("repeat {lost} here if it is meant for this port too"),
-            });
+            let reason = format!(
+                "{path}.portLevelSettings[{i}]: it replaces everything for port {}, so {lost} \
+                 from above is dropped",
+                of_port.port.number
+            );
+            found.push(
+                Problem::new(Code::PortSettingsDrop, of_port.at, reason).suggest(format!(
+                    "repeat {lost} here if it is meant for this port too"
+                )),
+            );
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     header::Headers,
     string_match::StringMatch,
 };
+use crate::check::Code;
 use crate::source::{decode::Problem, node::Position};
 
 mod actions;
@@ -311,10 +312,6 @@ fn routed<'a>(
         .map(move |(i, to)| (format!("{path}.route[{i}].destination"), to))
 }
 
-fn problem(at: Position, reason: String, suggestion: &str) -> Problem {
-    Problem {
-        at,
-        reason,
-        suggestion: suggestion.to_owned(),
-    }
+fn problem(code: Code, at: Position, reason: String, suggestion: &str) -> Problem {
+    Problem::new(code, at, reason).suggest(suggestion)
 }

@@ -13,7 +13,10 @@ use serde::de::{self, DeserializeOwned, Unexpected, Visitor};
 use self::access::{AtAccess, ItemAccess, MapAccess, UnitVariant};
 pub use self::error::{DecodeError, Problem};
 use super::node::{Node, Position, Value, is_null};
-use crate::resources::at::{AT, UNSUPPORTED};
+use crate::{
+    check::Code,
+    resources::at::{AT, UNSUPPORTED},
+};
 
 /// Problems listed for one document at most.
 const MAX_PROBLEMS: usize = 32;
@@ -248,11 +251,11 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
         match name {
             AT => visitor.visit_seq(AtAccess::new(self)),
             UNSUPPORTED => {
-                self.context.report(Problem {
-                    at: self.node.at,
-                    reason: format!("{} is not supported yet", self.context.path()),
-                    suggestion: "take the field out; it would otherwise have no effect".to_owned(),
-                });
+                let reason = format!("{} is not supported yet", self.context.path());
+                self.context.report(
+                    Problem::new(Code::UnsupportedField, self.node.at, reason)
+                        .suggest("take the field out; it would otherwise have no effect"),
+                );
                 visitor.visit_unit()
             }
             _ => visitor.visit_newtype_struct(self),

@@ -60,6 +60,8 @@ pub struct SyntaxError {
     pub at: Position,
     /// What.
     pub reason: String,
+    /// It is YAML, and too large or too deep.
+    pub is_too_much: bool,
 }
 
 impl Node {

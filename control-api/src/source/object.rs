@@ -4,6 +4,7 @@ use std::{fmt, path::Path, sync::Arc};
 
 use super::{decode::Problem, node::Position};
 use crate::{
+    check::{Code, Severity},
     name::{NsName, ObjectKey},
     resources::{
         destination_rule::DestinationRule, endpoint_slice::EndpointSlice, node::Node,
@@ -124,12 +125,16 @@ pub struct Refusal {
     pub namespace: String,
     /// Name, as far as it could be read.
     pub name: String,
-    /// What is wrong and what follows.
+    /// What it is, for programs.
+    pub code: Code,
+    /// How bad it is; only an error keeps the object from being in force.
+    pub severity: Severity,
+    /// What is wrong.
     pub reason: String,
+    /// What will happen because of it.
+    pub consequence: String,
     /// What to write instead, if known.
     pub suggestion: String,
-    /// It is in force all the same: only likely to be a mistake.
-    pub warning: bool,
 }
 
 impl Refusal {
@@ -140,16 +145,37 @@ impl Refusal {
         } else {
             problem.at
         };
+        let (namespace, name) = (key.name.namespace(), key.name.name());
+        Self::about(
+            (key.kind.as_str(), namespace, name),
+            origin.file_text(),
+            Problem { at, ..problem },
+        )
+    }
+
+    /// About what may be an object: (kind, namespace, name), as far as they could be read.
+    pub fn about(
+        (kind, namespace, name): (&str, &str, &str),
+        file: String,
+        problem: Problem,
+    ) -> Self {
         Self {
-            file: origin.file_text(),
-            at,
-            kind: key.kind.to_string(),
-            namespace: key.name.namespace().to_owned(),
-            name: key.name.name().to_owned(),
+            file,
+            at: problem.at,
+            kind: kind.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            code: problem.code,
+            severity: problem.severity,
             reason: problem.reason,
+            consequence: problem.consequence,
             suggestion: problem.suggestion,
-            warning: false,
         }
+    }
+
+    /// Whether it is in force all the same.
+    pub fn is_warning(&self) -> bool {
+        self.severity != Severity::Error
     }
 
     /// The key, if enough could be read.
@@ -165,10 +191,13 @@ impl fmt::Display for Refusal {
         if !self.kind.is_empty() {
             write!(f, "{} {}/{}: ", self.kind, self.namespace, self.name)?;
         }
-        f.write_str(&self.reason)?;
+        write!(f, "{}", self.reason)?;
+        if !self.consequence.is_empty() {
+            write!(f, "; {}", self.consequence)?;
+        }
         if !self.suggestion.is_empty() {
             write!(f, " ({})", self.suggestion)?;
         }
-        Ok(())
+        write!(f, " [{}]", self.code)
     }
 }

@@ -21,6 +21,7 @@ use super::{
     object::{Object, Origin, Refusal, Resource, Written},
 };
 use crate::{
+    check::Code,
     name::{Kind, NsName, ObjectKey},
     resources::{labels::Interner, metadata::Metadata},
 };
@@ -72,16 +73,9 @@ pub fn read(
             "the document has {} bytes; at most {MAX_DOCUMENT} are read",
             document.text.len()
         );
-        reader.bad(
-            None,
-            &Head::default(),
-            vec![Problem {
-                at: first,
-                reason,
-                suggestion: String::new(),
-            }],
-            &Legible::Lines(""),
-        );
+        let problem = Problem::new(Code::TooLarge, first, reason);
+        let lines = Legible::Lines("");
+        reader.bad(None, &Head::default(), vec![problem], &lines);
         return reader.items;
     }
     match Node::parse(document.text, document.line_offset) {
@@ -93,11 +87,12 @@ pub fn read(
             } else {
                 error.at
             };
-            let problem = Problem {
-                at,
-                reason: error.reason,
-                suggestion: String::new(),
+            let code = if error.is_too_much {
+                Code::TooLarge
+            } else {
+                Code::Syntax
             };
+            let problem = Problem::new(code, at, error.reason);
             let lines = Legible::Lines(document.text);
             reader.bad(None, &guess(document.text), vec![problem], &lines);
         }
@@ -164,15 +159,9 @@ impl Reader<'_> {
         });
         let refusals = problems
             .into_iter()
-            .map(|problem| Refusal {
-                file: file.clone(),
-                at: problem.at,
-                kind: head.kind.clone(),
-                namespace: head.namespace.clone(),
-                name: head.name.clone(),
-                reason: problem.reason,
-                suggestion: problem.suggestion,
-                warning: false,
+            .map(|problem| {
+                let about = (&*head.kind, &*head.namespace, &*head.name);
+                Refusal::about(about, file.clone(), problem)
             })
             .collect();
         self.items.push(Item::Bad {
@@ -199,12 +188,8 @@ impl Reader<'_> {
                 .unwrap_or_default()
                 .to_owned(),
         };
-        let refuse = |at: Position, reason: String, suggestion: String| {
-            vec![Problem {
-                at,
-                reason,
-                suggestion,
-            }]
+        let refuse = |code: Code, at: Position, reason: String, suggestion: String| {
+            vec![Problem::new(code, at, reason).suggest(suggestion)]
         };
         let (api_version, kind) = match (text("apiVersion"), text("kind")) {
             (Some(api_version), Some(kind)) => (api_version, kind),
@@ -217,6 +202,7 @@ impl Reader<'_> {
                     "kind"
                 };
                 let problem = refuse(
+                    Code::Incomplete,
                     root.at,
                     format!("the field `{missing}` is missing"),
                     format!("add `{missing}:`"),
@@ -247,12 +233,17 @@ impl Reader<'_> {
                     "unknown apiVersion \"{}\" of {kind}",
                     api_version.escape_debug()
                 );
-                let problem = refuse(at("apiVersion"), reason, suggestion);
+                let problem = refuse(Code::UnknownVersion, at("apiVersion"), reason, suggestion);
                 self.bad(None, &head, problem, &Legible::Tree(root));
             }
             None => {
-                if let Some((field, reason, suggestion)) = stranger(group, kind, api_version) {
-                    let problem = refuse(at(field), reason, suggestion);
+                if let Some((code, reason, suggestion)) = stranger(group, kind, api_version) {
+                    let field = if code == Code::UnknownVersion {
+                        "apiVersion"
+                    } else {
+                        "kind"
+                    };
+                    let problem = refuse(code, at(field), reason, suggestion);
                     self.bad(None, &head, problem, &Legible::Tree(root));
                 }
             }

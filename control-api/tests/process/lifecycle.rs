@@ -58,7 +58,7 @@ async fn edits_are_pushed_and_mistakes_are_told() {
         ),
         ("reviews-route", line, "did you mean `v1`?")
     );
-    assert!(subset.file.ends_with("config/bookinfo.yaml") && !subset.warning);
+    assert!(subset.file.ends_with("config/bookinfo.yaml") && subset.severity == "error");
     let broken = status
         .refused
         .iter()
@@ -157,7 +157,7 @@ async fn what_is_bad_when_it_is_killed_stays_as_it_was() {
     fs::write(setup.path("state/last-good"), "nonsense").unwrap();
     let _program = setup.start();
     let again = refused(2).await;
-    let told = |part: &str| again.refused.iter().any(|r| r.reason.contains(part));
+    let told = |part: &str| again.refused.iter().any(|r| r.consequence.contains(part));
     assert!(
         told("no version of it is in force")
             && told("STRICT for all that is under namespace default"),

@@ -58,20 +58,23 @@ fn problems(text: &str) -> (Vec<Problem>, PathBuf, tempfile::TempDir) {
 fn good_manifests_have_only_what_is_likely_to_be_a_mistake() {
     let (found, ..) = problems(&(SHOP.to_owned() + &routes("v1")));
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].warning && found[0].reason.contains("selects no pod"));
+    assert!(found[0].is_warning() && found[0].reason.contains("selects no pod"));
     assert_eq!(found[0].line, 22);
 }
 
 #[test]
 fn a_mistake_is_shown_where_it_stands() {
     let (found, file, _dir) = problems(&(SHOP.to_owned() + &routes("v9")));
-    let wrong: Vec<_> = found.iter().filter(|problem| !problem.warning).collect();
+    let wrong: Vec<_> = found
+        .iter()
+        .filter(|problem| !problem.is_warning())
+        .collect();
     assert_eq!(wrong.len(), 1, "{found:?}");
     let text = render(wrong[0], &mut Sources::default(), Style::PLAIN);
     let place = format!("  --> {}:34:17\n", file.display());
     let lines = "  34 |         subset: v9   # the new one\n     |                 ^^\n";
     assert!(text.contains(&place) && text.contains(lines), "{text}");
-    assert!(text.starts_with("error: virtualservice/cart: ") && text.contains("try: "));
+    assert!(text.starts_with("error[HDL0104]: virtualservice/cart: ") && text.contains("try: "));
 }
 
 #[test]

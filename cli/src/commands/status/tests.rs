@@ -34,9 +34,11 @@ fn status() -> Status {
         file: "r.yaml".into(),
         line: 12,
         column: 7,
+        code: "HDL0104".into(),
+        severity: "error".into(),
         reason: "subset v9 is not defined".into(),
         suggestion: "did you mean v2?".into(),
-        warning: false,
+        consequence: "it is refused".into(),
     };
     Status {
         mesh: "default".into(),
@@ -53,7 +55,7 @@ fn refusals_are_prominent() {
         "mesh default  not ready  1 of 2 pods ready",
         "ns/default/sa/web",
         "  db-0: container app: exit code 1",
-        "REFUSED (1)\n  virtualservice/reviews  r.yaml:12:7\n    subset v9 is not defined\n    try: did you mean v2?",
+        "REFUSED (1)\n  virtualservice/reviews  r.yaml:12:7\n    subset v9 is not defined\n    it is refused\n    try: did you mean v2?",
         "REFUSED BY A SIDECAR (1)\n  db-0  RouteTable default/web\n    bad regex",
     ] {
         assert!(shown.contains(line), "{line:?} is not in\n{shown}");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine;
+use heddle_control::check::Code;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -89,7 +90,10 @@ impl Publisher {
                     Ok(filled) => {
                         view.services.insert(object.key.clone(), Arc::new(filled));
                     }
-                    Err(reason) => view.refused.push(Problem::of(object, reason)),
+                    Err(reason) => {
+                        view.refused
+                            .push(Problem::of(Code::BadWorkload, object, reason))
+                    }
                 },
                 // Shown as they run.
                 "Pod" => {}

@@ -56,7 +56,7 @@ impl Mesh {
             .filter(|problem| about.iter().any(|key| problem.is_about(key)));
         let new: Vec<_> = new.filter(|problem| !known.contains(problem)).collect();
         let (warnings, new): (Vec<_>, Vec<_>) =
-            new.into_iter().partition(|problem| problem.warning);
+            new.into_iter().partition(|problem| problem.is_warning());
         report.warnings.extend(warnings);
         report.refused.extend(new);
         let accepted = |now: &StatusResponse| now.proxies.iter().all(|proxy| proxy.synced);

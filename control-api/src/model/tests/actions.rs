@@ -82,7 +82,7 @@ fn a_fault_without_percentage_is_told() {
     let told: Vec<_> = model
         .warnings()
         .into_iter()
-        .filter(|w| w.reason.contains("no request (0 %)"))
+        .filter(|w| w.code == crate::check::Code::FaultOfNobody)
         .collect();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(

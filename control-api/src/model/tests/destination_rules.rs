@@ -400,7 +400,7 @@ fn the_clients_rules_come_before_the_services_and_the_meshs() {
     assert!(
         warnings
             .iter()
-            .any(|w| w.name == "t" && w.reason.contains("this one is not in force")),
+            .any(|w| w.name == "t" && w.consequence.contains("not in force")),
         "{warnings:?}"
     );
     model.apply(remove(Kind::DestinationRule, "default/s"));

@@ -14,7 +14,7 @@ fn a_subset_that_does_not_exist_is_refused_alone_and_comes_later() {
         refusal
             .reason
             .contains("no DestinationRule defines the subset `v9`")
-            && refusal.reason.contains("last good version stays")
+            && refusal.consequence.contains("last good version stays")
     );
     let line = bad.lines().position(|line| line.contains("v9")).unwrap() as u32 + 1;
     assert_eq!(

@@ -132,7 +132,7 @@ fn a_network_policy_is_said_not_to_be_enforced() {
     let [warning] = &warnings[..] else {
         panic!("{warnings:?}")
     };
-    assert!(warning.warning && warning.at.line == 1);
+    assert!(warning.is_warning() && warning.at.line == 1);
     assert_eq!(
         (
             &*warning.kind,

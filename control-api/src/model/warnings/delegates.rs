@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::warning;
 use crate::{
+    check::Code,
     model::{
         Model,
         routes::{NoDelegate, delegate_name},
@@ -22,10 +23,11 @@ impl Model {
     ) {
         let own = &object.key.name;
         if spec.hosts.is_empty() && self.delegating.get(own).is_none() {
-            let reason = "spec.hosts: there are none and no VirtualService in force delegates to this one, \
-                          so it applies to nothing";
+            let reason =
+                "spec.hosts: there are none and no VirtualService in force delegates to this one";
             let instead = "name its `hosts`, or delegate to it";
             found.push(warning(
+                Code::UnusedDelegate,
                 object,
                 Position::default(),
                 reason.to_owned(),
@@ -38,19 +40,18 @@ impl Model {
                 continue;
             };
             let path = format!("spec.http[{i}].delegate");
-            let falls = "requests that match this rule go on to the next";
             let (reason, instead) = match self.delegate(object, to) {
                 Err(NoDelegate::Missing) => (
-                    format!("{path}: no VirtualService {name} is in force; {falls}"),
+                    format!("{path}: no VirtualService {name} is in force"),
                     self.nearest_delegate(object),
                 ),
                 Err(NoDelegate::HasHosts) => (
-                    format!("{path}: VirtualService {name} has hosts of its own; {falls}"),
+                    format!("{path}: VirtualService {name} has hosts of its own"),
                     "take its `hosts` out".to_owned(),
                 ),
                 Err(NoDelegate::Hidden) => (
                     format!(
-                        "{path}: VirtualService {name} is not exported to {}; {falls}",
+                        "{path}: VirtualService {name} is not exported to {}",
                         own.namespace()
                     ),
                     format!("add `{}` to its `exportTo`", own.namespace()),
@@ -62,16 +63,22 @@ impl Model {
                         let place = format!("{}:{}", object.origin.file_text(), rule.at.line);
                         let reason = format!(
                             "spec.http[{j}]: not every request that it matches is one that {}'s rule ({place}) \
-                             matches, so it is not in force there",
+                             matches",
                             object.key
                         );
                         let instead = "match what lies within that rule: the same values, or a longer prefix";
-                        warning(theirs, one.at, reason, instead)
+                        warning(Code::WideDelegate, theirs, one.at, reason, instead)
                     }));
                     continue;
                 }
             };
-            found.push(warning(object, to.name.at, reason, &instead));
+            found.push(warning(
+                Code::NoDelegate,
+                object,
+                to.name.at,
+                reason,
+                &instead,
+            ));
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
     RetryBudget, TlsMode, TrafficPolicy, UpgradePolicy,
 };
 use crate::{
+    check::Code,
     resources::{
         at::At,
         duration::Span,
@@ -26,25 +27,28 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn add(&mut self, at: Position, what: &str, suggestion: &str) {
-        self.found.push(Problem {
-            at,
-            reason: format!("{}.{what}", self.path),
-            suggestion: suggestion.to_owned(),
-        });
+    fn add(&mut self, code: Code, at: Position, what: &str, suggestion: &str) {
+        let reason = format!("{}.{what}", self.path);
+        self.found
+            .push(Problem::new(code, at, reason).suggest(suggestion));
     }
 
     fn percent(&mut self, field: &str, value: Option<&At<u32>>) {
         if let Some(value) = value.filter(|value| value.value > 100) {
             let what = format!("{field}: {} is not from 0 to 100", value.value);
-            self.add(value.at, &what, "write a percentage");
+            self.add(Code::BadPercentage, value.at, &what, "write a percentage");
         }
     }
 
     fn not_zero(&mut self, field: &str, value: Option<&At<Span>>) {
         if let Some(value) = value.filter(|value| value.millis() == 0) {
             let what = format!("{field}: it must be at least 1ms");
-            self.add(value.at, &what, "leave it out for the default");
+            self.add(
+                Code::TooShort,
+                value.at,
+                &what,
+                "leave it out for the default",
+            );
         }
     }
 }
@@ -71,10 +75,15 @@ pub(super) fn problems(policy: &TrafficPolicy, path: &str, found: &mut Vec<Probl
         let path = format!("{path}.portLevelSettings[{i}]");
         let mut all = Found { path: &path, found };
         if of_port.port.number == 0 {
-            all.add(of_port.port.at, "port.number: 0 is no port", "");
+            all.add(
+                Code::BadPort,
+                of_port.port.at,
+                "port.number: 0 is no port",
+                "",
+            );
         } else if !ports.insert(of_port.port.number) {
             let what = format!("port.number: port {} is there twice", of_port.port.number);
-            all.add(of_port.port.at, &what, "merge the two");
+            all.add(Code::Repeated, of_port.port.at, &what, "merge the two");
         }
         if let Some(balancer) = &of_port.load_balancer {
             load_balancer(&mut all, balancer);
@@ -94,7 +103,7 @@ pub(super) fn problems(policy: &TrafficPolicy, path: &str, found: &mut Vec<Probl
 fn load_balancer(found: &mut Found<'_>, balancer: &At<LoadBalancer>) {
     if balancer.simple.is_some() && balancer.consistent_hash.is_some() {
         let what = "loadBalancer: only one of simple and consistentHash may be given";
-        found.add(balancer.at, what, "take one of them out");
+        found.add(Code::Exclusive, balancer.at, what, "take one of them out");
     }
     if let Some(hash) = &balancer.consistent_hash {
         consistent_hash(found, hash);
@@ -102,7 +111,7 @@ fn load_balancer(found: &mut Found<'_>, balancer: &At<LoadBalancer>) {
     let warmup = balancer.warmup.as_ref();
     if let (Some(older), Some(_)) = (&balancer.warmup_duration_secs, warmup) {
         let what = "loadBalancer.warmupDurationSecs: `warmup` says the same";
-        found.add(older.at, what, "take this one out");
+        found.add(Code::Exclusive, older.at, what, "take this one out");
     }
     found.not_zero(
         "loadBalancer.warmupDurationSecs",
@@ -128,26 +137,26 @@ fn consistent_hash(found: &mut Found<'_>, hash: &At<ConsistentHash>) {
         let what = "loadBalancer.consistentHash: it needs exactly one key";
         let suggestion = "write one of httpHeaderName, httpCookie, useSourceIp: true and \
                           httpQueryParameterName";
-        found.add(hash.at, what, suggestion);
+        found.add(Code::BadHash, hash.at, what, suggestion);
     }
     if let Some(name) = hash.http_header_name.as_ref().filter(|n| !is_token(n)) {
         let what = "loadBalancer.consistentHash.httpHeaderName: this is no header name";
-        found.add(name.at, what, "");
+        found.add(Code::BadHeaderName, name.at, what, "");
     }
     let cookie = hash.http_cookie.as_ref();
     if let Some(cookie) = cookie.filter(|cookie| !is_token(&cookie.name)) {
         let what = "loadBalancer.consistentHash.httpCookie.name: this is no cookie's name";
-        found.add(cookie.name.at, what, "");
+        found.add(Code::BadHash, cookie.name.at, what, "");
     }
     let path = cookie.and_then(|cookie| cookie.path.as_ref());
     if let Some(path) = path.filter(|path| !is_cookie_path(path)) {
         let what = "loadBalancer.consistentHash.httpCookie.path: this is no cookie's path";
-        found.add(path.at, what, "write `/`, for example");
+        found.add(Code::BadPath, path.at, what, "write `/`, for example");
     }
     let parameter = hash.http_query_parameter_name.as_ref();
     if let Some(name) = parameter.filter(|name| name.is_empty()) {
         let what = "loadBalancer.consistentHash.httpQueryParameterName: it is empty";
-        found.add(name.at, what, "");
+        found.add(Code::BadHash, name.at, what, "");
     }
     let ring = hash.ring_hash.as_ref();
     let sizes = [
@@ -161,14 +170,14 @@ fn consistent_hash(found: &mut Found<'_>, hash: &At<ConsistentHash>) {
     ];
     if tables.into_iter().filter(|given| *given).count() > 1 {
         let what = "loadBalancer.consistentHash: only one of ringHash, maglev and minimumRingSize may be given";
-        found.add(hash.at, what, "keep one of them");
+        found.add(Code::Exclusive, hash.at, what, "keep one of them");
     }
     for size in sizes.into_iter().flatten().filter(|s| s.value > MAX_RING) {
         let what = format!(
             "loadBalancer.consistentHash.ringHash.minimumRingSize: {} is above {MAX_RING}",
             size.value
         );
-        found.add(size.at, &what, "1024 is the default");
+        found.add(Code::BadTable, size.at, &what, "1024 is the default");
     }
     let size = hash.maglev.as_ref().and_then(|m| m.table_size.as_ref());
     if let Some(size) = size.filter(|size| size.value > MAX_MAGLEV || !is_prime(size.value)) {
@@ -176,7 +185,7 @@ fn consistent_hash(found: &mut Found<'_>, hash: &At<ConsistentHash>) {
             "loadBalancer.consistentHash.maglev.tableSize: {} is not a prime up to {MAX_MAGLEV}",
             size.value
         );
-        found.add(size.at, &what, "65537 is the default");
+        found.add(Code::BadTable, size.at, &what, "65537 is the default");
     }
 }
 
@@ -191,24 +200,39 @@ fn locality(found: &mut Found<'_>, setting: &At<LocalitySetting>) {
     let fails_over = !setting.failover.is_empty() || !setting.failover_priority.is_empty();
     if fails_over && !setting.distribute.is_empty() {
         let what = format!("{PATH}: only one of distribute and failover may be given");
-        found.add(setting.at, &what, "take one of them out");
+        found.add(Code::Exclusive, setting.at, &what, "take one of them out");
     }
     for (i, one) in setting.distribute.iter().enumerate() {
         let path = format!("{PATH}.distribute[{i}]");
         if !is_place(&one.from) {
             let what = format!("{path}.from: \"{}\" is no place", one.from.escape_debug());
-            found.add(one.from.at, &what, "write `region/zone/*`, for example");
+            found.add(
+                Code::BadPlace,
+                one.from.at,
+                &what,
+                "write `region/zone/*`, for example",
+            );
         }
         for (place, share) in &one.to {
             if !is_place(place) {
                 let what = format!("{path}.to: \"{}\" is no place", place.escape_debug());
-                found.add(share.at, &what, "write `region/zone/*`, for example");
+                found.add(
+                    Code::BadPlace,
+                    share.at,
+                    &what,
+                    "write `region/zone/*`, for example",
+                );
             }
         }
         let total: u64 = one.to.values().map(|share| u64::from(share.value)).sum();
         if total != 100 {
             let what = format!("{path}.to: the shares total {total}, not 100");
-            found.add(one.at, &what, "write percentages of the whole");
+            found.add(
+                Code::BadShares,
+                one.at,
+                &what,
+                "write percentages of the whole",
+            );
         }
     }
     for (i, one) in setting.failover.iter().enumerate() {
@@ -217,19 +241,29 @@ fn locality(found: &mut Found<'_>, setting: &At<LocalitySetting>) {
         for (field, region) in [("from", &one.from), ("to", &one.to)] {
             if !is_region(region) {
                 let what = format!("{path}.{field}: \"{}\" is no region", region.escape_debug());
-                found.add(region.at, &what, "write the name of a region alone");
+                found.add(
+                    Code::BadPlace,
+                    region.at,
+                    &what,
+                    "write the name of a region alone",
+                );
             }
         }
         if one.from == one.to {
             let what = format!("{path}: it goes from a region to itself");
-            found.add(one.at, &what, "");
+            found.add(Code::BadPlace, one.at, &what, "");
         }
     }
     for (i, label) in setting.failover_priority.iter().enumerate() {
         let key = label.split('=').next().unwrap_or_default();
         if key.is_empty() {
             let what = format!("{PATH}.failoverPriority[{i}]: a label's name is missing");
-            found.add(label.at, &what, "write `KEY` or `KEY=VALUE`");
+            found.add(
+                Code::BadPlace,
+                label.at,
+                &what,
+                "write `KEY` or `KEY=VALUE`",
+            );
         }
     }
 }
@@ -259,7 +293,12 @@ fn connection_pool(found: &mut Found<'_>, pool: &At<ConnectionPool>) {
             // The kernel counts whole seconds.
             if let Some(span) = span.as_ref().filter(|span| span.millis() < 1000) {
                 let what = format!("{TCP}.tcpKeepalive.{field}: it must be at least 1s");
-                found.add(span.at, &what, "leave it out for the default");
+                found.add(
+                    Code::TooShort,
+                    span.at,
+                    &what,
+                    "leave it out for the default",
+                );
             }
         }
     }
@@ -272,12 +311,12 @@ fn connection_pool(found: &mut Found<'_>, pool: &At<ConnectionPool>) {
     if let Some(upgrade) = upgrade.filter(|policy| policy.value == UpgradePolicy::Upgrade) {
         let what = "connectionPool.http.h2UpgradePolicy: UPGRADE is not supported yet";
         let suggestion = "take it out: HTTP/1.1 stays HTTP/1.1";
-        found.add(upgrade.at, what, suggestion);
+        found.add(Code::UnsupportedValue, upgrade.at, what, suggestion);
     }
     if let Some(keep) = http.use_client_protocol.as_ref().filter(|keep| !keep.value) {
         let what = "connectionPool.http.useClientProtocol: false is not supported";
         let suggestion = "take it out: the client's protocol is always kept";
-        found.add(keep.at, what, suggestion);
+        found.add(Code::UnsupportedValue, keep.at, what, suggestion);
     }
 }
 
@@ -304,7 +343,12 @@ fn outlier_detection(found: &mut Found<'_>, detection: &At<OutlierDetection>) {
             "{PATH}.consecutiveLocalOriginFailures: it counts only beside \
              splitExternalLocalOriginErrors: true"
         );
-        found.add(local.at, &what, "add that, or take this out");
+        found.add(
+            Code::Meaningless,
+            local.at,
+            &what,
+            "add that, or take this out",
+        );
     }
 }
 
@@ -319,19 +363,34 @@ fn client_tls(found: &mut Found<'_>, tls: &At<ClientTls>) {
         match (file, tls.mode.value) {
             (None, TlsMode::Mutual) if own => {
                 let what = format!("tls.{field}: mode MUTUAL needs it");
-                found.add(tls.at, &what, "write the path of the file in the pod");
+                found.add(
+                    Code::TlsFiles,
+                    tls.at,
+                    &what,
+                    "write the path of the file in the pod",
+                );
             }
             (Some(file), TlsMode::Disable | TlsMode::IstioMutual) => {
                 let what = format!("tls.{field}: it has no meaning in this mode");
-                found.add(file.at, &what, "take it out, or use SIMPLE or MUTUAL");
+                found.add(
+                    Code::TlsFiles,
+                    file.at,
+                    &what,
+                    "take it out, or use SIMPLE or MUTUAL",
+                );
             }
             (Some(file), TlsMode::Simple) if own => {
                 let what = format!("tls.{field}: mode SIMPLE shows no certificate");
-                found.add(file.at, &what, "use MUTUAL, or take it out");
+                found.add(Code::TlsFiles, file.at, &what, "use MUTUAL, or take it out");
             }
             (Some(file), _) if !file.starts_with('/') => {
                 let what = format!("tls.{field}: it is no path from `/`");
-                found.add(file.at, &what, "write the path of the file in the pod");
+                found.add(
+                    Code::TlsFiles,
+                    file.at,
+                    &what,
+                    "write the path of the file in the pod",
+                );
             }
             _ => {}
         }
@@ -344,6 +403,7 @@ fn retry_budget(found: &mut Found<'_>, budget: &At<RetryBudget>) {
         if !(value > 0.0 && value <= 100.0) {
             let what = format!("retryBudget.percent: {value} is not above 0 and up to 100");
             found.add(
+                Code::BadPercentage,
                 at,
                 &what,
                 "20 is the default; `retries: {attempts: 0}` of a route is none",
@@ -353,6 +413,6 @@ fn retry_budget(found: &mut Found<'_>, budget: &At<RetryBudget>) {
     let least = budget.min_retry_concurrency.as_ref();
     if let Some(least) = least.filter(|least| least.value == 0) {
         let what = "retryBudget.minRetryConcurrency: it must be at least 1";
-        found.add(least.at, what, "3 is the default");
+        found.add(Code::OutOfRange, least.at, what, "3 is the default");
     }
 }

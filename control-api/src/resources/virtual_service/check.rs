@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{HttpMatch, HttpRoute, Retries, TlsMatch, VirtualService, problem};
 use crate::{
+    check::Code,
     resources::{at::At, export::bad_exports, header::is_token, string_match::StringMatch},
     source::{decode::Problem, node::Position, suggest},
 };
@@ -43,7 +44,12 @@ pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
     }
     for (i, host) in spec.hosts.iter().enumerate() {
         if let Some(reason) = bad_host(host, true) {
-            found.push(problem(host.at, format!("spec.hosts[{i}]: {reason}"), ""));
+            found.push(problem(
+                Code::BadHost,
+                host.at,
+                format!("spec.hosts[{i}]: {reason}"),
+                "",
+            ));
         }
     }
     found.extend(bad_exports(&spec.export_to));
@@ -54,7 +60,12 @@ pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
         let path = format!("spec.tls[{i}]");
         if rule.matches.is_empty() {
             let reason = format!("{path}: it has no `match`");
-            found.push(problem(rule.at, reason, "add `match:` with `sniHosts:`"));
+            found.push(problem(
+                Code::NoMatch,
+                rule.at,
+                reason,
+                "add `match:` with `sniHosts:`",
+            ));
         }
         for (i, one) in rule.matches.iter().enumerate() {
             tls_match(&format!("{path}.match[{i}]"), one, &mut found);
@@ -70,6 +81,7 @@ pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
     for (path, destination) in spec.destinations() {
         if let Some(reason) = bad_host(&destination.host, false) {
             found.push(problem(
+                Code::BadHost,
                 destination.host.at,
                 format!("{path}.host: {reason}"),
                 "",
@@ -77,6 +89,7 @@ pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
         }
         if let Some(port) = destination.port.as_ref().filter(|port| *port.number == 0) {
             found.push(problem(
+                Code::BadPort,
                 port.number.at,
                 format!("{path}.port.number: 0 is no port"),
                 "",
@@ -98,6 +111,7 @@ pub(super) fn warnings(spec: &VirtualService) -> Vec<Problem> {
 fn delegate(spec: &VirtualService, found: &mut Vec<Problem>) {
     if spec.http.is_empty() {
         found.push(problem(
+            Code::Empty,
             Position::default(),
             "spec.hosts: no host is named".into(),
             "name the service",
@@ -115,7 +129,12 @@ fn delegate(spec: &VirtualService, found: &mut Vec<Problem>) {
             let reason = format!(
                 "spec.{field}: a VirtualService without hosts is only delegated to, and has no `{field}`"
             );
-            found.push(problem(at, reason, "name its `hosts`, or take this out"));
+            found.push(problem(
+                Code::Meaningless,
+                at,
+                reason,
+                "name its `hosts`, or take this out",
+            ));
         }
     }
     for (i, rule) in spec.http.iter().enumerate() {
@@ -123,7 +142,12 @@ fn delegate(spec: &VirtualService, found: &mut Vec<Problem>) {
             let reason = format!(
                 "spec.http[{i}].delegate: a VirtualService without hosts cannot delegate further"
             );
-            found.push(problem(to.at, reason, "delegate from one that has hosts"));
+            found.push(problem(
+                Code::Meaningless,
+                to.at,
+                reason,
+                "delegate from one that has hosts",
+            ));
         }
     }
 }
@@ -131,16 +155,26 @@ fn delegate(spec: &VirtualService, found: &mut Vec<Problem>) {
 fn tls_match(path: &str, one: &At<TlsMatch>, found: &mut Vec<Problem>) {
     if one.sni_hosts.is_empty() {
         let reason = format!("{path}: it has no `sniHosts`");
-        found.push(problem(one.at, reason, "name the hosts; `*` is any"));
+        found.push(problem(
+            Code::NoMatch,
+            one.at,
+            reason,
+            "name the hosts; `*` is any",
+        ));
     }
     for (i, host) in one.sni_hosts.iter().enumerate() {
         if let Some(reason) = bad_host(host, true) {
             let reason = format!("{path}.sniHosts[{i}]: {reason}");
-            found.push(problem(host.at, reason, ""));
+            found.push(problem(Code::BadHost, host.at, reason, ""));
         }
     }
     if let Some(port) = one.port.as_ref().filter(|port| port.value == 0) {
-        found.push(problem(port.at, format!("{path}.port: 0 is no port"), ""));
+        found.push(problem(
+            Code::BadPort,
+            port.at,
+            format!("{path}.port: 0 is no port"),
+            "",
+        ));
     }
 }
 
@@ -172,7 +206,7 @@ fn http(path: &str, at: Position, rule: &HttpRoute, found: &mut Vec<Problem>) {
             "{path}.delegate: the delegate says where requests go, so the rule cannot as well"
         );
         let instead = "take `route`, `redirect` or `directResponse` out, or `delegate`";
-        found.push(problem(to.at, reason, instead));
+        found.push(problem(Code::Exclusive, to.at, reason, instead));
     }
     let is_answered = rule.redirect.is_some() || rule.direct_response.is_some();
     if !is_answered && rule.delegate.is_none() {
@@ -211,7 +245,12 @@ fn http_match(path: &str, one: &HttpMatch, found: &mut Vec<Problem>) {
         named(&format!("{path}.{name}"), map, are_headers, found);
     }
     if let Some(port) = one.port.as_ref().filter(|port| port.value == 0) {
-        found.push(problem(port.at, format!("{path}.port: 0 is no port"), ""));
+        found.push(problem(
+            Code::BadPort,
+            port.at,
+            format!("{path}.port: 0 is no port"),
+            "",
+        ));
     }
 }
 
@@ -231,12 +270,18 @@ fn named(
         if are_headers && pseudo {
             let instead = "use `uri`, `method`, `authority` or `scheme` of the match";
             found.push(problem(
+                Code::PseudoHeader,
                 at,
                 format!("{path}: a pseudo-header is not matched here"),
                 instead,
             ));
         } else if name.is_empty() || (are_headers && !is_token(name)) {
-            found.push(problem(at, format!("{path}: this is no header name"), ""));
+            found.push(problem(
+                Code::BadHeaderName,
+                at,
+                format!("{path}: this is no header name"),
+                "",
+            ));
         }
         if let Some(matcher) = matcher {
             matcher_problem(&path, matcher, found);
@@ -247,7 +292,12 @@ fn named(
 fn matcher_problem(path: &str, matcher: &At<StringMatch>, found: &mut Vec<Problem>) {
     if let Some(reason) = matcher.problem() {
         let at = matcher.regex.as_ref().map_or(matcher.at, |regex| regex.at);
-        found.push(problem(at, format!("{path}: {reason}"), ""));
+        found.push(problem(
+            Code::BadMatcher,
+            at,
+            format!("{path}: {reason}"),
+            "",
+        ));
     }
 }
 
@@ -260,6 +310,7 @@ fn weights<'a>(
     let all: Vec<_> = routes.collect();
     match all.as_slice() {
         [] => found.push(problem(
+            Code::NoRoute,
             at,
             format!("{path}: it has no `route`"),
             "add a `route:` with a destination",
@@ -280,6 +331,7 @@ fn weights<'a>(
                 let reason =
                     format!("{path}.route: the weights total 0, so nothing would get a request");
                 found.push(problem(
+                    Code::NoWeight,
                     at,
                     reason,
                     "give at least one destination a weight",
@@ -295,6 +347,7 @@ fn weights<'a>(
                     weight.value
                 );
                 found.push(problem(
+                    Code::OutOfRange,
                     weight.at,
                     reason,
                     "weights are relative: use smaller ones",
@@ -310,12 +363,12 @@ fn retry(path: &str, retries: &Retries, found: &mut Vec<Problem>) {
             "{path}.retries.attempts: {} is above {MAX_ATTEMPTS}",
             retries.attempts.value
         );
-        found.push(problem(retries.attempts.at, reason, ""));
+        found.push(problem(Code::OutOfRange, retries.attempts.at, reason, ""));
     }
     if let Some(backoff) = retries.backoff.as_ref().filter(|b| b.millis() == 0) {
         let reason = format!("{path}.retries.backoff: it must be at least 1ms");
         let instead = "leave it out for the default of 25ms";
-        found.push(problem(backoff.at, reason, instead));
+        found.push(problem(Code::TooShort, backoff.at, reason, instead));
     }
     let Some(retry_on) = &retries.retry_on else {
         return;
@@ -330,6 +383,7 @@ fn retry(path: &str, retries: &Retries, found: &mut Vec<Problem>) {
                 condition.escape_debug()
             );
             found.push(problem(
+                Code::BadRetryCondition,
                 retry_on.at,
                 reason,
                 &suggest::sentence(condition, &RETRY_ON),

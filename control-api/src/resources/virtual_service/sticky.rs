@@ -2,6 +2,7 @@
 //! stays at the same destination. `header: NAME`, `cookie: NAME; path=/; ttl=1h`, or `source`.
 
 use crate::{
+    check::Code,
     resources::{
         duration::Span,
         header::{is_cookie_path, is_token},
@@ -33,10 +34,10 @@ pub enum Sticky {
 impl Sticky {
     /// Reads the annotation, which stands at `at`.
     pub fn parse(text: &str, at: Position) -> Result<Self, Problem> {
-        let problem = |reason: String| Problem {
-            at,
-            reason: format!("metadata.annotations[\"{STICKY}\"]: {reason}"),
-            suggestion: "write `header: NAME`, `cookie: NAME; path=/; ttl=1h` or `source`".into(),
+        let problem = |reason: String| {
+            let reason = format!("metadata.annotations[\"{STICKY}\"]: {reason}");
+            let instead = "write `header: NAME`, `cookie: NAME; path=/; ttl=1h` or `source`";
+            Problem::new(Code::BadAnnotation, at, reason).suggest(instead)
         };
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         let mut parts = rest.split(';').map(str::trim);

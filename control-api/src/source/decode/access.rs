@@ -6,9 +6,12 @@ use std::slice;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, value::StrDeserializer};
 
 use super::{Context, DecodeError, Problem, Reader, Unknown};
-use crate::source::{
-    node::{Key, Node},
-    suggest,
+use crate::{
+    check::Code,
+    source::{
+        node::{Key, Node},
+        suggest,
+    },
 };
 
 pub(super) struct ItemAccess<'a> {
@@ -73,11 +76,11 @@ impl<'a> MapAccess<'a> {
             return true;
         }
         if self.context.unknown == Unknown::Refuse {
-            self.context.report(Problem {
-                at: key.at,
-                reason: format!("unknown field `{}` in {}", key.name, self.context.path()),
-                suggestion: suggest::sentence(&key.name, fields),
-            });
+            let reason = format!("unknown field `{}` in {}", key.name, self.context.path());
+            self.context.report(
+                Problem::new(Code::UnknownField, key.at, reason)
+                    .suggest(suggest::sentence(&key.name, fields)),
+            );
         }
         false
     }

@@ -5,30 +5,69 @@ use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
-use crate::source::{node::Position, suggest};
+use crate::{
+    check::{Code, Severity},
+    source::{node::Position, suggest},
+};
 
 /// One mistake in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// What it is, for programs.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
     /// Where.
     pub at: Position,
     /// What is wrong, with the path of the field.
     pub reason: String,
+    /// What will happen because of it.
+    pub consequence: String,
     /// What to write, if that is known.
     pub suggestion: String,
+}
+
+impl Problem {
+    /// Of the severity and with the consequence of its code.
+    pub fn new(code: Code, at: Position, reason: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity: code.severity(),
+            at,
+            reason: reason.into(),
+            consequence: code.consequence().to_owned(),
+            suggestion: String::new(),
+        }
+    }
+
+    /// With what to write.
+    #[must_use]
+    pub fn suggest(mut self, suggestion: impl Into<String>) -> Self {
+        self.suggestion = suggestion.into();
+        self
+    }
+
+    /// With what will happen, where that is known better than its code knows.
+    #[must_use]
+    pub fn follows(mut self, consequence: impl Into<String>) -> Self {
+        self.consequence = consequence.into();
+        self
+    }
 }
 
 /// A problem that may not know its place yet.
 #[derive(Debug)]
 pub struct DecodeError {
+    code: Code,
     reason: String,
     suggestion: String,
     place: Option<(Position, String)>,
 }
 
 impl DecodeError {
-    fn new(reason: String, suggestion: String) -> Self {
+    fn new(code: Code, reason: String, suggestion: String) -> Self {
         Self {
+            code,
             reason,
             suggestion,
             place: None,
@@ -42,11 +81,7 @@ impl DecodeError {
 
     pub(super) fn into_problem(self, root_at: Position, root: &str) -> Problem {
         let (at, path) = self.place.unwrap_or((root_at, root.to_owned()));
-        Problem {
-            at,
-            reason: format!("{path}: {}", self.reason),
-            suggestion: self.suggestion,
-        }
+        Problem::new(self.code, at, format!("{path}: {}", self.reason)).suggest(self.suggestion)
     }
 }
 
@@ -60,7 +95,7 @@ impl std::error::Error for DecodeError {}
 
 impl de::Error for DecodeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string(), String::new())
+        Self::new(Code::BadValue, message.to_string(), String::new())
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -82,6 +117,7 @@ impl de::Error for DecodeError {
             _ => String::new(),
         };
         Self::new(
+            Code::WrongType,
             format!("expected {expected}, found {}", found_in_words(found)),
             suggestion,
         )
@@ -90,6 +126,7 @@ impl de::Error for DecodeError {
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let expected = in_words(&expected.to_string());
         Self::new(
+            Code::OutOfRange,
             format!(
                 "{} is out of range: expected {expected}",
                 found_in_words(found)
@@ -100,6 +137,7 @@ impl de::Error for DecodeError {
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         Self::new(
+            Code::UnknownValue,
             format!("unknown value `{}`", shorten(variant)),
             suggest::sentence(variant, expected),
         )
@@ -107,6 +145,7 @@ impl de::Error for DecodeError {
 
     fn missing_field(field: &'static str) -> Self {
         Self::new(
+            Code::MissingField,
             format!("the field `{field}` is missing"),
             format!("add `{field}:`"),
         )

@@ -9,6 +9,7 @@ use std::{
 
 use super::contribution::Contents;
 use crate::{
+    check::Code,
     name::ObjectKey,
     source::{Change, Object, Refusal, Resource, decode::Problem},
 };
@@ -147,13 +148,8 @@ fn losers(claims: &Claimants) -> Vec<Refusal> {
 /// `second` is there already.
 pub(super) fn twice(second: &Object, first: &Object) -> Refusal {
     let place = format!("{}:{}", first.origin.file_text(), first.origin.at.line);
-    let problem = Problem {
-        at: second.origin.at,
-        reason: format!(
-            "{} is there already, at {place}; this one is refused",
-            second.key
-        ),
-        suggestion: "rename or remove one of them".into(),
-    };
+    let reason = format!("{} is there already, at {place}", second.key);
+    let problem =
+        Problem::new(Code::Twice, second.origin.at, reason).suggest("rename or remove one of them");
     Refusal::of(&second.key, &second.origin, problem)
 }

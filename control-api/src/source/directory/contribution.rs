@@ -62,12 +62,14 @@ impl Contribution {
             } = &**item
             {
                 let what_follows = found.instead(key.as_ref(), stand_in.as_ref(), &mut known);
-                found
-                    .refusals
-                    .extend(refusals.iter().map(|refusal| Refusal {
-                        reason: format!("{}{what_follows}", refusal.reason),
-                        ..refusal.clone()
-                    }));
+                let told = refusals.iter().cloned().map(|refusal| match &what_follows {
+                    Some(consequence) => Refusal {
+                        consequence: consequence.clone(),
+                        ..refusal
+                    },
+                    None => refusal,
+                });
+                found.refusals.extend(told);
             }
         }
         found
@@ -79,9 +81,9 @@ impl Contribution {
         key: Option<&ObjectKey>,
         stand_in: Option<&Arc<Object>>,
         known: &mut HashSet<ObjectKey>,
-    ) -> String {
+    ) -> Option<String> {
         if key.is_some_and(|key| self.kept.iter().any(|object| object.key == *key)) {
-            return "; its last good version stays in force".to_owned();
+            return Some("it is refused; its last good version stays in force".to_owned());
         }
         // A document without a name may be any of those that its file keeps.
         let may_be_kept = |object: &Object| {
@@ -95,11 +97,13 @@ impl Contribution {
             stand_in.filter(|object| !may_be_kept(object) && known.insert(object.key.clone()));
         if let Some(object) = stand_in {
             self.contents.push((object.key.clone(), object.clone()));
-            return strictness(object);
+            return Some(strictness(object));
         }
         match key {
-            Some(key) if !known.contains(key) => "; no version of it is in force".to_owned(),
-            _ => String::new(),
+            Some(key) if !known.contains(key) => {
+                Some("it is refused; no version of it is in force".to_owned())
+            }
+            _ => None,
         }
     }
 }
@@ -109,7 +113,7 @@ fn strictness(stand_in: &Object) -> String {
         return String::new();
     };
     format!(
-        "; no version of it was ever good, so until it is mended mutual TLS is STRICT for {}",
+        "it is refused; no version of it was ever good, so until it is mended mutual TLS is STRICT for {}",
         scope(policy, stand_in.key.name.namespace())
     )
 }
@@ -170,7 +174,7 @@ mod tests {
         assert!(found.kept.is_empty());
         for refusal in &found.refusals {
             assert_eq!(
-                refusal.reason.contains("STRICT for"),
+                refusal.consequence.contains("STRICT for"),
                 !found.contents.is_empty(),
                 "{refusal}"
             );

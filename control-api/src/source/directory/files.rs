@@ -14,10 +14,13 @@ use super::{
     scan::{Look, Stamp},
 };
 use crate::{
+    check::Code,
     name::ObjectKey,
     resources::labels::Interner,
     source::{
-        Object, Refusal, document,
+        Object, Refusal,
+        decode::Problem,
+        document,
         node::Position,
         read::{Item, read},
     },
@@ -180,16 +183,9 @@ impl Files {
     }
 
     fn unreadable(&mut self, key: (usize, Arc<Path>), stamp: Stamp, reason: &str) -> Seen {
-        let refusal = Refusal {
-            file: key.1.display().to_string(),
-            at: Position::default(),
-            kind: String::new(),
-            namespace: String::new(),
-            name: String::new(),
-            reason: format!("the file cannot be read: {reason}"),
-            suggestion: String::new(),
-            warning: false,
-        };
+        let reason = format!("the file cannot be read: {reason}");
+        let problem = Problem::new(Code::Unreadable, Position::default(), reason);
+        let refusal = Refusal::about(("", "", ""), key.1.display().to_string(), problem);
         self.known.entry(key.0).or_default().insert(key.1.clone());
         let last_good = self.last_good_of(&key);
         let state = self.states.entry(key).or_default();

@@ -55,6 +55,7 @@ impl Builder {
             let (event, span) = event.map_err(|error| SyntaxError {
                 at: self.position(error.marker().line(), error.marker().col()),
                 reason: format!("not valid YAML: {}", error.info()),
+                is_too_much: false,
             })?;
             self.event(event, &span)?;
         }
@@ -104,6 +105,7 @@ impl Builder {
                     return Err(SyntaxError {
                         at,
                         reason: "an alias to something that contains it".into(),
+                        is_too_much: false,
                     });
                 };
                 let (node, size) = (node.clone(), *size);
@@ -116,6 +118,7 @@ impl Builder {
             Event::DocumentStart(..) if self.root.is_some() => Err(SyntaxError {
                 at,
                 reason: "a second document without a `---` line".into(),
+                is_too_much: false,
             }),
             _ => Ok(()),
         }
@@ -127,6 +130,7 @@ impl Builder {
             return Err(SyntaxError {
                 at,
                 reason: format!("more than {MAX_NODES} values in one document"),
+                is_too_much: true,
             });
         }
         Ok(())
@@ -184,12 +188,14 @@ impl Builder {
                         return Err(SyntaxError {
                             at: node.at,
                             reason: "a key must be a plain word".into(),
+                            is_too_much: false,
                         });
                     };
                     if !seen.insert(name.clone()) {
                         return Err(SyntaxError {
                             at: node.at,
                             reason: format!("the key `{name}` appears twice"),
+                            is_too_much: false,
                         });
                     }
                     *key = Some(Key { name, at: node.at });
@@ -206,6 +212,7 @@ fn too_deep(at: Position) -> SyntaxError {
     SyntaxError {
         at,
         reason: format!("nested more than {MAX_DEPTH} deep"),
+        is_too_much: true,
     }
 }
 
@@ -232,6 +239,7 @@ fn merge(
                 return Err(SyntaxError {
                     at: source.at,
                     reason: "`<<` needs a mapping".into(),
+                    is_too_much: false,
                 });
             };
             entries.extend(

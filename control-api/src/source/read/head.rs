@@ -2,6 +2,7 @@
 //! that is no YAML; and whether these are names at all.
 
 use crate::{
+    check::Code,
     name::{Kind, NsName, ObjectKey},
     resources::metadata::Metadata,
     source::{
@@ -34,16 +35,14 @@ pub(super) fn object_key(
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
     };
     if metadata.name.is_none() {
-        return Err(Problem {
-            at: root.get("metadata").map_or(root.at, |m| m.at),
-            reason: "metadata: the field `name` is missing".into(),
-            suggestion: "add `name:`".into(),
-        });
+        let at = root.get("metadata").map_or(root.at, |m| m.at);
+        let reason = "metadata: the field `name` is missing";
+        return Err(Problem::new(Code::Incomplete, at, reason).suggest("add `name:`"));
     }
-    let bad = |at: Position, what: &str, name: &str| Problem {
-        at,
-        reason: format!("metadata.{what}: \"{}\" is no name", name.escape_debug()),
-        suggestion: "use small letters, digits, `-` and `.`".into(),
+    let bad = |at: Position, what: &str, name: &str| {
+        let reason = format!("metadata.{what}: \"{}\" is no name", name.escape_debug());
+        let instead = "use small letters, digits, `-` and `.`";
+        Problem::new(Code::BadName, at, reason).suggest(instead)
     };
     if !good(&head.name) {
         return Err(bad(named, "name", &head.name));
@@ -71,10 +70,10 @@ pub(super) fn top_level(root: &Node) -> Vec<Problem> {
     entries
         .iter()
         .filter(|(key, _)| !FIELDS.contains(&&*key.name))
-        .map(|(key, _)| Problem {
-            at: key.at,
-            reason: format!("unknown field `{}`", key.name.escape_debug()),
-            suggestion: suggest::sentence(&key.name, &FIELDS),
+        .map(|(key, _)| {
+            let reason = format!("unknown field `{}`", key.name.escape_debug());
+            Problem::new(Code::UnknownField, key.at, reason)
+                .suggest(suggest::sentence(&key.name, &FIELDS))
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! Which kinds are read, in which versions, and what is said of one that is not: nothing of those of
 //! other APIs, unless it can only be a slip of one of ours.
 
-use crate::{name::Kind, source::suggest};
+use crate::{check::Code, name::Kind, source::suggest};
 
 /// Groups of which every kind is either read or refused.
 const OUR_GROUPS: [(&str, &[&str]); 5] = [
@@ -89,17 +89,17 @@ pub(super) fn stranger(
     group: &str,
     kind: &str,
     api_version: &str,
-) -> Option<(&'static str, String, String)> {
+) -> Option<(Code, String, String)> {
     if let Some((_, kinds)) = OUR_GROUPS.iter().find(|(ours, _)| *ours == group) {
         return Some(if kinds.contains(&kind) {
             (
-                "kind",
+                Code::UnsupportedKind,
                 format!("kind {kind} of {group} is not supported yet"),
                 "take the document out; it has no effect".into(),
             )
         } else {
             (
-                "kind",
+                Code::UnknownKind,
                 format!("unknown kind `{}` of {group}", kind.escape_debug()),
                 suggest::sentence(kind, kinds),
             )
@@ -108,7 +108,7 @@ pub(super) fn stranger(
     if group.is_empty() && !CORE_KINDS.contains(&kind) {
         let near = suggest::nearest(kind, CORE_KINDS)?;
         return Some((
-            "kind",
+            Code::UnknownKind,
             format!("unknown kind `{}`", kind.escape_debug()),
             format!("did you mean `{near}`?"),
         ));
@@ -120,5 +120,9 @@ pub(super) fn stranger(
         "unknown apiVersion \"{}\" of {kind}",
         api_version.escape_debug()
     );
-    Some(("apiVersion", reason, format!("did you mean `{ours}`?")))
+    Some((
+        Code::UnknownVersion,
+        reason,
+        format!("did you mean `{ours}`?"),
+    ))
 }

@@ -2,6 +2,7 @@
 //! give, percentages out of range, headers that a route may not touch.
 
 use crate::{
+    check::Code,
     resources::{
         at::At,
         header::{is_authority, is_token},
@@ -30,7 +31,7 @@ pub(super) fn problems(path: &str, at: Position, rule: &HttpRoute, found: &mut V
                 "{path}.directResponse.status: {} is not from 200 to 599",
                 status.value
             );
-            found.push(problem(status.at, reason, ""));
+            found.push(problem(Code::BadStatus, status.at, reason, ""));
         }
         let body = answer.body.as_ref();
         let text = body.and_then(|body| Some((body.at, body.string.as_ref()?)));
@@ -39,7 +40,12 @@ pub(super) fn problems(path: &str, at: Position, rule: &HttpRoute, found: &mut V
                 "{path}.directResponse.body: it has {} bytes; at most {MAX_BODY} are allowed",
                 text.len()
             );
-            found.push(problem(at, reason, "let a service answer instead"));
+            found.push(problem(
+                Code::TooLarge,
+                at,
+                reason,
+                "let a service answer instead",
+            ));
         }
     }
     if let Some(all) = &rule.fault {
@@ -78,11 +84,9 @@ pub(super) fn warnings(path: &str, rule: &HttpRoute, found: &mut Vec<Problem>) {
     ];
     for (name, at) in parts {
         if let Some(at) = at {
-            let reason = format!(
-                "{path}.fault.{name}: without `percentage` it is in force for no request (0 %)"
-            );
+            let reason = format!("{path}.fault.{name}: it has no `percentage`, which means 0 %");
             let suggestion = "write `percentage: {value: 100}` for all of them";
-            found.push(problem(at, reason, suggestion));
+            found.push(problem(Code::FaultOfNobody, at, reason, suggestion));
         }
     }
 }
@@ -91,7 +95,7 @@ fn answers(path: &str, at: Position, rule: &HttpRoute, found: &mut Vec<Problem>)
     let (which, at) = match (&rule.redirect, &rule.direct_response) {
         (Some(_), Some(_)) => {
             let reason = format!("{path}: only one of redirect and directResponse may be given");
-            return found.push(problem(at, reason, "take one of them out"));
+            return found.push(problem(Code::Exclusive, at, reason, "take one of them out"));
         }
         (Some(redirect), None) => ("redirect", redirect.at),
         (None, Some(answer)) => ("directResponse", answer.at),
@@ -107,7 +111,12 @@ fn answers(path: &str, at: Position, rule: &HttpRoute, found: &mut Vec<Problem>)
     ];
     for (name, _) in beside.into_iter().filter(|(_, given)| *given) {
         let reason = format!("{path}.{which}: nothing is sent on, so `{name}` has no meaning here");
-        found.push(problem(at, reason, &format!("take `{name}` out")));
+        found.push(problem(
+            Code::Meaningless,
+            at,
+            reason,
+            &format!("take `{name}` out"),
+        ));
     }
 }
 
@@ -119,24 +128,49 @@ fn redirect(path: &str, to: &At<Redirect>, found: &mut Vec<Problem>) {
         .filter(|code| !REDIRECTS.contains(code))
     {
         let reason = format!("{path}.redirectCode: {} is no redirect", code.value);
-        found.push(problem(code.at, reason, "use 301, 302, 303, 307 or 308"));
+        found.push(problem(
+            Code::BadStatus,
+            code.at,
+            reason,
+            "use 301, 302, 303, 307 or 308",
+        ));
     }
     let scheme = to.scheme.as_ref();
     if let Some(scheme) = scheme.filter(|s| !matches!(s.as_str(), "http" | "https")) {
         let reason = format!("{path}.scheme: \"{}\"", scheme.escape_debug());
-        found.push(problem(scheme.at, reason, "use `http` or `https`"));
+        found.push(problem(
+            Code::UnknownValue,
+            scheme.at,
+            reason,
+            "use `http` or `https`",
+        ));
     }
     if to.scheme.is_some() && to.derive_port == Some(RedirectPort::FromRequestPort) {
         let reason =
             format!("{path}.derivePort: FROM_REQUEST_PORT is not supported beside `scheme`");
-        found.push(problem(to.at, reason, "write `port`"));
+        found.push(problem(
+            Code::UnsupportedValue,
+            to.at,
+            reason,
+            "write `port`",
+        ));
     }
     if let Some(port) = &to.port {
         if port.value == 0 {
-            found.push(problem(port.at, format!("{path}.port: 0 is no port"), ""));
+            found.push(problem(
+                Code::BadPort,
+                port.at,
+                format!("{path}.port: 0 is no port"),
+                "",
+            ));
         } else if to.derive_port.is_some() {
             let reason = format!("{path}: only one of port and derivePort may be given");
-            found.push(problem(port.at, reason, "take one of them out"));
+            found.push(problem(
+                Code::Exclusive,
+                port.at,
+                reason,
+                "take one of them out",
+            ));
         }
     }
     if let Some(uri) = to
@@ -145,7 +179,7 @@ fn redirect(path: &str, to: &At<Redirect>, found: &mut Vec<Problem>) {
         .filter(|uri| !is_path(redirected_uri(uri).0))
     {
         let reason = format!("{path}.uri: \"{}\" is no path", uri.escape_debug());
-        found.push(problem(uri.at, reason, "begin it with `/`"));
+        found.push(problem(Code::BadPath, uri.at, reason, "begin it with `/`"));
     }
     authority(&path, to.authority.as_ref(), found);
 }
@@ -165,7 +199,12 @@ fn authority(path: &str, authority: Option<&At<String>>, found: &mut Vec<Problem
             "{path}.authority: \"{}\" is no host",
             authority.escape_debug()
         );
-        found.push(problem(authority.at, reason, "write `HOST` or `HOST:PORT`"));
+        found.push(problem(
+            Code::BadAuthority,
+            authority.at,
+            reason,
+            "write `HOST` or `HOST:PORT`",
+        ));
     }
 }
 
@@ -174,14 +213,14 @@ fn percentage(path: &str, percentage: Option<&At<Percentage>>, found: &mut Vec<P
     if let Some(percentage) = percentage.filter(is_out) {
         let value = percentage.value.value;
         let reason = format!("{path}.value: {value} is not from 0 to 100");
-        found.push(problem(percentage.at, reason, ""));
+        found.push(problem(Code::BadPercentage, percentage.at, reason, ""));
     }
 }
 
 fn percent(path: &str, percent: Option<&At<u32>>, found: &mut Vec<Problem>) {
     if let Some(percent) = percent.filter(|percent| percent.value > 100) {
         let reason = format!("{path}: {} is not from 0 to 100", percent.value);
-        found.push(problem(percent.at, reason, ""));
+        found.push(problem(Code::BadPercentage, percent.at, reason, ""));
     }
 }
 
@@ -189,7 +228,7 @@ fn fault(path: &str, all: &At<Fault>, found: &mut Vec<Problem>) {
     let path = format!("{path}.fault");
     if all.delay.is_none() && all.abort.is_none() {
         let reason = format!("{path}: it names neither delay nor abort");
-        found.push(problem(all.at, reason, "add one of them"));
+        found.push(problem(Code::Empty, all.at, reason, "add one of them"));
     }
     if let Some(late) = &all.delay {
         delay(&format!("{path}.delay"), late, found);
@@ -202,7 +241,7 @@ fn fault(path: &str, all: &At<Fault>, found: &mut Vec<Problem>) {
 fn delay(path: &str, delay: &At<Delay>, found: &mut Vec<Problem>) {
     if delay.fixed_delay.millis() == 0 {
         let reason = format!("{path}.fixedDelay: it must be at least 1ms");
-        found.push(problem(delay.fixed_delay.at, reason, ""));
+        found.push(problem(Code::TooShort, delay.fixed_delay.at, reason, ""));
     }
     let given = delay.percentage.as_ref();
     percentage(&format!("{path}.percentage"), given, found);
@@ -213,7 +252,7 @@ fn abort(path: &str, abort: &At<Abort>, found: &mut Vec<Problem>) {
     match (&abort.http_status, &abort.grpc_status) {
         (Some(status), None) if !(200..600).contains(&status.value) => {
             let reason = format!("{path}.httpStatus: {} is not from 200 to 599", status.value);
-            found.push(problem(status.at, reason, ""));
+            found.push(problem(Code::BadStatus, status.at, reason, ""));
         }
         (None, Some(status)) if abort.grpc_number().is_none() => {
             let reason = format!(
@@ -221,11 +260,11 @@ fn abort(path: &str, abort: &At<Abort>, found: &mut Vec<Problem>) {
                 status.escape_debug()
             );
             let instead = suggest::sentence(status, &Abort::GRPC_NAMES);
-            found.push(problem(status.at, reason, &instead));
+            found.push(problem(Code::UnknownValue, status.at, reason, &instead));
         }
         (Some(_), Some(_)) | (None, None) => {
             let reason = format!("{path}: it needs exactly one of httpStatus and grpcStatus");
-            found.push(problem(abort.at, reason, ""));
+            found.push(problem(Code::Exclusive, abort.at, reason, ""));
         }
         _ => {}
     }
@@ -237,11 +276,16 @@ fn rewrite(path: &str, rewrite: &At<Rewrite>, found: &mut Vec<Problem>) {
     let path = format!("{path}.rewrite");
     if rewrite.uri.is_some() && rewrite.uri_regex_rewrite.is_some() {
         let reason = format!("{path}: only one of uri and uriRegexRewrite may be given");
-        found.push(problem(rewrite.at, reason, "take one of them out"));
+        found.push(problem(
+            Code::Exclusive,
+            rewrite.at,
+            reason,
+            "take one of them out",
+        ));
     }
     if let Some(uri) = rewrite.uri.as_ref().filter(|uri| !is_path(uri)) {
         let reason = format!("{path}.uri: \"{}\" is no path", uri.escape_debug());
-        found.push(problem(uri.at, reason, "begin it with `/`"));
+        found.push(problem(Code::BadPath, uri.at, reason, "begin it with `/`"));
     }
     if let Some(regex) = &rewrite.uri_regex_rewrite {
         regex_rewrite(&format!("{path}.uriRegexRewrite"), regex, found);
@@ -255,7 +299,7 @@ fn regex_rewrite(path: &str, regex: &RegexRewrite, found: &mut Vec<Problem>) {
         Ok(groups) => groups,
         Err(reason) => {
             let reason = format!("{path}.match: {reason}");
-            return found.push(problem(pattern.at, reason, ""));
+            return found.push(problem(Code::BadMatcher, pattern.at, reason, ""));
         }
     };
     let mut chars = to.chars();
@@ -281,7 +325,12 @@ fn regex_rewrite(path: &str, regex: &RegexRewrite, found: &mut Vec<Problem>) {
     }
     if let Some(reason) = reason {
         let reason = format!("{path}.rewrite: {reason}");
-        found.push(problem(to.at, reason, "`\\1` stands for the first group"));
+        found.push(problem(
+            Code::BadRewrite,
+            to.at,
+            reason,
+            "`\\1` stands for the first group",
+        ));
     }
 }
 
@@ -289,6 +338,7 @@ fn mirrors(path: &str, rule: &HttpRoute, found: &mut Vec<Problem>) {
     if let Some(mirror) = rule.mirror.as_ref().filter(|_| !rule.mirrors.is_empty()) {
         let reason = format!("{path}: only one of mirror and mirrors may be given");
         found.push(problem(
+            Code::Exclusive,
             mirror.at,
             reason,
             "write all of them under `mirrors`",
@@ -309,7 +359,7 @@ fn mirrors(path: &str, rule: &HttpRoute, found: &mut Vec<Problem>) {
         if let Some(at) = at.filter(|_| rule.mirror.is_none()) {
             let reason = format!("{path}.{name}: there is no `mirror` beside it");
             let instead = "in `mirrors`, each has its `percentage`";
-            found.push(problem(at, reason, instead));
+            found.push(problem(Code::Meaningless, at, reason, instead));
         }
     }
     for (i, mirror) in rule.mirrors.iter().enumerate() {
@@ -323,6 +373,7 @@ fn cors(path: &str, policy: &At<CorsPolicy>, found: &mut Vec<Problem>) {
     if !policy.allow_origin.is_empty() && !policy.allow_origins.is_empty() {
         let reason = format!("{path}: only one of allowOrigin and allowOrigins may be given");
         found.push(problem(
+            Code::Exclusive,
             policy.at,
             reason,
             "write all of them under `allowOrigins`",
@@ -340,7 +391,7 @@ fn cors(path: &str, policy: &At<CorsPolicy>, found: &mut Vec<Problem>) {
     for (name, list) in lists {
         for (i, item) in list.iter().enumerate().filter(|(_, item)| !is_token(item)) {
             let reason = format!("{path}.{name}[{i}]: \"{}\" is no name", item.escape_debug());
-            found.push(problem(item.at, reason, ""));
+            found.push(problem(Code::BadHeaderName, item.at, reason, ""));
         }
     }
 }

@@ -1,0 +1,6 @@
+//! What can be wrong with what people write, found before it hurts. Every finding has a code that
+//! stays the same for good, and with it a severity, a meaning and a consequence.
+
+mod code;
+
+pub use self::code::{Code, Severity};

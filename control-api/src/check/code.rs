@@ -1,0 +1,205 @@
+//! Every code there is: its number, how bad it is, what it means, and what follows from it unless the
+//! finding says so itself. A number is never given twice nor changed; `docs/check.md` explains each,
+//! with an example that produces it.
+
+use std::{fmt, str::FromStr};
+
+/// How bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// Good to know.
+    Note,
+    /// In force, and hardly meant.
+    Warning,
+    /// Refused.
+    Error,
+}
+
+impl Severity {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Severity {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Note, Self::Warning, Self::Error]
+            .into_iter()
+            .find(|severity| severity.as_str() == text)
+            .ok_or(())
+    }
+}
+
+/// What follows from an error: nothing of the object changes.
+const REFUSED: &str = "it is refused; its last good version, if there is one, stays in force";
+
+macro_rules! codes {
+    ($($name:ident = $number:literal $severity:ident $meaning:literal $consequence:expr;)*) => {
+        /// What is wrong, for programs: `HDL` and four digits, of which the first two are the theme.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code {
+            $(#[doc = $meaning] $name = $number,)*
+        }
+
+        impl Code {
+            /// All of them, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// How bad it is.
+            pub fn severity(self) -> Severity {
+                match self {
+                    $(Self::$name => Severity::$severity,)*
+                }
+            }
+
+            /// What it means, in a line.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => $meaning,)*
+                }
+            }
+
+            /// What follows from it.
+            pub fn consequence(self) -> &'static str {
+                match self {
+                    $(Self::$name => $consequence,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    // 00: reading.
+    Unreadable = 1 Error "a file that cannot be read" "what it held before stays in force";
+    Syntax = 2 Error "a document that is no YAML" REFUSED;
+    TooLarge = 3 Error "a document that is too large" REFUSED;
+    Incomplete = 4 Error "an object without apiVersion, kind or name" REFUSED;
+    UnknownKind = 5 Error "a kind that there is not" REFUSED;
+    UnsupportedKind = 6 Error "a kind that is not supported" "it has no effect at all";
+    UnknownVersion = 7 Error "a version of a kind that there is not" REFUSED;
+    BadName = 8 Error "an object whose name or namespace is none" REFUSED;
+    Twice = 9 Error "an object that is there twice" "the first one is in force, this one is not";
+    UnknownField = 10 Error "a field that there is not" REFUSED;
+    UnsupportedField = 11 Error "a field that is not supported" REFUSED;
+    MissingField = 12 Error "a field that is missing" REFUSED;
+    WrongType = 13 Error "a value of the wrong type" REFUSED;
+    UnknownValue = 14 Error "a word that is none of those allowed" REFUSED;
+    OutOfRange = 15 Error "a number that is out of range" REFUSED;
+    Exclusive = 16 Error "fields of which only one may be given" REFUSED;
+    Meaningless = 17 Error "a field that has no meaning beside another, or without it" REFUSED;
+    Empty = 18 Error "a list or a name that is empty" REFUSED;
+    Repeated = 19 Error "something that one list names twice" REFUSED;
+    UnsupportedValue = 20 Error "a value that is not supported" REFUSED;
+    BadValue = 21 Error "a value that cannot be read" REFUSED;
+    BadAnnotation = 22 Error "an annotation of ours that cannot be read" REFUSED;
+    // 01: names and destinations.
+    BadHost = 101 Error "a host that is no name" REFUSED;
+    NoService = 102 Error "a destination that no service has" REFUSED;
+    NoPort = 103 Error "a destination's port that its service lacks" REFUSED;
+    NoSubset = 104 Error "a subset that no DestinationRule defines" REFUSED;
+    SubsetInUse = 105 Error "a subset taken away while routes lead to it" REFUSED;
+    HostOfNobody = 106 Warning "a host that no service has" "it applies to nothing";
+    HiddenHost = 107 Warning "a host that another resource has already" "for this host it applies to nothing";
+    HiddenPolicy = 108 Warning "a traffic policy that another resource has already" "this policy is not in force";
+    EmptySubset = 109 Warning "a subset that selects no pod" "requests that are routed to it fail with 503";
+    NotForSidecars = 110 Warning "routes that are for gateways alone" "no sidecar uses these routes";
+    BadPort = 111 Error "a number that is no port" REFUSED;
+    BadAddress = 112 Error "an address that is none" REFUSED;
+    NoDelegate = 113 Warning "a delegate that there is not" "requests that match this rule go on to the next";
+    UnusedDelegate = 114 Warning "routes without hosts, to which nobody delegates" "they apply to nothing";
+    WideDelegate = 115 Warning "a delegate's rule that matches more than the one that delegates" "it is not in force there";
+    // 02: matches.
+    BadMatcher = 201 Error "a matcher that cannot be used" REFUSED;
+    BadHeaderName = 202 Error "a header or parameter whose name is none" REFUSED;
+    PseudoHeader = 203 Error "a pseudo-header among the headers" REFUSED;
+    NoMatch = 204 Error "a rule for TLS that names no host" REFUSED;
+    // 03: what a rule does.
+    NoRoute = 301 Error "a rule that leads nowhere" REFUSED;
+    NoWeight = 302 Error "weights that total 0" REFUSED;
+    BadPercentage = 303 Error "a percentage that is not from 0 to 100" REFUSED;
+    FaultOfNobody = 304 Warning "a fault without percentage" "it is in force for no request";
+    BadStatus = 305 Error "a status that no answer can have" REFUSED;
+    BadPath = 306 Error "a path that is none" REFUSED;
+    BadAuthority = 307 Error "an authority that is none" REFUSED;
+    ReservedHeader = 308 Error "a header that routes may not change" REFUSED;
+    BadHeaderValue = 309 Error "a value that no header can have" REFUSED;
+    BadRewrite = 310 Error "a rewrite that cannot be made" REFUSED;
+    // 04: timeouts and retries.
+    TooShort = 401 Error "a duration that is too short" REFUSED;
+    BadRetryCondition = 402 Error "a condition of retries that there is not" REFUSED;
+    // 05: traffic policies.
+    PortSettingsDrop = 501 Warning "portLevelSettings that drop what was set above" "what is not repeated is not in force for this port";
+    BadHash = 502 Error "consistent hashing that is not clear" REFUSED;
+    BadTable = 503 Error "a table of consistent hashing that cannot be made" REFUSED;
+    BadPlace = 504 Error "a region or zone that is none" REFUSED;
+    BadShares = 505 Error "shares that do not total 100" REFUSED;
+    TlsFiles = 506 Error "TLS whose certificates do not fit its mode" REFUSED;
+    // 06: security and reach.
+    PortsOfNobody = 601 Error "modes of ports without the pods whose ports they are" REFUSED;
+    NotEnforced = 602 Note "a NetworkPolicy" "the mesh does not enforce it; a cluster's network may";
+    // 07: services and workloads.
+    SharedAddresses = 701 Warning "hosts that share addresses" "calls of the addresses are those of the first host by name";
+    NoEndpoints = 702 Warning "a service without endpoints" "every call fails";
+    NoPorts = 703 Warning "a service without ports" "no call is one of it";
+    BadWorkload = 704 Error "a workload of which no pod can be made" "it has no pods";
+}
+
+impl Code {
+    /// Its number.
+    pub fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HDL{:04}", self.number())
+    }
+}
+
+impl FromStr for Code {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let digits = text.trim();
+        let digits = digits
+            .strip_prefix("HDL")
+            .or_else(|| digits.strip_prefix("hdl"))
+            .unwrap_or(digits);
+        let number: u16 = digits.parse().map_err(|_| ())?;
+        let found = Self::ALL.iter().find(|code| code.number() == number);
+        found.copied().ok_or(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_in_order_and_written_as_they_are_read() {
+        assert!(Code::ALL.is_sorted_by(|a, b| a.number() < b.number()));
+        for code in Code::ALL {
+            assert_eq!(code.to_string().parse(), Ok(*code));
+            assert!(!code.meaning().is_empty() && !code.consequence().is_empty());
+        }
+        assert_eq!("HDL0102".parse(), Ok(Code::NoService));
+        assert_eq!("102".parse(), Ok(Code::NoService));
+        assert_eq!("HDL9999".parse::<Code>(), Err(()));
+        assert_eq!("".parse::<Code>(), Err(()));
+    }
+}
