@@ -37,6 +37,7 @@ use heddle_identity::TrustDomain;
 pub use self::{
     dirty::{Dirty, Scope},
     encoded::Encoded,
+    outbound::Sight,
     routes::RouteView,
 };
 use self::{hosts::Hosts, sharded::ShardedMap};

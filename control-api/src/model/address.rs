@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use heddle_proto::mesh::{self, Endpoint, Port, Protocol, address::Kind};
 
-use super::{Encoded, Model, hosts::is_external, workload::shown_labels};
+use super::{Client, Encoded, Model, hosts::is_external, workload::shown_labels};
 use crate::name::NsName;
 
 /// Who has an address, sorted by name.
@@ -16,19 +16,24 @@ pub(super) struct Owners {
 }
 
 impl Model {
-    /// The service whose IP this is for clients in a namespace: a Service's, else a ServiceEntry's,
-    /// their own first. A pod's address is never that of another namespace's ServiceEntry.
-    pub fn service_at(&self, ip: IpAddr, namespace: &str) -> Option<&NsName> {
+    /// The service whose IP this is for a client that sees it: a Service's, else a ServiceEntry's,
+    /// its own namespace's first. A pod's address is never that of another namespace's ServiceEntry.
+    pub fn service_at(&self, ip: IpAddr, client: &Client) -> Option<&NsName> {
+        let namespace = &*client.namespace;
         let owners = self.addresses.get(&ip);
         let services = owners.into_iter().flat_map(|owners| &owners.services);
         let has_pods = owners.is_some_and(|owners| !owners.pods.is_empty());
         let is_foreign = |name: &NsName| is_external(name) && name.namespace() != namespace;
         let visible = services
-            .filter(|name| self.is_visible(name, namespace) && !(has_pods && is_foreign(name)));
+            .filter(|name| self.is_visible(name, namespace) && self.sees(client, name))
+            .filter(|name| !(has_pods && is_foreign(name)));
         let rank = |name| (is_external(name), self.claim(name, namespace));
         let found = visible.min_by(|a, b| rank(*a).cmp(&rank(*b)));
         // A pod in a range is a pod.
-        let of_network = || self.network_at(ip, namespace).filter(|_| !has_pods);
+        let of_network = || {
+            let network = self.network_at(ip, namespace).filter(|_| !has_pods);
+            network.filter(|name| self.sees(client, name))
+        };
         found.or_else(of_network)
     }
 
@@ -44,9 +49,9 @@ impl Model {
         })
     }
 
-    /// The answer to a subscription to an address, for clients in a namespace.
-    pub fn address(&self, ip: IpAddr, namespace: &str) -> Encoded {
-        if let Some(service) = self.service_at(ip, namespace) {
+    /// The answer to a subscription to an address.
+    pub fn address(&self, ip: IpAddr, client: &Client) -> Encoded {
+        if let Some(service) = self.service_at(ip, client) {
             let kind = Some(Kind::Service(service.to_string()));
             return Encoded::new(&mesh::Address {
                 kind,

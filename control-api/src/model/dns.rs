@@ -9,7 +9,7 @@ use heddle_proto::mesh::{
     dns_name::{Addresses, Kind},
 };
 
-use super::{Encoded, Model};
+use super::{Client, Encoded, Model};
 use crate::{name::NsName, resources::service::Service};
 
 /// How long a pod may remember, in seconds. Service IPs stay; pods come and go.
@@ -18,10 +18,10 @@ const TTL_HEADLESS: u32 = 5;
 
 impl Model {
     /// The answer to a subscription to a name: in small letters, without a dot at its end.
-    pub fn dns_name(&self, name: &str, namespace: &str) -> Encoded {
+    pub fn dns_name(&self, name: &str, client: &Client) -> Encoded {
         let known = self
-            .of_cluster(name, namespace)
-            .or_else(|| self.of_entry_host(name, namespace));
+            .of_cluster(name, &client.namespace)
+            .or_else(|| self.of_entry_host(name, client));
         let kind = match known {
             Some(addresses) => Kind::Addresses(addresses),
             None => Kind::Unknown(Unknown {}),
@@ -69,7 +69,8 @@ impl Model {
         (!ips.is_empty()).then(|| answer(ips, TTL_HEADLESS))
     }
 
-    fn of_entry_host(&self, name: &str, namespace: &str) -> Option<Addresses> {
+    fn of_entry_host(&self, name: &str, client: &Client) -> Option<Addresses> {
+        let namespace = &*client.namespace;
         let exact = self.external(name, namespace);
         let known = exact.or_else(|| {
             // The longest pattern that covers it: `*.b.c` before `*.c`.
@@ -83,7 +84,7 @@ impl Model {
             }
             None
         })?;
-        let service: &Service = self.service(&known)?;
+        let service: &Service = self.service(&known).filter(|_| self.sees(client, &known))?;
         let ips = service.addresses.iter().copied();
         (!service.addresses.is_empty()).then(|| answer(ips, TTL))
     }

@@ -1,21 +1,71 @@
-//! What becomes of a pod's calls to addresses that the mesh does not know: the oldest Sidecar that
-//! selects the pod says so, else its namespace's, else the mesh's (in the system namespace), else they
-//! are passed through. One that says nothing of it asks the next wider one.
+//! What pods may call: the oldest Sidecar that selects the pod says so, else its namespace's, else the
+//! mesh's (in the system namespace). One that says nothing of something asks the next wider one.
+//! Services that a pod does not see are like addresses that the mesh does not know; whether calls to
+//! those are passed through is the Sidecar's to say as well.
 
 use heddle_proto::mesh::OutboundPolicy;
 
-use super::Model;
-use crate::resources::{
-    pod::Pod,
-    sidecar::{OutboundMode, Sidecar},
+use super::{Client, Model};
+use crate::{
+    name::NsName,
+    resources::{
+        labels::Labels,
+        pod::Pod,
+        sidecar::{OutboundMode, Sidecar},
+    },
 };
+
+/// The services that a pod sees: "NAMESPACE/HOST", as they are written. None: all of them.
+pub type Sight = Option<Box<[Box<str>]>>;
 
 impl Model {
     pub(super) fn outbound(&self, namespace: &str, pod: &Pod) -> OutboundPolicy {
+        let mode = self
+            .sidecars_for(namespace, &pod.labels)
+            .find_map(|sidecar| sidecar.outbound_traffic_policy.as_ref())
+            .map(|policy| policy.mode);
+        match mode {
+            Some(OutboundMode::RegistryOnly) => OutboundPolicy::RegistryOnly,
+            Some(OutboundMode::AllowAny) | None => OutboundPolicy::Unspecified,
+        }
+    }
+
+    /// What a client sees.
+    pub fn sight(&self, client: &Client) -> Sight {
+        let mut sidecars = self.sidecars_for(&client.namespace, &client.labels);
+        let hosts = sidecars.find_map(Sidecar::seen)?;
+        Some(hosts.map(|host| host.as_str().into()).collect())
+    }
+
+    /// Whether a client sees a service.
+    pub fn sees(&self, client: &Client, service: &NsName) -> bool {
+        let mut sidecars = self.sidecars_for(&client.namespace, &client.labels);
+        let Some(mut hosts) = sidecars.find_map(Sidecar::seen) else {
+            return true;
+        };
+        let full = self.hosts().full_name(service);
+        hosts.any(|seen| {
+            let (namespace, host) = seen.split_once('/').unwrap_or_default();
+            let in_namespace = match namespace {
+                "*" => true,
+                "." => service.namespace() == &*client.namespace,
+                named => service.namespace() == named,
+            };
+            let host = host.to_ascii_lowercase();
+            in_namespace
+                && match host.strip_prefix('*') {
+                    Some(rest) => full.ends_with(rest),
+                    None => full == host,
+                }
+        })
+    }
+
+    /// Those that are for a pod, the closest first.
+    fn sidecars_for(&self, namespace: &str, labels: &Labels) -> impl Iterator<Item = &Sidecar> {
         let here = || self.sidecars_in(namespace);
         let selects = |sidecar: &&Sidecar| {
             let selector = sidecar.selector();
-            selector.is_some_and(|wanted| pod.labels.has_all(&wanted))
+            selector.is_some_and(|wanted| labels.has_all(&wanted))
         };
         let is_wide = |sidecar: &&Sidecar| sidecar.selector().is_none();
         let of_mesh = self.sidecars_in(&self.settings.system_namespace);
@@ -24,15 +74,7 @@ impl Model {
             here().find(is_wide),
             of_mesh.into_iter().find(is_wide),
         ];
-        let mode = candidates
-            .into_iter()
-            .flatten()
-            .find_map(|sidecar| sidecar.outbound_traffic_policy.as_ref())
-            .map(|policy| policy.mode);
-        match mode {
-            Some(OutboundMode::RegistryOnly) => OutboundPolicy::RegistryOnly,
-            Some(OutboundMode::AllowAny) | None => OutboundPolicy::Unspecified,
-        }
+        candidates.into_iter().flatten()
     }
 
     fn sidecars_in(&self, namespace: &str) -> impl Iterator<Item = &Sidecar> {

@@ -168,8 +168,8 @@ fn versions_are_the_same_in_every_process_and_order() {
     );
     for ip in ["10.0.0.3", "10.1.0.3"] {
         assert_eq!(
-            one.address(ip.parse().unwrap(), "default").version,
-            two.address(ip.parse().unwrap(), "default").version
+            one.address(ip.parse().unwrap(), &client).version,
+            two.address(ip.parse().unwrap(), &client).version
         );
     }
 }

@@ -20,7 +20,7 @@ pub use self::message::{Bounds, Kind, Nack, Request, Response, Summary, Violatio
 use self::{closure::Closure, held::TypeState, message::MAX_TEXT};
 use super::hub::{Mail, Registration};
 use crate::{
-    model::{Client, Model},
+    model::{Client, Model, Sight},
     name::NsName,
 };
 
@@ -30,6 +30,8 @@ pub struct StreamState {
     trust_domain: String,
     bounds: Bounds,
     client: Client,
+    /// What it sees of the mesh.
+    sight: Sight,
     types: [TypeState; 8],
     /// Addresses by the name under which they were subscribed.
     addresses: HashMap<Arc<str>, IpAddr>,
@@ -42,7 +44,9 @@ impl StreamState {
     /// For the proxy of a pod.
     pub fn new(node: NsName, model: &Model, bounds: Bounds) -> Self {
         let client = client(&node, model);
+        let sight = model.sight(&client);
         Self {
+            sight,
             trust_domain: model.settings().trust_domain.as_str().to_owned(),
             node,
             bounds,
@@ -175,6 +179,14 @@ impl StreamState {
                     .iter()
                     .for_each(|service| self.service_changed(service));
             }
+            let sight = model.sight(&self.client);
+            if sight != self.sight {
+                self.sight = sight;
+                self.closure.look_at_all();
+                for kind in [Kind::Address, Kind::DnsName] {
+                    self.types[kind.index()].look_at_all();
+                }
+            }
         }
     }
 
@@ -261,9 +273,9 @@ impl StreamState {
             ),
             Kind::Address => {
                 let ip = addresses.get(name)?;
-                Some(Arc::new(model.address(*ip, &client.namespace)))
+                Some(Arc::new(model.address(*ip, client)))
             }
-            Kind::DnsName => Some(Arc::new(model.dns_name(name, &client.namespace))),
+            Kind::DnsName => Some(Arc::new(model.dns_name(name, client))),
             Kind::Workload => model.workload(node).map(Arc::new),
             Kind::Trust => model.trust_bundle().map(Arc::new),
             Kind::Telemetry => Some(Arc::new(model.telemetry(node.namespace()))),

@@ -1,16 +1,17 @@
-//! Istio's Sidecar (networking.istio.io): what becomes of calls to addresses that the mesh does not
-//! know. A sidecar is told only what its own pod uses, so `egress` has nothing to save; that it
-//! should restrict is not supported, so only hosts that restrict nothing are taken.
+//! Istio's Sidecar (networking.istio.io): which services pods see, and what becomes of calls to
+//! addresses that they do not know. A sidecar is told only what its own pod uses, so `egress` has no
+//! memory to save; it restricts.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::virtual_service::bad_host;
 use super::{
     at::{At, Unsupported},
     labels::Labels,
 };
-use crate::{check::Code, source::decode::Problem};
+use crate::{check::Code, name::is_label, source::decode::Problem};
 
 /// `spec:`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -20,7 +21,7 @@ pub struct Sidecar {
     pub workload_selector: Option<At<WorkloadSelector>>,
     /// What becomes of calls to unknown addresses.
     pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
-    /// What its pods may see: everything.
+    /// What its pods may see; nothing: everything.
     #[serde(default)]
     pub egress: Vec<At<Egress>>,
     ingress: Option<Unsupported>,
@@ -75,20 +76,52 @@ impl Sidecar {
         (!labels.is_empty()).then(|| Labels::from(labels))
     }
 
+    /// What its pods see of the mesh, as it is written; None: it does not say.
+    pub fn seen(&self) -> Option<impl Iterator<Item = &At<String>>> {
+        let hosts = || self.egress.iter().flat_map(|egress| &egress.hosts);
+        (!self.egress.is_empty()).then(hosts)
+    }
+
     /// What is wrong with it, as far as it alone can tell.
     pub fn problems(&self) -> Vec<Problem> {
         let mut found = Vec::new();
-        let all = self.egress.iter().flat_map(|egress| &egress.hosts);
-        if self.egress.is_empty() || all.clone().any(|host| host.as_str() == "*/*") {
-            return found;
+        for (i, egress) in self.egress.iter().enumerate() {
+            let path = format!("spec.egress[{i}].hosts");
+            if egress.hosts.is_empty() {
+                let reason = format!("{path}: nothing is named");
+                let instead = "write `./*` for the pod's own namespace, `*/*` for everything";
+                found.push(Problem::new(Code::Empty, egress.at, reason).suggest(instead));
+            }
+            for (j, host) in egress.hosts.iter().enumerate() {
+                found.extend(bad_egress(&format!("{path}[{j}]"), host));
+            }
         }
-        let at = all
-            .map(|host| host.at)
-            .chain(self.egress.iter().map(|e| e.at));
-        let at = at.into_iter().next().unwrap_or_default();
-        let reason = "spec.egress: to restrict what pods see is not supported yet, only `*/*` is";
-        let instead = "take `egress` out: a sidecar is told only what its own pod uses";
-        found.push(Problem::new(Code::UnsupportedValue, at, reason).suggest(instead));
         found
     }
+}
+
+fn bad_egress(path: &str, host: &At<String>) -> Option<Problem> {
+    let problem = |reason: String, suggestion: &str| {
+        let reason = format!("{path}: {reason}");
+        Some(Problem::new(Code::BadHost, host.at, reason).suggest(suggestion))
+    };
+    let Some((namespace, name)) = host.split_once('/') else {
+        let reason = format!("`{}` names no namespace", host.escape_debug());
+        return problem(reason, "write `NAMESPACE/HOST`, `./HOST` or `*/HOST`");
+    };
+    if !matches!(namespace, "*" | "." | "~") && !is_label(namespace) {
+        let reason = format!(
+            "`{}` cannot be the name of a namespace",
+            namespace.escape_debug()
+        );
+        return problem(reason, "write a namespace, `.`, `*` or `~`");
+    }
+    if let Some(reason) = bad_host(name, true) {
+        return problem(reason, "");
+    }
+    if !name.contains('.') && name != "*" {
+        let reason = format!("`{name}` is not a full name, so it is nobody's");
+        return problem(reason, "write `NAME.NAMESPACE.svc.cluster.local`");
+    }
+    None
 }

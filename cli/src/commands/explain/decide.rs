@@ -29,7 +29,7 @@ pub(super) fn decide(model: &Model, asked: &Asked) -> Outcome<Story> {
         ));
         step.detail("its requests go to the service as plain text, and are refused where mutual TLS is STRICT");
     }
-    let Some(service) = target(model, asked, name.namespace(), &mut story) else {
+    let Some(service) = target(model, asked, &client, &mut story) else {
         return Ok(story);
     };
     story.service = Some(service.to_string());
@@ -119,9 +119,9 @@ fn client(model: &Model, from: &NsName) -> Outcome<(NsName, Client, bool)> {
 }
 
 /// The service behind the host, as the pod's resolver would find it.
-fn target(model: &Model, asked: &Asked, namespace: &str, story: &mut Story) -> Option<NsName> {
+fn target(model: &Model, asked: &Asked, client: &Client, story: &mut Story) -> Option<NsName> {
     if let Ok(ip) = asked.host.parse::<IpAddr>() {
-        if let Some(service) = model.service_at(ip, namespace) {
+        if let Some(service) = model.service_at(ip, client) {
             return Some(service.clone());
         }
         match model.pod_at(ip) {
@@ -139,7 +139,7 @@ fn target(model: &Model, asked: &Asked, namespace: &str, story: &mut Story) -> O
         .strip_suffix(&domain)
         .or_else(|| host.strip_suffix(".svc"));
     let named = match short.unwrap_or(&host).split_once('.') {
-        None => NsName::new(namespace, &host),
+        None => NsName::new(&client.namespace, &host),
         Some((name, namespace)) => NsName::new(namespace, name),
     };
     let found = named.filter(|name| model.service(name).is_some());
@@ -147,6 +147,14 @@ fn target(model: &Model, asked: &Asked, namespace: &str, story: &mut Story) -> O
         let outside = model.service_names().find(|name| name.name() == host);
         outside.cloned()
     });
+    if let Some(hidden) = found.as_ref().filter(|found| !model.sees(client, found)) {
+        story
+            .step(format!(
+                "a Sidecar's `egress` does not let the pod see {hidden}"
+            ))
+            .detail("it is passed through, or refused where the outbound policy is REGISTRY_ONLY");
+        return None;
+    }
     if found.is_none() {
         unknown(story, &asked.host);
     }

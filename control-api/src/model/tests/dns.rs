@@ -6,7 +6,7 @@ use super::*;
 
 /// None: unknown.
 fn ask(model: &Model, name: &str, namespace: &str) -> Option<Vec<String>> {
-    let answer = model.dns_name(name, namespace);
+    let answer = model.dns_name(name, &client(namespace));
     match mesh::DnsName::decode(&*answer.body).unwrap().kind {
         Some(dns_name::Kind::Addresses(addresses)) => {
             assert!(addresses.ttl_seconds > 0);

@@ -34,9 +34,13 @@ fn readiness_decides_who_is_an_endpoint() {
     model.apply(remove(Kind::Pod, "default/ratings-1"));
     assert_eq!(ratings(&model), 0);
     assert!(matches!(
-        mesh::Address::decode(&*model.address("10.1.0.6".parse().unwrap(), "default").body)
-            .unwrap()
-            .kind,
+        mesh::Address::decode(
+            &*model
+                .address("10.1.0.6".parse().unwrap(), &client("default"))
+                .body
+        )
+        .unwrap()
+        .kind,
         Some(mesh::address::Kind::Unknown(_))
     ));
 }
@@ -101,7 +105,7 @@ fn an_endpoint_says_what_owns_its_pod() {
             owner
         );
         assert_eq!(workload(&model, "default/ratings-1").owner, owner);
-        let address = model.address("10.1.0.6".parse().unwrap(), "default");
+        let address = model.address("10.1.0.6".parse().unwrap(), &client("default"));
         match mesh::Address::decode(&*address.body).unwrap().kind {
             Some(mesh::address::Kind::Workload(endpoint)) => assert_eq!(endpoint.owner, owner),
             other => panic!("{other:?}"),
@@ -125,7 +129,7 @@ fn places_come_from_pods_then_from_nodes() {
     };
     let mut model = model(REVIEWS);
     let places = |model: &Model| {
-        let address = model.address("10.1.0.6".parse().unwrap(), "default");
+        let address = model.address("10.1.0.6".parse().unwrap(), &client("default"));
         let address = match mesh::Address::decode(&*address.body).unwrap().kind {
             Some(mesh::address::Kind::Workload(endpoint)) => endpoint.locality,
             other => panic!("{other:?}"),

@@ -29,7 +29,7 @@ fn addresses(model: &Model, service: &str) -> Vec<String> {
 }
 
 fn at(model: &Model, ip: &str, namespace: &str) -> Option<String> {
-    let found = model.service_at(ip.parse().unwrap(), namespace);
+    let found = model.service_at(ip.parse().unwrap(), &client(namespace));
     found.map(|name| name.to_string())
 }
 

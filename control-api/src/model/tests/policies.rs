@@ -195,3 +195,72 @@ fn the_narrowest_sidecar_says_what_becomes_of_unknown_calls() {
     model.apply(remove(Kind::Sidecar, "heddle-system/default"));
     assert_eq!(policies(&model), [Unspecified, Unspecified]);
 }
+
+#[test]
+fn a_sidecar_says_what_its_pods_see() {
+    let sidecar = |name: &str, namespace: &str, spec: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n"
+        )
+    };
+    let egress = |hosts: &str| format!("egress: [{{hosts: [{hosts}]}}]");
+    let outside = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\nspec: {hosts: [api.example.com], addresses: [10.9.0.1], ports: [{number: 80, name: http}], resolution: STATIC, endpoints: [{address: 10.9.9.9}]}\n";
+    let mut model = model(REVIEWS);
+    model.apply(batch(outside).changes);
+    let ratings = Client {
+        namespace: "default".into(),
+        labels: model
+            .pod(&name("default/ratings-1"))
+            .unwrap()
+            .labels
+            .clone(),
+    };
+    let sees = |model: &Model, client: &Client| {
+        let service = |ip: &str| model.service_at(ip.parse().unwrap(), client).is_some();
+        let named = mesh::DnsName::decode(&*model.dns_name("api.example.com", client).body);
+        let kind = named.unwrap().kind.unwrap();
+        let is_named = matches!(kind, mesh::dns_name::Kind::Addresses(_));
+        // details, reviews, then outside by address and by name.
+        let of_mesh = [service("10.0.0.1"), service("10.0.0.2")];
+        (of_mesh, [service("10.9.0.1"), is_named])
+    };
+    let ips = ["10.0.0.1", "10.0.0.2"];
+    let services = ips.map(|ip| model.service_at(ip.parse().unwrap(), &ratings).cloned());
+    let [Some(one), Some(two)] = services else {
+        panic!("{services:?}")
+    };
+    let all = ([true, true], [true, true]);
+    let (everyone, other) = (client("default"), client("other"));
+    assert_eq!(sees(&model, &everyone), all);
+    for (hosts, found) in [
+        ("'./*'", ([true, true], [false, false])),
+        ("'shop/*'", ([false, false], [true, true])),
+        ("'*/*.example.com'", ([false, false], [true, true])),
+        ("'~/*'", ([false, false], [false, false])),
+        ("'*/*'", all),
+    ] {
+        model.apply(batch(&sidecar("default", "default", &egress(hosts))).changes);
+        assert_eq!(sees(&model, &everyone), found, "{hosts}");
+        assert_eq!(sees(&model, &other), all, "{hosts}");
+    }
+    let only = egress(&format!(
+        "'default/{}.default.svc.cluster.local'",
+        one.name()
+    ));
+    model.apply(batch(&sidecar("default", "default", &only)).changes);
+    assert_eq!(sees(&model, &everyone), ([true, false], [false, false]));
+    let own = format!(
+        "workloadSelector: {{labels: {{app: ratings}}}}, {}",
+        egress(&format!("'./{}.default.svc.cluster.local'", two.name()))
+    );
+    let dirty = model.apply(batch(&sidecar("ratings", "default", &own)).changes);
+    assert!(dirty.own.covers(&name("default/ratings-1")));
+    assert_eq!(sees(&model, &ratings), ([false, true], [false, false]));
+    // One that says nothing of it leaves it to the next wider one, the mesh's among them.
+    let nothing = "outboundTrafficPolicy: {mode: REGISTRY_ONLY}";
+    model.apply(batch(&sidecar("default", "default", nothing)).changes);
+    assert_eq!(sees(&model, &everyone), all);
+    model.apply(batch(&sidecar("mesh", "heddle-system", &egress("'./*'"))).changes);
+    assert_eq!(sees(&model, &everyone), ([true, true], [false, false]));
+    assert_eq!(sees(&model, &other), ([false, false], [false, false]));
+}

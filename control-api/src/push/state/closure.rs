@@ -45,6 +45,11 @@ impl Closure {
         }
     }
 
+    /// What any of its addresses stands for may have changed.
+    pub(super) fn look_at_all(&mut self) {
+        self.changed_addresses.extend(self.targets.keys());
+    }
+
     pub(super) fn service_changed(&mut self, service: &NsName) {
         if self.names.contains_key(service) {
             self.changed_services.insert(service.clone());
@@ -67,7 +72,7 @@ impl Closure {
     /// no more.
     pub(super) fn update(&mut self, model: &Model, client: &Client) -> (Vec<NsName>, Vec<NsName>) {
         for ip in std::mem::take(&mut self.changed_addresses) {
-            let target = model.service_at(ip, &client.namespace).cloned();
+            let target = model.service_at(ip, client).cloned();
             if let Some((_, known)) = self
                 .targets
                 .get_mut(&ip)

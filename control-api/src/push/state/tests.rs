@@ -376,6 +376,12 @@ fn large_answers_come_in_parts() {
     assert_eq!(sim.names(Kind::Routes).len(), 4);
 }
 
+fn sidecar(egress: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: s, namespace: default}}\nspec: {{egress: [{{hosts: ['{egress}']}}]}}\n"
+    )
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Subscribe(u8),
@@ -383,6 +389,7 @@ enum Step {
     Route(u8),
     RouteGone,
     Pod(u8),
+    Egress(u8),
     Poll,
     Answer(usize, bool),
 }
@@ -394,6 +401,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0..4_u8).prop_map(Step::Route),
         Just(Step::RouteGone),
         (0..6_u8).prop_map(Step::Pod),
+        (0..3_u8).prop_map(Step::Egress),
         Just(Step::Poll),
         (0..4_usize, prop::bool::weighted(0.1)).prop_map(|(i, refuse)| Step::Answer(i, refuse)),
     ]
@@ -427,6 +435,7 @@ proptest! {
                     sim.hub.apply(crate::source::Batch { changes, refusals: Arc::new([]), kept: Arc::new([]) });
                 }
                 Step::Pod(i) => sim.apply(&pod(&format!("ratings-{i}"), &format!("10.1.1.{i}"), "ratings", "v1")),
+                Step::Egress(to) => sim.apply(&sidecar(["*/*", "shop/*", "./ratings.default.svc.cluster.local"][usize::from(to)])),
                 Step::Poll => _ = sim.poll(),
                 Step::Answer(i, refuse) => {
                     if i < sim.pending.len() {

@@ -156,7 +156,7 @@ fn digest(text: &str) {
         "db.default.svc.cluster.local",
         "x.wild.example",
     ] {
-        model.dns_name(name, "default");
+        model.dns_name(name, &client);
     }
     model.warnings();
     model.refusals();

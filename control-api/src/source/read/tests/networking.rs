@@ -491,7 +491,14 @@ fn what_a_sidecar_cannot_do_is_refused() {
         ))
     };
     for (spec, reason) in [
-        ("egress: [{hosts: ['./*']}]", "only `*/*` is"),
+        ("egress: [{hosts: [reviews]}]", "names no namespace"),
+        (
+            "egress: [{hosts: ['./*', 'Shop/*']}]",
+            "`Shop` cannot be the name of a namespace",
+        ),
+        ("egress: [{hosts: [./reviews]}]", "not a full name"),
+        ("egress: [{hosts: ['*/a b.c']}]", "is no host name"),
+        ("egress: [{hosts: []}]", "nothing is named"),
         (
             "egress: [{hosts: ['*/*'], port: {number: 1}}]",
             "port is not supported yet",
