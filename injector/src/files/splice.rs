@@ -73,7 +73,11 @@ impl Splice<'_> {
             (Content::List { flow, items }, Value::Array(old), Value::Array(new))
                 if items.len() == old.len() =>
             {
-                let kept = patch::kept(old, new).ok_or(GaveUp)?;
+                let mut kept = patch::kept(old, new).ok_or(GaveUp)?;
+                // As many as before, but some have no name to be known by.
+                if old.len() == new.len() && kept.len() < old.len() {
+                    kept = (0..old.len()).map(|index| (index, index)).collect();
+                }
                 if kept.is_empty() {
                     return self.replace(node, hook, to);
                 }
@@ -132,7 +136,7 @@ impl Splice<'_> {
         for removed in &change.removed {
             let entry = removed.entry;
             let range = if self.is_first_on_line(entry.key_range.start) {
-                self.line_start(entry.key_range.start)..self.next_line(entry.end(text))
+                self.lines(entry.key_range.start, entry.end(text))?
             } else {
                 let next = removed.next.ok_or(GaveUp)?;
                 entry.key_range.start..next.key_range.start
@@ -199,7 +203,7 @@ impl Splice<'_> {
                         return Err(GaveUp);
                     }
                     let end = change.items[old].end(self.text).max(dashes[old] + 1);
-                    let range = self.line_start(dashes[old])..self.next_line(end);
+                    let range = self.lines(dashes[old], end)?;
                     self.edits.push((range, String::new()));
                 }
                 Step::AddBefore { old, new } => {
@@ -363,6 +367,13 @@ impl Splice<'_> {
 
     fn line_start(&self, place: usize) -> usize {
         self.text[..place].rfind('\n').map_or(0, |at| at + 1)
+    }
+
+    /// Whole lines with the line break before them, so that what is added after them is not in it.
+    fn lines(&self, from: usize, to: usize) -> Result<Range<usize>, GaveUp> {
+        let start = self.line_start(from).checked_sub(1).ok_or(GaveUp)?;
+        let start = start - usize::from(self.text[..start].ends_with('\r'));
+        Ok(start..self.line_end(to))
     }
 
     fn is_first_on_line(&self, place: usize) -> bool {
