@@ -3,6 +3,7 @@
 //! when somebody gives up.
 
 mod expect;
+mod incoming;
 mod recording;
 
 use std::cell::{Cell, OnceCell};
@@ -12,17 +13,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::{Reason, SendStream};
 use heddle_proxy_telemetry::ResponseFlag;
 use http::{Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use self::expect::{Asked, Held};
+pub(crate) use self::incoming::{Broken, Incoming};
 use self::recording::Recorded;
 pub(crate) use self::recording::Whole;
 use crate::exchange::Exchange;
 use crate::forward::Deadline;
+use crate::http2::{Reasoned, Tunnel};
 use crate::limits;
 use crate::serve::clock::{Clock, UnderWay};
 
@@ -42,9 +45,18 @@ pub(crate) enum RequestBody {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
     #[error(transparent)]
-    Client(#[from] hyper::Error),
+    Client(#[from] Broken),
     #[error("the request is being sent to another")]
     Superseded,
+}
+
+impl Reasoned for RequestError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Client(broken) => broken.reason(),
+            Self::Superseded => Reason::CANCEL,
+        }
+    }
 }
 
 /// The passing of one body; gone when nobody will ask for more of it.
@@ -266,16 +278,27 @@ pub(crate) struct ReplyBody {
 enum Source {
     Upstream(Incoming),
     Own(Option<Bytes>),
+    /// The stream is another's once the head is sent.
+    Tunnel(oneshot::Sender<SendStream<Bytes>>),
 }
 
 /// Why a response body ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplyError {
-    /// In HTTP/2 the reason is passed on: hyper looks for it in the source.
+    /// In HTTP/2 the reason is passed on.
     #[error("the upstream's response broke off")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] Broken),
     #[error("the route's timeout passed while the response was on its way")]
     Deadline,
+}
+
+impl Reasoned for ReplyError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Upstream(broken) => broken.reason(),
+            Self::Deadline => Reason::INTERNAL_ERROR,
+        }
+    }
 }
 
 impl ReplyBody {
@@ -311,6 +334,30 @@ impl ReplyBody {
     /// Whether it is an answer of this proxy's own.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self.source, Source::Own(_))
+    }
+
+    /// The stream that it came over, both ways, after an answer to CONNECT.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Tunnel> {
+        match std::mem::replace(&mut self.source, Source::Own(None)) {
+            Source::Upstream(Incoming::Http2(body)) => body.into_tunnel(),
+            _ => None,
+        }
+    }
+
+    /// The stream is to be another's, once the head is sent on it.
+    pub(crate) fn hand_over(&mut self, to: oneshot::Sender<SendStream<Bytes>>) {
+        self.source = Source::Tunnel(to);
+    }
+
+    /// Who is to have the stream, where somebody is.
+    pub(crate) fn heir(&mut self) -> Option<oneshot::Sender<SendStream<Bytes>>> {
+        if !matches!(self.source, Source::Tunnel(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.source, Source::Own(None)) {
+            Source::Tunnel(to) => Some(to),
+            _ => None,
+        }
     }
 
     /// What accounts for it, to go on beyond it: after an upgrade.
@@ -360,6 +407,7 @@ impl Body for ReplyBody {
                 let frame = text.take().filter(|t| !t.is_empty());
                 Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Source::Tunnel(_) => Poll::Ready(None),
             Source::Upstream(incoming) => {
                 match this.exchange.as_mut().and_then(Exchange::connection) {
                     Some(connection) => connection.poll_body(cx, incoming),
@@ -395,6 +443,7 @@ impl Body for ReplyBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
+            Source::Tunnel(_) => false,
             Source::Upstream(incoming) => incoming.is_end_stream(),
             Source::Own(text) => text.as_ref().is_none_or(Bytes::is_empty),
         }
@@ -402,6 +451,7 @@ impl Body for ReplyBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            Source::Tunnel(_) => SizeHint::default(),
             Source::Upstream(incoming) => incoming.size_hint(),
             Source::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
         }

@@ -1,11 +1,12 @@
-//! Gathers what HTTP/2 writes within one turn of the scheduler. The streams of a connection are tasks
-//! of their own, and each queues its frames when its turn comes; h2 flushes after every frame. Written
-//! at once, a head, its body and the messages of other streams would be a packet each, on every hop.
-//! So a flush only says that it is time: what is held is written when the others have had their turn.
+//! Gathers what HTTP/2 writes in one turn of its task. The streams of a connection are tasks of their
+//! own, and each queues its frames when its turn comes; h2 flushes after nearly every frame. Written at
+//! once, a head, its body and the messages of other streams would be a packet each, on every hop. So a
+//! flush does nothing: whoever drives the connection has what is held written at the end of its turn,
+//! which comes after those of all streams that had something to say.
 //!
 //! It holds at most [`MOST`] bytes, and no buffer while it holds none.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,36 +21,49 @@ const MOST: usize = 16 * 1024;
 /// Slices of one write: what is held, and as many more as one frame has.
 const SLICES: usize = 8;
 
-/// A connection whose small writes are gathered.
-pub(crate) struct Cork<T> {
+/// A connection whose small writes are gathered: for h2, and for who drives it.
+pub(crate) struct Cork<T>(Rc<RefCell<Gathered<T>>>);
+
+struct Gathered<T> {
     io: T,
     held: BytesMut,
-    turn: Rc<Cell<Turn>>,
-}
-
-/// Whose turn it is.
-#[derive(Clone, Copy, Default)]
-enum Turn {
-    /// Nobody has flushed what is held.
-    #[default]
-    Ours,
-    /// Those that were waiting.
-    Others,
-    /// They have had it.
-    Over,
+    /// Something has been read since this was asked last.
+    heard: bool,
 }
 
 impl<T> Cork<T> {
     pub(crate) fn new(io: T) -> Self {
-        Self {
+        Self(Rc::new(RefCell::new(Gathered {
             io,
             held: BytesMut::new(),
-            turn: Rc::default(),
-        }
+            heard: false,
+        })))
+    }
+
+    /// For who drives the connection.
+    pub(crate) fn share(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+
+    /// Whether anything has come since this was asked last.
+    pub(crate) fn heard(&self) -> bool {
+        std::mem::take(&mut self.0.borrow_mut().heard)
     }
 }
 
 impl<T: AsyncWrite + Unpin> Cork<T> {
+    /// Writes what is held: at the end of each turn of the connection's.
+    pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut gathered = self.0.borrow_mut();
+        if gathered.held.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(gathered.drain(cx))?;
+        Pin::new(&mut gathered.io).poll_flush(cx)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Gathered<T> {
     /// Writes what is held.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
@@ -66,7 +80,6 @@ impl<T: AsyncWrite + Unpin> Cork<T> {
         self.held.advance(n);
         if self.held.is_empty() {
             self.held = BytesMut::new();
-            self.turn.set(Turn::Ours);
         }
         Ok(())
     }
@@ -103,15 +116,17 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let mut gathered = self.0.borrow_mut();
         let more = bufs.iter().map(|buf| buf.len()).sum::<usize>();
-        if self.held.len() + more > MOST {
-            return self.write_through(cx, bufs);
+        if gathered.held.len() + more > MOST {
+            return gathered.write_through(cx, bufs);
         }
-        bufs.iter().for_each(|buf| self.held.extend_from_slice(buf));
+        bufs.iter()
+            .for_each(|buf| gathered.held.extend_from_slice(buf));
         Poll::Ready(Ok(more))
     }
 
@@ -119,39 +134,27 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.held.is_empty() {
-            match self.turn.get() {
-                Turn::Ours => {
-                    self.turn.set(Turn::Others);
-                    let (turn, waker) = (Rc::clone(&self.turn), cx.waker().clone());
-                    // Its turn comes after theirs.
-                    tokio::task::spawn_local(async move {
-                        turn.set(Turn::Over);
-                        waker.wake();
-                    });
-                    return Poll::Ready(Ok(()));
-                }
-                Turn::Others => return Poll::Ready(Ok(())),
-                Turn::Over => ready!(self.drain(cx))?,
-            }
-        }
-        Pin::new(&mut self.io).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.drain(cx))?;
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut gathered = self.0.borrow_mut();
+        ready!(gathered.drain(cx))?;
+        Pin::new(&mut gathered.io).poll_shutdown(cx)
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Cork<T> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let mut gathered = self.0.borrow_mut();
+        let polled = Pin::new(&mut gathered.io).poll_read(cx, buf);
+        gathered.heard |= polled.is_ready();
+        polled
     }
 }
 
@@ -229,47 +232,33 @@ mod tests {
         assert!(matches!(wrote, Poll::Ready(Ok(n)) if n == part.len()));
     }
 
-    fn in_a_runtime(test: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.build_local(Default::default()).unwrap();
-        runtime.block_on(test);
+    fn drain(cork: &Cork<Peer>) -> Poll<io::Result<()>> {
+        cork.poll_drain(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
     fn what_is_flushed_within_one_turn_is_one_write() {
-        in_a_runtime(async {
-            let mut cork = Cork::new(Peer::greedy());
-            for part in ["head", "body", "another"] {
-                write(&mut cork, part.as_bytes());
-                assert!(poll(&mut cork, |cork, cx| cork.poll_flush(cx)).is_ready());
-            }
-            assert!(cork.io.writes.is_empty());
-            tokio::task::yield_now().await;
+        let mut cork = Cork::new(Peer::greedy());
+        for part in ["head", "body", "another"] {
+            write(&mut cork, part.as_bytes());
             assert!(poll(&mut cork, |cork, cx| cork.poll_flush(cx)).is_ready());
-            assert_eq!(cork.io.writes, [b"headbodyanother"]);
-            assert_eq!(cork.held.capacity(), 0);
-        });
+        }
+        assert!(cork.0.borrow().io.writes.is_empty());
+        assert!(drain(&cork.share()).is_ready());
+        assert_eq!(cork.0.borrow().io.writes, [b"headbodyanother"]);
+        assert_eq!(cork.0.borrow().held.capacity(), 0);
     }
 
     #[test]
-    fn who_has_flushed_is_woken() {
-        in_a_runtime(async {
-            let mut cork = Cork::new(Peer::greedy());
-            let mut polls = 0;
-            std::future::poll_fn(|cx| {
-                polls += 1;
-                if polls == 1 {
-                    write(&mut cork, b"frame");
-                }
-                assert!(Pin::new(&mut cork).poll_flush(cx).is_ready());
-                match cork.io.writes.is_empty() {
-                    true => Poll::Pending,
-                    false => Poll::Ready(()),
-                }
-            })
-            .await;
-            assert_eq!(polls, 2);
+    fn what_the_peer_does_not_take_is_kept_for_the_next_turn() {
+        let mut cork = Cork::new(Peer {
+            writes: Vec::new(),
+            takes: vec![None, Some(4)],
         });
+        write(&mut cork, b"headbody");
+        assert!(drain(&cork).is_pending());
+        assert!(drain(&cork).is_ready());
+        assert_eq!(cork.0.borrow().io.writes.concat(), b"headbody");
     }
 
     #[test]
@@ -279,7 +268,7 @@ mod tests {
         let _ = poll(&mut cork, |cork, cx| cork.poll_write(cx, b"head"));
         let wrote = poll(&mut cork, |cork, cx| cork.poll_write(cx, &large));
         assert!(matches!(wrote, Poll::Ready(Ok(n)) if n == large.len()));
-        assert_eq!(cork.io.writes.len(), 1);
+        assert_eq!(cork.0.borrow().io.writes.len(), 1);
     }
 
     proptest! {
@@ -288,12 +277,9 @@ mod tests {
             parts in proptest::collection::vec((0_usize..3 * MOST, any::<bool>()), 0..12),
             takes in proptest::collection::vec(proptest::option::of(0_usize..2 * MOST), 0..40),
         ) {
-            let runtime = tokio::runtime::Builder::new_current_thread();
-            let runtime = { runtime }.build_local(Default::default()).unwrap();
-            runtime.block_on(async {
             let mut cork = Cork::new(Peer { writes: Vec::new(), takes });
             let mut sent = Vec::new();
-            for (length, flush) in parts {
+            for (length, turn) in parts {
                 let part: Vec<u8> = (0..length).map(|i| (i + sent.len()) as u8).collect();
                 let mut rest = &part[..];
                 while !rest.is_empty() {
@@ -306,18 +292,15 @@ mod tests {
                         prop_assert!(n > 0);
                         rest = &rest[n..];
                     }
-                    prop_assert!(cork.held.len() <= MOST);
+                    prop_assert!(cork.0.borrow().held.len() <= MOST);
                 }
                 sent.extend(part);
-                if flush {
-                    let _ = poll(&mut cork, |cork, cx| cork.poll_flush(cx));
-                    tokio::task::yield_now().await;
+                if turn {
+                    let _ = drain(&cork);
                 }
             }
             while poll(&mut cork, |cork, cx| cork.poll_shutdown(cx)).is_pending() {}
-            prop_assert_eq!(cork.io.writes.concat(), sent);
-            Ok(())
-            })?;
+            prop_assert_eq!(cork.0.borrow().io.writes.concat(), sent);
         }
     }
 }

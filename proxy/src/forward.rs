@@ -9,13 +9,12 @@ mod tries;
 use bytes::Bytes;
 use heddle_proxy_telemetry::ResponseFlag;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use self::deadline::passed;
 pub(crate) use self::deadline::{Deadline, asked as asked_deadline};
 pub(crate) use self::plan::Plan;
 use self::tries::Tries;
-use crate::body::{ReplyBody, RequestBody};
+use crate::body::{Incoming, ReplyBody, RequestBody};
 use crate::exchange::Exchange;
 use crate::head::{self, Survey};
 use crate::reply::Failure;

@@ -8,13 +8,13 @@ mod survey;
 
 use std::net::SocketAddr;
 
+use h2::ext::Protocol;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version as HttpVersion};
-use hyper::ext::Protocol;
 
 pub(crate) use self::survey::Survey;
 use crate::io::heads::Fault;

@@ -13,14 +13,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use self::heads::Heads;
 use self::tls::Tls;
+use crate::http2::Tunnel;
 use crate::scratch::{self, Scratch};
 use crate::serve::clock::Clock;
 
@@ -37,8 +36,8 @@ pub(crate) struct Io {
 enum Kind {
     Plain(TcpStream),
     Tls(Box<Tls>),
-    /// One stream of an HTTP/2 connection. It cannot be reset: hyper tells its peer that it ended.
-    Stream(Box<TokioIo<Upgraded>>),
+    /// One stream of an HTTP/2 connection. Who drops it before its end resets it.
+    Stream(Box<Tunnel>),
 }
 
 /// What is kept of a connection that is served in HTTP/1.1.
@@ -78,11 +77,11 @@ impl From<Tls> for Io {
     }
 }
 
-impl From<Upgraded> for Io {
-    fn from(stream: Upgraded) -> Self {
+impl From<Tunnel> for Io {
+    fn from(stream: Tunnel) -> Self {
         Self {
             prefix: Bytes::new(),
-            kind: Kind::Stream(Box::new(TokioIo::new(stream))),
+            kind: Kind::Stream(Box::new(stream)),
             served: None,
         }
     }

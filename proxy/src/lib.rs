@@ -18,6 +18,7 @@ mod exchange;
 mod forward;
 mod head;
 mod hello;
+mod http2;
 mod inbound;
 mod io;
 mod limits;

@@ -60,12 +60,18 @@ pub(crate) const H2_STREAM_WINDOW: u32 = 256 * 1024;
 /// a quarter.
 pub(crate) const H2_STREAM_WINDOW_OF_STRANGERS: u32 = H2_STREAM_WINDOW / 4;
 
-/// HTTP/2 window of a connection, in windows of a stream. h2 ends a connection when unread DATA frames of less than 256 bytes
-/// cost more to keep than half of this, 256 bytes each: this is room for a stream's whole window of the
-/// smallest messages that gRPC has (6 bytes each).
-pub(crate) const H2_WINDOWS: u32 = 96;
+/// HTTP/2 window of a connection, in windows of a stream: so many readers may stand still until they
+/// hold up the others on their connection.
+pub(crate) const H2_WINDOWS: u32 = 16;
 /// See [`H2_WINDOWS`].
 pub(crate) const H2_CONNECTION_WINDOW: u32 = H2_WINDOWS * H2_STREAM_WINDOW;
+
+/// What unread DATA frames of less than 256 bytes may cost to keep on one connection, at 256 bytes each
+/// (h2's measure), beside what the windows bound: room for a stream's whole window of the smallest
+/// messages that gRPC has (6 bytes each). Beyond it h2 ends the connection.
+pub(crate) const fn h2_small_frames(stream_window: u32) -> usize {
+    48 * stream_window as usize
+}
 
 /// Largest HTTP/2 frame: one TLS record.
 pub(crate) const H2_FRAME: u32 = 16 * 1024;

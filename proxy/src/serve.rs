@@ -16,13 +16,12 @@ use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::sync::watch;
 
 use self::clock::{Clock, Late, UnderWay};
 use self::outside::Outside;
-use crate::body::ReplyBody;
+use crate::body::{Incoming, ReplyBody};
 use crate::head;
 use crate::io::Io;
 use crate::limits;
@@ -45,6 +44,10 @@ pub(crate) struct Habits {
 pub(crate) enum End {
     #[error(transparent)]
     Http(hyper::Error),
+    #[error(transparent)]
+    Http2(h2::Error),
+    #[error("it answers no ping")]
+    Silent,
     #[error("{0}")]
     Broken(Error),
     #[error("{} in time", .0.text())]
@@ -73,7 +76,11 @@ impl End {
             End::Late(Late::Reader) => Some("slow-reader"),
             End::Abused => Some("resets"),
             End::Http(error) if error.is_parse() => Some("bad-head"),
-            End::Http(_) | End::Broken(_) | End::Late(Late::Request) => None,
+            End::Http(_)
+            | End::Http2(_)
+            | End::Silent
+            | End::Broken(_)
+            | End::Late(Late::Request) => None,
         }
     }
 
@@ -82,7 +89,7 @@ impl End {
         match self {
             End::Http(error) => error.is_user(),
             End::Late(late) => matches!(late, Late::Body | Late::Reader),
-            End::Broken(_) | End::Abused => false,
+            End::Http2(_) | End::Silent | End::Broken(_) | End::Abused => false,
         }
     }
 }
@@ -108,7 +115,7 @@ pin_project_lite::pin_project! {
 }
 
 impl<F: Future<Output = Response<ReplyBody>>> Future for Counted<F> {
-    type Output = Result<Response<ReplyBody>, Infallible>;
+    type Output = Response<ReplyBody>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -121,7 +128,23 @@ impl<F: Future<Output = Response<ReplyBody>>> Future for Counted<F> {
             head::close(&mut response);
         }
         response.body_mut().hold(this.under_way.take());
-        Poll::Ready(Ok(response))
+        Poll::Ready(response)
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// As hyper wants it.
+    struct Infallibly<F> {
+        #[pin]
+        answer: F,
+    }
+}
+
+impl<F: Future> Future for Infallibly<F> {
+    type Output = Result<F::Output, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().answer.poll(cx).map(Ok)
     }
 }
 
@@ -139,7 +162,7 @@ where
 {
     let asked = Cell::new(false);
     let clock = Clock::start();
-    let service = service_fn(|mut request: Request<Incoming>| {
+    let service = |mut request: Request<Incoming>| {
         asked.set(true);
         let under_way = clock.asked(!request.body().is_end_stream());
         if let Some(fault) = under_way.fault() {
@@ -152,7 +175,7 @@ where
             under_way: Some(under_way),
             version,
         }
-    });
+    };
     let late = *phase.borrow() != Phase::Serving;
     let drain = pin!(async {
         // An error: the process is ending.
@@ -169,6 +192,9 @@ where
         Version::Http1 => {
             let header_case = habits.header_case;
             let manner = http1::Manner { late, header_case };
+            let service = service_fn(|request: Request<hyper::body::Incoming>| Infallibly {
+                answer: service(request.map(Incoming::Http1)),
+            });
             http1::serve(io, service, &clock, &mut outside, manner).await
         }
         Version::Http2 => {

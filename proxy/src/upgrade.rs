@@ -9,25 +9,35 @@
 use std::cell::Cell;
 use std::error::Error;
 
+use bytes::Bytes;
+use h2::{RecvStream, SendStream};
 use heddle_proxy_telemetry::ResponseFlag;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, on};
 use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
 
-use crate::body::ReplyBody;
+use crate::body::{Incoming, ReplyBody};
 use crate::exchange::Exchange;
 use crate::head::{self, Survey};
+use crate::http2;
 use crate::io::Io;
 use crate::relay::{Meter, Tally, relay};
 use crate::upstream::{Version, http1};
 
 /// A request to become a tunnel.
 pub(crate) struct Upgrade {
-    downstream: OnUpgrade,
-    version: Version,
+    downstream: Asker,
     /// By CONNECT: any 2xx agrees. Else 101 does.
     connect: bool,
+}
+
+/// Who asks to become one.
+enum Asker {
+    Http1(OnUpgrade),
+    /// What it sends.
+    Http2(RecvStream),
 }
 
 /// Where a connection keeps the tunnel that it is to become.
@@ -35,25 +45,45 @@ pub(crate) struct Upgrade {
 pub(crate) struct Upgraded(Cell<Option<Tunnel>>);
 
 struct Tunnel {
-    downstream: OnUpgrade,
-    upstream: Upstream,
+    sides: Sides,
     exchange: Exchange,
 }
 
-enum Upstream {
-    Http1(http1::Connection),
-    Http2(OnUpgrade),
+/// The same version of HTTP on both.
+enum Sides {
+    Http1(OnUpgrade, http1::Connection),
+    Http2(
+        RecvStream,
+        oneshot::Receiver<SendStream<Bytes>>,
+        http2::Tunnel,
+    ),
 }
 
 impl Upgrade {
     /// The tunnel that a request asks for, if it does.
-    pub(crate) fn of<B>(request: &mut Request<B>, seen: Survey, version: Version) -> Option<Self> {
+    pub(crate) fn of(
+        request: &mut Request<Incoming>,
+        seen: Survey,
+        version: Version,
+    ) -> Option<Self> {
         let connect = request.method() == Method::CONNECT;
         let asked =
             connect || version == Version::Http1 && head::is_upgrade(request.headers(), seen);
-        asked.then(|| Self {
-            downstream: on(request),
-            version,
+        if !asked {
+            return None;
+        }
+        let downstream = match version {
+            Version::Http1 => Asker::Http1(on(request)),
+            Version::Http2 => {
+                match std::mem::replace(request.body_mut(), Incoming::Empty) {
+                    Incoming::Http2(body) => Asker::Http2(body.into_stream()),
+                    // Over before it began.
+                    Incoming::Empty | Incoming::Http1(_) => return None,
+                }
+            }
+        };
+        Some(Self {
+            downstream,
             connect,
         })
     }
@@ -69,35 +99,31 @@ impl Upgrade {
             return;
         }
         let Some(tunnel) = self.tunnel(response) else {
-            // A 2xx that hyper would take for a tunnel, and to which there is no other side.
+            // A 2xx that would be taken for a tunnel, and to which there is no other side.
             *response.status_mut() = StatusCode::BAD_GATEWAY;
             return;
         };
         response.headers_mut().remove(CONTENT_LENGTH);
-        match &tunnel.upstream {
-            Upstream::Http1(_) => upgraded.0.set(Some(tunnel)),
-            Upstream::Http2(_) => {
+        match &tunnel.sides {
+            Sides::Http1(..) => upgraded.0.set(Some(tunnel)),
+            Sides::Http2(..) => {
                 tokio::task::spawn_local(tunnel.join());
             }
         }
     }
 
     fn tunnel(self, response: &mut Response<ReplyBody>) -> Option<Tunnel> {
-        let upstream = match self.version {
-            Version::Http1 => None,
-            Version::Http2 if response.status() != StatusCode::OK => return None,
-            Version::Http2 => Some(Upstream::Http2(on(&mut *response))),
-        };
         let mut exchange = response.body_mut().take_exchange()?;
-        let upstream = match upstream {
-            Some(upstream) => upstream,
-            None => Upstream::Http1(exchange.take_connection()?),
+        let sides = match self.downstream {
+            Asker::Http1(downstream) => Sides::Http1(downstream, exchange.take_connection()?),
+            Asker::Http2(downstream) => {
+                let upstream = response.body_mut().take_tunnel()?;
+                let (heir, head_sent) = oneshot::channel();
+                response.body_mut().hand_over(heir);
+                Sides::Http2(downstream, head_sent, upstream)
+            }
         };
-        Some(Tunnel {
-            downstream: self.downstream,
-            upstream,
-            exchange,
-        })
+        Some(Tunnel { sides, exchange })
     }
 }
 
@@ -113,20 +139,21 @@ impl Upgraded {
 impl Tunnel {
     async fn join(self) {
         let Self {
-            downstream,
-            upstream,
+            sides,
             mut exchange,
         } = self;
         let tally = Tally::default();
         let joined = async {
-            let upstream = async {
-                match upstream {
-                    Upstream::Http1(connection) => connection.into_io().await,
-                    Upstream::Http2(stream) => Ok(stream.await?.into()),
+            let (mut downstream, mut upstream): (Io, Io) = match sides {
+                Sides::Http1(downstream, upstream) => {
+                    let (downstream, upstream) = tokio::join!(downstream, upstream.into_io());
+                    (taken_out(downstream?)?, upstream?)
+                }
+                Sides::Http2(received, head_sent, upstream) => {
+                    let downstream = http2::Tunnel::new(head_sent.await?, received);
+                    (downstream.into(), upstream.into())
                 }
             };
-            let (downstream, upstream) = tokio::join!(downstream, upstream);
-            let (mut downstream, mut upstream) = (taken_out(downstream?), upstream?);
             relay(&mut downstream, &mut upstream, Meter::Tally(&tally)).await?;
             Ok::<_, Box<dyn Error>>(())
         };
@@ -145,10 +172,9 @@ impl Tunnel {
     }
 }
 
-/// A connection of ours, or a stream of one.
-fn taken_out(upgraded: hyper::upgrade::Upgraded) -> Io {
-    match upgraded.downcast::<TokioIo<Io>>() {
-        Ok(parts) => parts.io.into_inner().after_upgrade(parts.read_buf),
-        Err(stream) => stream.into(),
-    }
+/// The connection that HTTP/1.1 was spoken over.
+fn taken_out(upgraded: hyper::upgrade::Upgraded) -> Result<Io, &'static str> {
+    let parts = upgraded.downcast::<TokioIo<Io>>();
+    let parts = parts.map_err(|_| "it is no connection of ours")?;
+    Ok(parts.io.into_inner().after_upgrade(parts.read_buf))
 }

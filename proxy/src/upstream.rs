@@ -5,6 +5,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod http1;
+pub(crate) mod http2;
 pub(crate) mod origin;
 mod room;
 
@@ -14,17 +15,15 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::Either;
-use http::Request;
-use hyper::client::conn::{TrySendError, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::{Request, Response};
+use hyper::client::conn::TrySendError;
 use tokio::time::timeout;
 
 use self::connect::{Alpn, ConnectError, Dialer, Link, Terms};
 use self::room::{Room, Slot};
-use crate::body::RequestBody;
+use crate::body::{Broken, Incoming, RequestBody};
 use crate::breaker::{Limit, Permit, Pool};
 use crate::cluster::Member;
-use crate::cork::Cork;
 use crate::io::Io;
 use crate::limits;
 
@@ -53,7 +52,7 @@ struct Idle {
 }
 
 struct Shared {
-    sender: http2::SendRequest<RequestBody>,
+    sender: http2::Sender,
     streams: Rc<Streams>,
     /// Looks that it has been without a stream for.
     looks: Cell<u32>,
@@ -63,7 +62,7 @@ struct Shared {
 pub(crate) enum Lease {
     Http1(http1::Connection),
     Http2 {
-        sender: http2::SendRequest<RequestBody>,
+        sender: http2::Sender,
         _counted: StreamCount,
     },
 }
@@ -80,6 +79,12 @@ struct Streams {
     active: Cell<u32>,
     /// Of a connection with bounds; gone with it.
     slot: Option<Rc<Slot>>,
+}
+
+impl Streams {
+    fn active(&self) -> u32 {
+        self.active.get()
+    }
 }
 
 /// Counts a stream on a shared connection while it lives.
@@ -137,9 +142,12 @@ impl ActiveRequest {
     }
 }
 
+/// The head of an answer, or why there is none.
+pub(crate) type Answer = Result<Response<Incoming>, SendError>;
+
 /// Why a request brought no response head.
 pub(crate) struct SendError {
-    pub(crate) source: hyper::Error,
+    pub(crate) source: Broken,
     /// The request itself, when not one byte of it was written.
     pub(crate) unsent: Option<Box<Request<RequestBody>>>,
 }
@@ -148,36 +156,43 @@ impl From<TrySendError<Request<RequestBody>>> for SendError {
     fn from(mut error: TrySendError<Request<RequestBody>>) -> Self {
         Self {
             unsent: error.take_message().map(Box::new),
-            source: error.into_error(),
+            source: error.into_error().into(),
         }
     }
 }
 
 impl SendError {
+    fn of(source: Broken) -> Self {
+        Self {
+            source,
+            unsent: None,
+        }
+    }
+
+    fn unsent(source: Broken, request: Request<RequestBody>) -> Self {
+        Self {
+            source,
+            unsent: Some(Box::new(request)),
+        }
+    }
+
     /// The peer says that it has not looked at the request (RFC 9113 §8.7).
     pub(crate) fn is_refused_stream(&self) -> bool {
-        self.h2().is_some_and(|error| {
-            error.is_remote()
-                && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
-        })
+        match &self.source {
+            Broken::Http1(_) => false,
+            Broken::Http2(error) => {
+                error.is_remote()
+                    && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+            }
+        }
     }
 
     /// Its body broke off on its way to us: no doing of the peer's.
     pub(crate) fn is_broken_request(&self) -> bool {
-        let reset_here =
-            |error: &h2::Error| error.is_reset() && !error.is_remote() && !error.is_library();
-        self.source.is_user() || self.h2().is_some_and(reset_here)
-    }
-
-    fn h2(&self) -> Option<&h2::Error> {
-        let mut cause = std::error::Error::source(&self.source);
-        while let Some(error) = cause {
-            if let Some(error) = error.downcast_ref::<h2::Error>() {
-                return Some(error);
-            }
-            cause = error.source();
+        match &self.source {
+            Broken::Http1(error) => error.is_user(),
+            Broken::Http2(error) => error.is_reset() && !error.is_remote() && !error.is_library(),
         }
-        None
     }
 }
 
@@ -279,7 +294,7 @@ impl Upstream {
         let connection = http1::Connection::new(io, dialer.header_case, slot).await;
         drop(pending);
         Ok(Checkout {
-            lease: Lease::Http1(connection.map_err(ConnectError::Http)?),
+            lease: Lease::Http1(connection.map_err(|error| ConnectError::Http(error.into()))?),
             reused: false,
         })
     }
@@ -329,30 +344,20 @@ impl Upstream {
             }
         };
         let io = self.dial(dialer, Alpn::Http2).await?;
-        let (sender, connection) = http2::Builder::new(LocalExec)
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(limits::H2_STREAM_WINDOW)
-            .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
-            .max_frame_size(limits::H2_FRAME)
-            .max_header_list_size(limits::HEAD_BYTES as u32)
-            .keep_alive_interval(limits::H2_KEEPALIVE)
-            .keep_alive_timeout(limits::H2_KEEPALIVE_TIMEOUT)
-            .handshake(TokioIo::new(Cork::new(io)))
-            .await
-            .map_err(ConnectError::Http)?;
-        drop(pending);
-        let held = slot.clone();
-        tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "upstream connection ended");
-            }
-            if let Some(slot) = held {
-                slot.ended();
-            }
-        });
         let streams = Rc::new(Streams {
             active: Cell::new(0),
             slot,
+        });
+        let (sender, driver) = http2::connect(io, &streams)
+            .await
+            .map_err(|error| ConnectError::Http(error.into()))?;
+        drop(pending);
+        let held = streams.slot.clone();
+        tokio::task::spawn_local(async move {
+            driver.await;
+            if let Some(slot) = held {
+                slot.ended();
+            }
         });
         let lease = Lease::Http2 {
             sender: sender.clone(),
@@ -371,10 +376,10 @@ impl Upstream {
 
     fn share(&self) -> Option<Checkout> {
         let mut shared = self.shared.borrow_mut();
-        shared.retain(|s| !s.sender.is_closed() && !s.is_spent());
+        shared.retain_mut(|s| !s.sender.is_closed() && !s.is_spent());
         let roomy = shared
             .iter()
-            .find(|s| s.sender.is_ready() && s.streams.active.get() < limits::H2_STREAMS)?;
+            .find(|s| s.streams.active() < limits::H2_STREAMS)?;
         roomy.looks.set(0);
         Some(Checkout {
             lease: Lease::Http2 {
@@ -439,9 +444,9 @@ impl Upstream {
             i.looks > most || !i.connection.is_ready()
         });
         old.for_each(|idle| idle.connection.close());
-        self.shared.borrow_mut().retain(|s| {
+        self.shared.borrow_mut().retain_mut(|s| {
             s.looks.update(|looks| looks + 1);
-            !s.sender.is_closed() && (s.streams.active.get() > 0 || s.looks.get() <= most)
+            !s.sender.is_closed() && (s.streams.active() > 0 || s.looks.get() <= most)
         });
     }
 }
@@ -457,28 +462,11 @@ impl Shared {
 
 impl Lease {
     /// Sends the request; the future is the head of its response.
-    pub(crate) fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = http1::Answer> {
+    pub(crate) fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Answer> {
         match self {
             Lease::Http1(connection) => Either::Left(connection.send(request)),
-            Lease::Http2 { sender, .. } => Either::Right(sender.try_send_request(request)),
+            Lease::Http2 { sender, .. } => Either::Right(sender.send(request)),
         }
-    }
-}
-
-/// Runs hyper's own tasks on the worker that they belong to.
-#[derive(Clone, Copy)]
-pub(crate) struct LocalExec;
-
-impl<F> hyper::rt::Executor<F> for LocalExec
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
     }
 }
 

@@ -13,10 +13,9 @@ use http::header::EXPECT;
 use http::request::Parts;
 use http::{Request, StatusCode, Version};
 use http_body::{Body as _, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use super::Passage;
+use super::{Incoming, Passage};
 use crate::limits;
 
 /// Whether a client waits until it is asked for the body.

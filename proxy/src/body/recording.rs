@@ -12,10 +12,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
-use super::{Passed, RequestError};
+use super::{Broken, Incoming, Passed, RequestError};
 use crate::limits;
 
 /// What each piece counts at least: whoever sends bytes one by one must not have more kept of them
@@ -92,7 +91,7 @@ enum State {
 }
 
 impl Record {
-    fn note(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) {
+    fn note(&mut self, polled: &Poll<Option<Result<Frame<Bytes>, Broken>>>) {
         match polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {

@@ -308,7 +308,7 @@ impl<'a> Tries<'a> {
                     }),
                 }
             }
-            Err(error) => self.broken_off(member, error.into(), fresh, harmless),
+            Err(error) => self.broken_off(member, error, fresh, harmless),
         }
     }
 

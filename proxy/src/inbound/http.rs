@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use heddle_proxy_telemetry::ResponseFlag;
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::Inbound;
 use crate::balance::Pick;
-use crate::body::ReplyBody;
+use crate::body::{Incoming, ReplyBody};
 use crate::exchange::Exchange;
 use crate::forward::{Forwarding, Plan};
 use crate::head::{self, Survey};

@@ -11,11 +11,10 @@ use heddle_proxy_telemetry::{
 };
 use http::header::SET_COOKIE;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::{Outbound, Target, refused};
 use crate::balance::key::{self, Key};
-use crate::body::ReplyBody;
+use crate::body::{Incoming, ReplyBody};
 use crate::cluster::{Cluster, Member};
 use crate::exchange::Exchange;
 use crate::forward::{Forwarding, Plan, asked_deadline};

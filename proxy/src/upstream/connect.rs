@@ -149,7 +149,7 @@ pub(crate) enum ConnectError {
     #[error("TLS to a server outside the mesh: {0}")]
     Origin(#[from] OriginError),
     #[error("HTTP: {0}")]
-    Http(hyper::Error),
+    Http(crate::body::Broken),
 }
 
 impl From<io::Error> for ConnectError {

@@ -10,13 +10,13 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as _, Frame};
-use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 
+use super::Answer;
 use super::room::Slot;
 use crate::bell::Bell;
-use crate::body::RequestBody;
+use crate::body::{Broken, Incoming, RequestBody};
 use crate::io::Io;
 use crate::limits;
 
@@ -64,8 +64,8 @@ impl Driven {
     }
 }
 
-/// The head of an answer; without one, the request where nothing of it was sent.
-pub(crate) type Answer = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+/// As hyper gives it: without an answer, the request where nothing of it was sent.
+type Answered = Result<Response<hyper::body::Incoming>, TrySendError<Request<RequestBody>>>;
 
 pin_project_lite::pin_project! {
     /// Drives a connection until an answer comes.
@@ -77,14 +77,15 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<F: Future<Output = Answer>> Future for Sending<'_, F> {
+impl<F: Future<Output = Answered>> Future for Sending<'_, F> {
     type Output = Answer;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let mut this = self.project();
-        this.bell.poll(cx, |cx| {
+        let answered = this.bell.poll(cx, |cx| {
             this.driven.poll_for(cx, |cx| this.answer.as_mut().poll(cx))
-        })
+        });
+        answered.map(|answer| Ok(answer?.map(Incoming::Http1)))
     }
 }
 
@@ -129,7 +130,7 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         body: &mut Incoming,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let driven = &mut self.driven;
         self.bell.poll(cx, |cx| {
             driven.poll_for(cx, |cx| Pin::new(&mut *body).poll_frame(cx))

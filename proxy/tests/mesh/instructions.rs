@@ -1,5 +1,5 @@
 //! What a request costs a sidecar in instructions, counted by callgrind while the optimised program
-//! carries requests on one kept-alive connection, between real redirects. A count is the same on a
+//! carries requests on one kept-alive connection, or messages on one stream, between real redirects. A count is the same on a
 //! loaded machine as on an idle one. Two runs that differ only in how many requests there are tell
 //! what one costs. Run by `cargo xtask guard`, which builds the program and names it.
 
@@ -11,9 +11,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use bytes::Bytes;
 use heddle_proto::mesh::Protocol;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_stream::wrappers::ReceiverStream;
 
 use self::figures::{Figures, read, write};
 use crate::support::http::Client;
@@ -31,6 +35,7 @@ const RUNS: [usize; 2] = [200, 2200];
 const TOLERANCE: f64 = 0.05;
 
 const BODY: usize = 1024;
+const MESSAGE: usize = 64;
 
 /// What a case is called and how it is made.
 struct Case {
@@ -38,23 +43,34 @@ struct Case {
     protocol: Protocol,
     /// Whether the server has a sidecar, and so the connection between them mutual TLS.
     meshed: bool,
+    /// What is counted: requests, or messages both ways on one stream.
+    stream: bool,
 }
 
-const CASES: [Case; 3] = [
+const CASES: [Case; 4] = [
     Case {
         name: "http1-plain",
         protocol: Protocol::Http1,
         meshed: false,
+        stream: false,
     },
     Case {
         name: "http1-mtls",
         protocol: Protocol::Http1,
         meshed: true,
+        stream: false,
     },
     Case {
         name: "http2-mtls",
         protocol: Protocol::Http2,
         meshed: true,
+        stream: false,
+    },
+    Case {
+        name: "grpc-stream-mtls",
+        protocol: Protocol::Grpc,
+        meshed: true,
+        stream: true,
     },
 ];
 
@@ -136,6 +152,10 @@ fn count(case: &Case, requests: usize) -> Vec<(&'static str, u64)> {
             let _app = raw_app(&server.netns);
             client.run(raw_client(web.at(), requests));
         }
+        _ if case.stream => {
+            let _app = App::echo(&server.netns, 8080, "server");
+            client.run(messages(web.at(), requests));
+        }
         _ => {
             let _app = App::http(&server.netns, 8080, |_| async {
                 Ok(::http::Response::new(http::full(vec![b'x'; BODY])))
@@ -209,6 +229,28 @@ fn raw_app(netns: &crate::support::netns::Netns) -> Server {
             stream.write_all(&answer).await.unwrap();
         }
     })
+}
+
+/// So many messages, each when the echo of the one before has come.
+async fn messages(to: SocketAddr, count: usize) {
+    let mut client = Client::http2(to).await.unwrap();
+    let (feed, frames) = tokio::sync::mpsc::channel(1);
+    let body = StreamBody::new(ReceiverStream::new(frames)).boxed_unsync();
+    let request = client
+        .request("POST", "/chat")
+        .header("content-type", "application/grpc")
+        .header("user-type", "premium");
+    let mut response = client.send(request.body(body).unwrap()).await.unwrap();
+    let message = Bytes::from_static(&[b'x'; MESSAGE]);
+    for _ in 0..count {
+        feed.send(Ok(Frame::data(message.clone()))).await.unwrap();
+        let echo = response.frame().await.unwrap().unwrap();
+        assert_eq!(echo.data_ref().map(Bytes::len), Some(MESSAGE));
+    }
+    drop(feed);
+    while let Some(rest) = response.frame().await {
+        assert_eq!(rest.unwrap().data_ref().map(Bytes::len), Some(0));
+    }
 }
 
 async fn raw_client(to: SocketAddr, requests: usize) {

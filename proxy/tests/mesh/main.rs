@@ -22,6 +22,7 @@ mod origin;
 mod rest;
 mod retries;
 mod routes;
+mod servers;
 mod support;
 mod tcp;
 mod trace;

@@ -1,0 +1,71 @@
+//! A body that comes in, from either side and in either version.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::Reason;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::http2::Received;
+
+/// What is still to come of it.
+pub(crate) enum Incoming {
+    Empty,
+    Http1(hyper::body::Incoming),
+    Http2(Received),
+}
+
+/// Why there is no more of a body, or no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error(transparent)]
+    Http1(#[from] hyper::Error),
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
+}
+
+impl Broken {
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Http1(_) => Reason::INTERNAL_ERROR,
+            Self::Http2(error) => error.reason().unwrap_or(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Broken::Http1))),
+            Self::Http2(body) => body
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Broken::Http2))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}

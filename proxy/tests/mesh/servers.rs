@@ -1,0 +1,166 @@
+//! What HTTP/2 servers say about their streams and connections, and what a sidecar makes of it: what
+//! they have not looked at is asked again, what they will not take goes elsewhere, what they have no
+//! room for waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::{Builder, SendResponse};
+use heddle_proto::mesh::Protocol;
+use http::{Request, Response};
+use tokio::net::TcpStream;
+
+use crate::support::http::Client;
+use crate::support::mesh::Pair;
+use crate::support::tcp::Server;
+
+type Asked = (Request<h2::RecvStream>, SendResponse<Bytes>);
+
+async fn answer((_request, mut reply): Asked) {
+    let mut body = reply.send_response(Response::new(()), false).unwrap();
+    body.send_data(Bytes::from_static(b"hello"), true).unwrap();
+}
+
+fn all_are_answered(pair: &Pair, requests: usize) {
+    let to = pair.web.at();
+    pair.client.run(async move {
+        let mut client = Client::http2(to).await.unwrap();
+        for n in 0..requests {
+            let answer = client.get("/").await.unwrap();
+            assert_eq!(
+                (answer.status, &answer.body[..]),
+                (200, &b"hello"[..]),
+                "{n}"
+            );
+        }
+    });
+}
+
+/// Serves with `each`, which is told the number of the request on its connection.
+async fn serve<F: Future<Output = ()> + Send>(
+    stream: TcpStream,
+    each: impl Fn(usize, Asked) -> F + Send,
+) {
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    let mut number = 0;
+    while let Some(Ok(asked)) = connection.accept().await {
+        each(number, asked).await;
+        number += 1;
+    }
+}
+
+#[test]
+fn a_refused_stream_is_asked_again() {
+    let pair = Pair::new(Protocol::Http2);
+    let refused = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&refused);
+    let _app = Server::start(&pair.server.netns, 8080, move |stream, _| {
+        let count = Arc::clone(&count);
+        async move {
+            let each = |number, mut asked: Asked| {
+                let count = Arc::clone(&count);
+                async move {
+                    match number % 2 {
+                        0 => answer(asked).await,
+                        _ => {
+                            count.fetch_add(1, Ordering::SeqCst);
+                            asked.1.send_reset(Reason::REFUSED_STREAM);
+                        }
+                    }
+                }
+            };
+            serve(stream, each).await;
+        }
+    });
+    all_are_answered(&pair, 4);
+    assert!(refused.load(Ordering::SeqCst) > 0);
+}
+
+#[test]
+fn a_server_that_goes_away_is_connected_to_anew() {
+    let pair = Pair::new(Protocol::Http2);
+    let app = Server::start(&pair.server.netns, 8080, |stream, _| async move {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let mut number = 0;
+        while let Some(Ok(asked)) = connection.accept().await {
+            number += 1;
+            if number == 2 {
+                connection.graceful_shutdown();
+            }
+            answer(asked).await;
+        }
+    });
+    all_are_answered(&pair, 10);
+    assert!(app.connections() > 1, "{}", app.connections());
+}
+
+#[test]
+fn more_requests_than_a_server_takes_at_a_time_wait() {
+    let pair = Pair::new(Protocol::Http2);
+    let app = Server::start(&pair.server.netns, 8080, |stream, _| async move {
+        let builder = Builder::new().max_concurrent_streams(2).clone();
+        let mut connection = builder.handshake::<_, Bytes>(stream).await.unwrap();
+        while let Some(Ok(asked)) = connection.accept().await {
+            tokio::spawn(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                answer(asked).await;
+            });
+        }
+    });
+    let to = pair.web.at();
+    pair.client.run(async move {
+        // Until the server's word is known, as many are sent as any server takes.
+        let mut client = Client::http2(to).await.unwrap();
+        assert_eq!(client.get("/").await.unwrap().status, 200);
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            all.spawn(async move {
+                let mut client = Client::http2(to).await.unwrap();
+                let body = vec![b'x'; 100_000];
+                client.post("/", body).await.unwrap().status
+            });
+        }
+        assert_eq!(all.join_all().await, [200; 20]);
+    });
+    assert_eq!(app.connections(), 1);
+}
+
+#[test]
+fn a_request_ends_with_its_answer_when_that_is_given_up() {
+    let pair = Pair::new(Protocol::Http2);
+    let (reset, resets) = std::sync::mpsc::channel();
+    let _app = Server::start(&pair.server.netns, 8080, move |stream, _| {
+        let reset = reset.clone();
+        async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((request, mut reply))) = connection.accept().await {
+                let reset = reset.clone();
+                tokio::spawn(async move {
+                    let mut body: h2::SendStream<Bytes> =
+                        reply.send_response(Response::new(()), false).unwrap();
+                    let why = std::future::poll_fn(|cx| body.poll_reset(cx)).await;
+                    reset.send(why.unwrap()).unwrap();
+                    drop(request);
+                });
+            }
+        }
+    });
+    let to = pair.web.at();
+    pair.client.run(async move {
+        let stream = crate::support::tcp::connect(to).await;
+        let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::post(format!("http://{to}/")).body(()).unwrap();
+        let mut requests = requests.ready().await.unwrap();
+        let (answer, upload): (_, h2::SendStream<Bytes>) =
+            requests.send_request(request, false).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+        // The last that holds the stream resets it.
+        drop(upload);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    });
+    let why = resets.recv_timeout(crate::support::PATIENCE).unwrap();
+    assert_eq!(why, Reason::CANCEL);
+}
