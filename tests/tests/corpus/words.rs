@@ -116,7 +116,8 @@ pub(super) fn policy(policy: &TrafficPolicy, name: &str) -> Option<String> {
             Some(locality) if !locality.distribute.is_empty() => "distribute".to_owned(),
             Some(locality) if !locality.priority_labels.is_empty() => "labels".to_owned(),
             Some(locality) if !locality.failover.is_empty() => "failover".to_owned(),
-            Some(_) => "near first".to_owned(),
+            Some(locality) if locality.failover_enabled => "near first".to_owned(),
+            Some(_) => "none".to_owned(),
         },
         _ => return None,
     })
