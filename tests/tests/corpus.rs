@@ -24,7 +24,7 @@ use self::mesh::Mesh;
 use self::topic::{Case, Topic};
 
 /// Documents of routes that there are at least.
-const DOCUMENTS: usize = 20;
+const DOCUMENTS: usize = 240;
 /// The mesh in which every case is decided.
 const MESH: &str = "mesh.yaml";
 

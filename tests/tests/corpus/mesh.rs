@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use heddle_control::check::Severity;
 use heddle_control::model::{Client, Model, Settings};
 use heddle_control::name::NsName;
 use heddle_control::source::{Refusal, directory};
@@ -53,9 +54,12 @@ impl Mesh {
         let is = |wanted: &Finding, found: &&Refusal| {
             let line = self.line(&found.file, found.at.line as usize);
             line.is_some_and(|line| line.contains(&wanted.line))
-                && found.reason.contains(&wanted.because)
+                && found.to_string().contains(&wanted.because)
         };
-        let (warnings, refusals): (Vec<_>, Vec<_>) = self.findings.iter().partition(|f| f.warning);
+        let (warnings, refusals): (Vec<_>, Vec<_>) = self
+            .findings
+            .iter()
+            .partition(|f| f.severity != Severity::Error);
         let missing = |wanted: &Finding, among: &[&Refusal], how: &str| {
             let found: Vec<String> = among.iter().map(ToString::to_string).collect();
             format!("not {how}: {wanted:?}; {how} are: {found:#?}")
