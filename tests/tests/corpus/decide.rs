@@ -95,7 +95,7 @@ impl Asked<'_> {
         let host = self.request.ask.host.trim_matches(['[', ']']);
         let name = host.trim_end_matches('.').to_ascii_lowercase();
         let named = || {
-            let known = model.dns_name(&name, &self.client.namespace);
+            let known = model.dns_name(&name, &self.client);
             match self.mesh.compiled(Kind::DnsName, &name, &known.body)? {
                 Compiled::Name(_, DnsName::Addresses { ips, .. }) => Ok(ips.first().copied()),
                 _ => Ok::<_, String>(None),
@@ -106,7 +106,7 @@ impl Asked<'_> {
             Err(_) => named()?,
         };
         let Some(ip) = ip else { return Ok(None) };
-        let encoded = model.address(ip, &self.client.namespace);
+        let encoded = model.address(ip, &self.client);
         match self
             .mesh
             .compiled(Kind::Address, &ip.to_string(), &encoded.body)?
