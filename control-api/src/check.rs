@@ -2,5 +2,6 @@
 //! stays the same for good, and with it a severity, a meaning and a consequence.
 
 mod code;
+pub(crate) mod rules;
 
 pub use self::code::{Code, Severity};

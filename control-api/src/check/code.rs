@@ -127,6 +127,13 @@ codes! {
     BadHeaderName = 202 Error "a header or parameter whose name is none" REFUSED;
     PseudoHeader = 203 Error "a pseudo-header among the headers" REFUSED;
     NoMatch = 204 Error "a rule for TLS that names no host" REFUSED;
+    DeadRule = 205 Warning "a rule that no request reaches" "what it matches goes to the earlier rule";
+    DeadMatch = 206 Warning "a match that no request reaches" "what it matches goes to the earlier rule";
+    RepeatedMatch = 207 Note "a match that its rule has already" "it changes nothing";
+    VainMatch = 208 Warning "a match that no request fulfils" "it takes no request";
+    UnseenHeader = 209 Warning "a header that belongs to a connection" "it is not there in HTTP/2, and proxies between take it out";
+    PortOfNobody = 210 Warning "a match for a port that the service lacks" "it takes no request";
+    ClientOfNobody = 211 Warning "a match for clients that there are not" "it takes no request until such a pod comes";
     // 03: what a rule does.
     NoRoute = 301 Error "a rule that leads nowhere" REFUSED;
     NoWeight = 302 Error "weights that total 0" REFUSED;
@@ -138,9 +145,14 @@ codes! {
     ReservedHeader = 308 Error "a header that routes may not change" REFUSED;
     BadHeaderValue = 309 Error "a value that no header can have" REFUSED;
     BadRewrite = 310 Error "a rewrite that cannot be made" REFUSED;
+    SelfMirror = 311 Warning "a copy that goes where its request goes" "what is sent there is handled twice";
+    RedirectLoop = 312 Warning "a redirect to what it redirects" "clients follow it in a circle and give up";
     // 04: timeouts and retries.
     TooShort = 401 Error "a duration that is too short" REFUSED;
     BadRetryCondition = 402 Error "a condition of retries that there is not" REFUSED;
+    UnsafeRetry = 403 Warning "retries of what may have been done already" "a request that was handled may be handled again, whatever its method: a payment may be made twice";
+    LateRetry = 404 Warning "a timeout that ends before a slow try does" "what a slow try was retried for is never repeated";
+    TightTimeout = 405 Note "a timeout with less time than its tries may take" "not all retries are made when tries are slow";
     // 05: traffic policies.
     PortSettingsDrop = 501 Warning "portLevelSettings that drop what was set above" "what is not repeated is not in force for this port";
     BadHash = 502 Error "consistent hashing that is not clear" REFUSED;

@@ -8,8 +8,11 @@ mod source;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
-pub(super) use self::rules::{NoDelegate, delegate_name};
 use self::source::{http_source, tcp_source, tls_source};
+pub(super) use self::{
+    compile::http_match,
+    rules::{NoDelegate, delegate_name},
+};
 use super::{Client, Encoded, Model, hosts::filed};
 use crate::{
     name::NsName,

@@ -6,6 +6,7 @@ mod dns;
 mod endpoints;
 mod entries;
 mod judgement;
+mod lints;
 mod policies;
 mod routes;
 

@@ -3,6 +3,7 @@
 //! one hides, one that no sidecar uses, a policy that nobody here enforces.
 
 mod delegates;
+mod rules;
 
 use std::sync::Arc;
 
@@ -64,6 +65,7 @@ impl Model {
         let own = spec.warnings().into_iter();
         found.extend(own.map(|problem| likely(object, problem)));
         self.of_delegation(object, spec, found);
+        self.of_rules(object, spec, found);
         for (i, host) in spec.hosts.iter().enumerate() {
             let namespace = object.key.name.namespace();
             let name = match self.hosts().resolve(host, namespace) {

@@ -12,7 +12,7 @@ use heddle_proto::mesh::{
     http_rule::Answer,
 };
 
-use self::matches::http_match;
+pub(in crate::model) use self::matches::http_match;
 use super::{
     RouteView,
     rules::Rule,

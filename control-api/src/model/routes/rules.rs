@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// One rule.
-pub(super) struct Rule<'a> {
+pub(in crate::model) struct Rule<'a> {
     /// Who wrote it: what its hosts mean, and where it stands.
-    pub(super) object: &'a Arc<Object>,
+    pub(in crate::model) object: &'a Arc<Object>,
     /// Which of its rules it is.
-    pub(super) index: usize,
-    pub(super) rule: Cow<'a, At<HttpRoute>>,
+    pub(in crate::model) index: usize,
+    pub(in crate::model) rule: Cow<'a, At<HttpRoute>>,
     pub(super) sticky: Option<&'a Sticky>,
 }
 
@@ -36,7 +36,7 @@ pub(in crate::model) enum NoDelegate {
 }
 
 impl Model {
-    pub(super) fn http_rules<'a>(
+    pub(in crate::model) fn http_rules<'a>(
         &'a self,
         object: &'a Arc<Object>,
         spec: &'a VirtualService,

@@ -3,6 +3,7 @@
 //! do besides in `actions`.
 
 mod actions;
+mod likely;
 
 use std::collections::BTreeMap;
 
@@ -102,7 +103,9 @@ pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
 pub(super) fn warnings(spec: &VirtualService) -> Vec<Problem> {
     let mut found = Vec::new();
     for (i, rule) in spec.http.iter().enumerate() {
-        actions::warnings(&format!("spec.http[{i}]"), rule, &mut found);
+        let path = format!("spec.http[{i}]");
+        actions::warnings(&path, rule, &mut found);
+        likely::warnings(&path, rule, &spec.http[..i], &mut found);
     }
     found
 }

@@ -10,7 +10,7 @@ use crate::resources::{
     virtual_service,
 };
 
-pub(super) fn http_match(one: &virtual_service::HttpMatch) -> HttpMatch {
+pub(in crate::model) fn http_match(one: &virtual_service::HttpMatch) -> HttpMatch {
     let scalar =
         |matcher: &Option<At<Matcher>>| matcher.as_ref().map(|matcher| string_match(matcher));
     HttpMatch {

@@ -1,0 +1,291 @@
+//! What is in force and hardly meant: each lint once where it must speak, and where it must not.
+
+use super::*;
+use crate::check::Code;
+
+/// Codes with their lines, of the rules of a VirtualService for `reviews`. Line 7 is the first rule's.
+fn of_rules(http: &str) -> Vec<(Code, u32)> {
+    let indented: String = http.lines().map(|line| format!("  {line}\n")).collect();
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: own, namespace: default}}\n\
+         spec:\n  hosts: [reviews]\n  http:\n{indented}"
+    );
+    let services = REVIEWS.split("---\n").filter(|document| {
+        let is = |kind: &str| document.contains(&format!("kind: {kind}\n"));
+        is("Service") || is("Pod") || is("EndpointSlice") || is("DestinationRule")
+    });
+    let mut model = model(&services.collect::<Vec<_>>().join("---\n"));
+    model.apply(batch(&text).changes);
+    assert!(model.refusals().is_empty(), "{:?}", model.refusals());
+    let found = model.warnings().into_iter().filter(|w| w.name == "own");
+    let mut found: Vec<_> = found.map(|w| (w.code, w.at.line)).collect();
+    found.sort();
+    found
+}
+
+const ROUTE: &str = "route: [{destination: {host: reviews}}]";
+
+#[test]
+fn rules_that_an_earlier_one_hides() {
+    for (earlier, later, dead) in [
+        ("", "match: [{uri: {exact: /a}}]", true),
+        (
+            "match: [{uri: {prefix: /}}]",
+            "match: [{headers: {x: {exact: a}}}]",
+            true,
+        ),
+        (
+            "match: [{uri: {prefix: /a}}]",
+            "match: [{uri: {prefix: /ab}}, {uri: {exact: /a/c}}]",
+            true,
+        ),
+        (
+            "match: [{uri: {prefix: /a}}]",
+            "match: [{uri: {prefix: /}}]",
+            false,
+        ),
+        (
+            "match: [{uri: {prefix: /A}, ignoreUriCase: true}]",
+            "match: [{uri: {exact: /ab}}]",
+            true,
+        ),
+        (
+            "match: [{uri: {prefix: /A}}]",
+            "match: [{uri: {exact: /ab}}]",
+            false,
+        ),
+        (
+            "match: [{uri: {regex: '/[a-z]+'}}]",
+            "match: [{uri: {exact: /ab}}]",
+            true,
+        ),
+        (
+            "match: [{uri: {regex: '/[a-z]+'}}]",
+            "match: [{uri: {exact: /a1}}]",
+            false,
+        ),
+        (
+            "match: [{uri: {regex: '/a/.*'}}]",
+            "match: [{uri: {prefix: /a/b}}]",
+            true,
+        ),
+        (
+            "match: [{uri: {prefix: /a}, method: {exact: GET}}]",
+            "match: [{uri: {prefix: /a}}]",
+            false,
+        ),
+        (
+            "match: [{headers: {x: {}}}]",
+            "match: [{headers: {X: {regex: 'b+'}, y: {exact: c}}}]",
+            true,
+        ),
+        (
+            "match: [{headers: {x: {exact: a}}}]",
+            "match: [{headers: {x: {}}}]",
+            false,
+        ),
+        (
+            "match: [{withoutHeaders: {x: {exact: a}}}]",
+            "match: [{headers: {x: {exact: b}}}]",
+            true,
+        ),
+        (
+            "match: [{withoutHeaders: {x: {}}}]",
+            "match: [{headers: {x: {exact: b}}}]",
+            false,
+        ),
+        (
+            "match: [{withoutHeaders: {x: {exact: a}}}]",
+            "match: [{withoutHeaders: {x: {prefix: a}}}]",
+            true,
+        ),
+        (
+            "match: [{queryParams: {v: {exact: '1'}}}]",
+            "match: [{queryParams: {v: {exact: '1'}}, port: 9080}]",
+            true,
+        ),
+        (
+            "match: [{port: 9080}]",
+            "match: [{uri: {prefix: /a}}]",
+            false,
+        ),
+        (
+            "match: [{sourceNamespace: default}]",
+            "match: [{uri: {prefix: /a}}]",
+            false,
+        ),
+        (
+            "match: [{authority: {exact: a}}]",
+            "match: [{headers: {host: {exact: a}}}]",
+            true,
+        ),
+        (
+            "match: [{gateways: [elsewhere]}]",
+            "match: [{uri: {prefix: /a}}]",
+            false,
+        ),
+    ] {
+        let first = if earlier.is_empty() {
+            ROUTE.to_owned()
+        } else {
+            format!("{earlier}\n  {ROUTE}")
+        };
+        let found = of_rules(&format!("- {first}\n- {later}\n  {ROUTE}"));
+        let found: Vec<Code> = found.into_iter().map(|(code, _)| code).collect();
+        assert_eq!(
+            found.contains(&Code::DeadRule),
+            dead,
+            "{earlier} then {later}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn one_match_of_several_may_be_hidden() {
+    let found = of_rules(
+        "- match: [{uri: {prefix: /a}}]
+  route: [{destination: {host: reviews}}]
+- match:
+  - {uri: {exact: /a/b}}
+  - {uri: {exact: /c}}
+  - {uri: {exact: /c}, method: {exact: GET}}
+  route: [{destination: {host: reviews}}]",
+    );
+    assert_eq!(found, [(Code::DeadMatch, 10), (Code::RepeatedMatch, 12)]);
+}
+
+#[test]
+fn matches_that_nothing_fulfils() {
+    for (wanted, code) in [
+        ("uri: {exact: a}", Some(Code::VainMatch)),
+        ("uri: {prefix: a/}", Some(Code::VainMatch)),
+        ("uri: {regex: 'v1/.*'}", Some(Code::VainMatch)),
+        ("uri: {regex: '/v1/.*'}", None),
+        ("uri: {regex: '.*v1/.*'}", None),
+        ("uri: {regex: '(/a|b)'}", None),
+        ("uri: {exact: '*'}", None),
+        ("uri: {exact: '/a?b=c'}", Some(Code::VainMatch)),
+        ("uri: {prefix: '/a b'}", Some(Code::VainMatch)),
+        ("method: {exact: get}", Some(Code::VainMatch)),
+        ("method: {exact: GET}", None),
+        ("method: {exact: purge}", None),
+        ("authority: {exact: 'http://a'}", Some(Code::VainMatch)),
+        ("authority: {exact: 'a:80'}", None),
+        ("scheme: {exact: ftp}", Some(Code::VainMatch)),
+        ("headers: {x: {exact: ' a'}}", Some(Code::VainMatch)),
+        ("headers: {x: {prefix: 'a '}}", None),
+        (
+            "headers: {x: {exact: a}}, withoutHeaders: {X: {}}",
+            Some(Code::VainMatch),
+        ),
+        (
+            "headers: {x: {exact: a}}, withoutHeaders: {x: {exact: b}}",
+            None,
+        ),
+        (
+            "authority: {exact: a}, headers: {host: {exact: b}}",
+            Some(Code::VainMatch),
+        ),
+        ("headers: {x: {regex: '[^\\s\\S]'}}", Some(Code::VainMatch)),
+        ("queryParams: {v: {exact: 'a b'}}", Some(Code::VainMatch)),
+        ("queryParams: {'v=1': {}}", Some(Code::VainMatch)),
+        ("headers: {connection: {}}", Some(Code::UnseenHeader)),
+        ("headers: {te: {exact: trailers}}", None),
+        ("port: 80", Some(Code::PortOfNobody)),
+        ("port: 9080", None),
+        ("sourceLabels: {app: nobody}", Some(Code::ClientOfNobody)),
+        ("sourceNamespace: nowhere", Some(Code::ClientOfNobody)),
+        ("sourceNamespace: default", None),
+        ("gateways: [a]", Some(Code::NotForSidecars)),
+        ("gateways: [a, mesh]", None),
+    ] {
+        let found = of_rules(&format!("- match: [{{{wanted}}}]\n  {ROUTE}"));
+        let found: Vec<Code> = found.into_iter().map(|(code, _)| code).collect();
+        assert_eq!(found, code.into_iter().collect::<Vec<_>>(), "{wanted}");
+    }
+}
+
+#[test]
+fn what_a_rule_does_and_hardly_means() {
+    let get = "match: [{method: {exact: GET}}]";
+    for (rule, code) in [
+        (
+            format!("{ROUTE}\nmirror: {{host: reviews}}"),
+            Some(Code::SelfMirror),
+        ),
+        (format!("{ROUTE}\nmirror: {{host: details}}"), None),
+        (
+            "redirect: {redirectCode: 302}".into(),
+            Some(Code::RedirectLoop),
+        ),
+        ("redirect: {uri: /b}".into(), Some(Code::RedirectLoop)),
+        (
+            "match: [{uri: {prefix: /a}}]\nredirect: {uri: /a/b}".into(),
+            Some(Code::RedirectLoop),
+        ),
+        (
+            "match: [{uri: {exact: /a}}]\nredirect: {uri: /a/b}".into(),
+            None,
+        ),
+        (
+            "match: [{uri: {prefix: /a}}]\nredirect: {uri: /a/b, authority: b}".into(),
+            None,
+        ),
+        ("redirect: {scheme: https}".into(), None),
+        (
+            format!("{ROUTE}\nretries: {{attempts: 2, retryOn: '5xx,connect-failure'}}"),
+            Some(Code::UnsafeRetry),
+        ),
+        (
+            format!("{get}\n{ROUTE}\nretries: {{attempts: 2, retryOn: 5xx}}"),
+            None,
+        ),
+        (
+            format!("{ROUTE}\nretries: {{attempts: 2, retryOn: connect-failure}}"),
+            None,
+        ),
+        (
+            format!("{ROUTE}\nretries: {{attempts: 0, retryOn: 5xx}}"),
+            None,
+        ),
+        (
+            format!("{ROUTE}\ntimeout: 1s\nretries: {{attempts: 2, perTryTimeout: 1s}}"),
+            Some(Code::LateRetry),
+        ),
+        (
+            format!("{ROUTE}\ntimeout: 2s\nretries: {{attempts: 2, perTryTimeout: 1s}}"),
+            Some(Code::TightTimeout),
+        ),
+        (
+            format!("{ROUTE}\ntimeout: 4s\nretries: {{attempts: 2, perTryTimeout: 1s}}"),
+            None,
+        ),
+        (
+            format!("{ROUTE}\nfault: {{abort: {{httpStatus: 500}}}}"),
+            Some(Code::FaultOfNobody),
+        ),
+        (
+            format!("{ROUTE}\nfault: {{abort: {{httpStatus: 500, percentage: {{value: 1}}}}}}"),
+            None,
+        ),
+    ] {
+        let found = of_rules(&format!("- {}", rule.replace('\n', "\n  ")));
+        let found: Vec<Code> = found.into_iter().map(|(code, _)| code).collect();
+        assert_eq!(found, code.into_iter().collect::<Vec<_>>(), "{rule}");
+    }
+    let passed = "- match: [{uri: {exact: /login}}]\n  route: [{destination: {host: reviews}}]\n- redirect: {uri: /login}";
+    assert_eq!(of_rules(passed), []);
+}
+
+/// Each of many rules is compared with few others.
+#[test]
+fn ten_thousand_rules_are_looked_at_without_each_meeting_each() {
+    let rule = |n: usize| {
+        format!("- match: [{{uri: {{prefix: /p{n}/}}, headers: {{x: {{exact: a}}}}}}]\n  {ROUTE}\n")
+    };
+    let rules: String = (0..10_000).map(rule).collect();
+    let found = of_rules(
+        &(rules + "- match: [{uri: {exact: /p7/a}, headers: {x: {exact: a}}}]\n  " + ROUTE),
+    );
+    assert_eq!(found, [(Code::DeadRule, 20_007)]);
+}
