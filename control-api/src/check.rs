@@ -1,7 +1,11 @@
 //! What can be wrong with what people write, found before it hurts. Every finding has a code that
 //! stays the same for good, and with it a severity, a meaning and a consequence.
 
+mod admission;
 mod code;
 pub(crate) mod rules;
 
-pub use self::code::{Code, Severity};
+pub use self::{
+    admission::admission,
+    code::{Code, Severity},
+};

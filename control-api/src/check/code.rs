@@ -163,14 +163,27 @@ codes! {
     // 06: security and reach.
     PortsOfNobody = 601 Error "modes of ports without the pods whose ports they are" REFUSED;
     NotEnforced = 602 Note "a NetworkPolicy" "the mesh does not enforce it; a cluster's network may";
+    PolicyOfNobody = 603 Warning "a policy that selects no pod" "it is for nobody until such a pod comes";
+    PortOfNoPod = 604 Warning "a mode for a port that no selected pod has" "it is for nothing";
+    StrictUnguarded = 605 Warning "STRICT for pods without a sidecar" "nothing guards these pods: whoever reaches them may call";
+    LockedOut = 606 Warning "STRICT, with clients that have no sidecar" "what they send is refused";
+    TlsMismatch = 607 Warning "TLS of clients that does not fit what the pods accept" "every request fails";
+    SeesNobody = 608 Warning "an egress list that names no service" "its pods see none of what it names";
     // 07: services and workloads.
     SharedAddresses = 701 Warning "hosts that share addresses" "calls of the addresses are those of the first host by name";
     NoEndpoints = 702 Warning "a service without endpoints" "every call fails";
     NoPorts = 703 Warning "a service without ports" "no call is one of it";
     BadWorkload = 704 Error "a workload of which no pod can be made" "it has no pods";
+    UndeclaredPort = 705 Note "a port that declares no protocol" "the sidecar looks at the first bytes; a server that speaks first is waited for some milliseconds";
+    NotMeshed = 706 Note "routes to a service without sidecars" "clients' sidecars follow them, without mutual TLS, without an identity of the server and without its span";
 }
 
 impl Code {
+    /// Whether it says only that something is not there, which may come later.
+    pub fn may_mend_itself(self) -> bool {
+        matches!(self, Self::NoService | Self::NoPort | Self::NoSubset)
+    }
+
     /// Its number.
     pub fn number(self) -> u16 {
         self as u16

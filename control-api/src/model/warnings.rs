@@ -3,44 +3,83 @@
 //! one hides, one that no sidecar uses, a policy that nobody here enforces.
 
 mod delegates;
+mod policies;
 mod rules;
+mod services;
 
 use std::sync::Arc;
 
-use super::{Model, hosts::Host};
+use super::{Model, hosts::Host, sharded::ShardedMap};
 use crate::{
     check::Code,
-    name::NsName,
+    name::{Kind, NsName, ObjectKey},
     resources::{
         at::At, destination_rule::DestinationRule, labels::Labels, virtual_service::VirtualService,
     },
-    source::{Object, Refusal, decode::Problem, node::Position},
+    source::{Object, Refusal, Resource, decode::Problem, node::Position},
 };
 
 impl Model {
     /// Likely mistakes, by no order.
     pub fn warnings(&self) -> Vec<Refusal> {
         let mut found = Vec::new();
-        for (_, entry) in self.routes.iter() {
-            if let Some(spec) = entry.written.route() {
-                self.of_route(&entry.written, spec, &mut found);
-            }
+        let several = [&self.authentications, &self.sidecars];
+        let several = several.into_iter().flat_map(|map| map.iter());
+        let routes = self.routes.iter().map(|(_, entry)| &entry.written);
+        let rules = self.rules.iter().map(|(_, object)| object);
+        let entries = self.entries.iter().map(|(_, object)| object);
+        let services = self.services.iter().map(|(_, known)| &known.object);
+        let policies = self.network_policies.iter().map(|(_, object)| object);
+        let all = routes.chain(rules).chain(entries).chain(policies);
+        let all = all.chain(several.flat_map(|(_, objects)| objects.iter()));
+        let services = services.filter(|object| object.key.kind == Kind::Service);
+        for object in all.chain(services) {
+            self.of_object(object, &mut found);
         }
-        for (_, object) in self.rules.iter() {
-            self.of_rule(object, &mut found);
-        }
-        for (name, object) in self.entries.iter() {
-            self.of_entry(name, object, &mut found);
-        }
-        let not_enforced = self.network_policies.iter().map(|(_, object)| {
-            let reason = "NetworkPolicy is not enforced by the mesh".to_owned();
-            let suggestion = "to keep out whoever has no certificate of the mesh, use a \
-                              PeerAuthentication with mode STRICT";
-            let at = Position::default();
-            warning(Code::NotEnforced, object, at, reason, suggestion)
-        });
-        found.extend(not_enforced);
         found
+    }
+
+    /// Likely mistakes of one object, as it is in this picture.
+    pub fn warnings_of(&self, key: &ObjectKey) -> Vec<Refusal> {
+        let name = &key.name;
+        let of_namespace = |map: &ShardedMap<Box<str>, Arc<[Arc<Object>]>>| {
+            let objects = map.get(name.namespace());
+            objects.and_then(|all| all.iter().find(|object| object.key == *key).cloned())
+        };
+        let object = match key.kind {
+            Kind::VirtualService => self.routes.get(name).map(|entry| entry.written.clone()),
+            Kind::DestinationRule => self.rules.get(name).cloned(),
+            Kind::ServiceEntry => self.entries.get(name).cloned(),
+            Kind::Service => self.services.get(name).map(|known| known.object.clone()),
+            Kind::NetworkPolicy => self.network_policies.get(name).cloned(),
+            Kind::PeerAuthentication => of_namespace(&self.authentications),
+            Kind::Sidecar => of_namespace(&self.sidecars),
+            _ => None,
+        };
+        let mut found = Vec::new();
+        if let Some(object) = object {
+            self.of_object(&object, &mut found);
+        }
+        found
+    }
+
+    fn of_object(&self, object: &Arc<Object>, found: &mut Vec<Refusal>) {
+        match &object.resource {
+            Resource::VirtualService(spec) => self.of_route(object, spec, found),
+            Resource::DestinationRule(_) => self.of_rule(object, found),
+            Resource::ServiceEntry(_) => self.of_entry(&object.key.name, object, found),
+            Resource::PeerAuthentication(policy) => self.of_authentication(object, policy, found),
+            Resource::Sidecar(sidecar) => self.of_sidecar(object, sidecar, found),
+            Resource::Service(service) => self.of_ports(object, service, found),
+            Resource::NetworkPolicy => {
+                let reason = "NetworkPolicy is not enforced by the mesh".to_owned();
+                let suggestion = "to keep out whoever has no certificate of the mesh, use a \
+                                  PeerAuthentication with mode STRICT";
+                let at = Position::default();
+                found.push(warning(Code::NotEnforced, object, at, reason, suggestion));
+            }
+            _ => {}
+        }
     }
 
     fn of_route(&self, object: &Arc<Object>, spec: &VirtualService, found: &mut Vec<Refusal>) {
@@ -97,7 +136,10 @@ impl Model {
                     reason,
                     &self.nearest_service(&name),
                 ));
-            } else if let Some(winner) = self
+                continue;
+            }
+            self.of_unmeshed(object, host, i, &name, found);
+            if let Some(winner) = self
                 .route_for(&name, namespace)
                 .filter(|winner| winner.key != object.key)
             {
@@ -165,6 +207,7 @@ impl Model {
             return;
         }
         self.second_policy(object, rule, &name, found);
+        self.of_tls(object, rule, &name, found);
         for (i, subset) in rule.subsets.iter().enumerate() {
             if self.subset_size(&name, &Labels::from(&subset.labels)) == 0 {
                 found.push(self.empty_subset(object, i, &subset.name, &name));

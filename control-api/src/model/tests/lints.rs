@@ -289,3 +289,217 @@ fn ten_thousand_rules_are_looked_at_without_each_meeting_each() {
     );
     assert_eq!(found, [(Code::DeadRule, 20_007)]);
 }
+
+const SHOP: &str = "apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: default}
+spec: {clusterIP: 10.0.0.1, selector: {app: cart}, ports: [{name: http, port: 80, targetPort: 9080}]}
+---
+";
+
+fn shop(pods: &[(&str, bool)]) -> String {
+    let all = pods.iter().enumerate().map(|(n, (app, meshed))| {
+        let text = super::testing::pod(
+            &format!("{app}-{n}"),
+            &format!("10.1.0.{}", n + 1),
+            app,
+            "v1",
+        );
+        match meshed {
+            true => text,
+            false => text.replace("heddle.io/status", "x"),
+        }
+    });
+    SHOP.to_owned() + &all.collect::<Vec<_>>().join("---\n")
+}
+
+fn codes_of(pods: &[(&str, bool)], text: &str) -> Vec<Code> {
+    let mut model = model(&shop(pods));
+    model.apply(batch(text).changes);
+    let found = model.warnings().into_iter().filter(|w| w.name == "own");
+    let mut codes: Vec<_> = found.map(|w| w.code).collect();
+    codes.sort_unstable();
+    codes
+}
+
+#[test]
+fn policies_that_lock_out_or_guard_nothing() {
+    let strict = "mtls: {mode: STRICT}";
+    let selects = |app: &str| format!("selector: {{matchLabels: {{app: {app}}}}}, {strict}");
+    for (pods, spec, codes) in [
+        (&[("cart", true)][..], strict.to_owned(), vec![]),
+        (
+            &[("cart", true), ("web", false)],
+            strict.to_owned(),
+            vec![Code::StrictUnguarded, Code::LockedOut],
+        ),
+        (
+            &[("cart", true), ("web", false)],
+            selects("cart"),
+            vec![Code::LockedOut],
+        ),
+        (
+            &[("cart", true), ("web", false)],
+            "mtls: {mode: PERMISSIVE}".into(),
+            vec![],
+        ),
+        (
+            &[("cart", true), ("web", true)],
+            selects("nobody"),
+            vec![Code::PolicyOfNobody],
+        ),
+        (
+            &[("cart", false)],
+            selects("cart"),
+            vec![Code::StrictUnguarded],
+        ),
+        (
+            &[("cart", true)],
+            "selector: {matchLabels: {app: cart}}, portLevelMtls: {'80': {mode: STRICT}}".into(),
+            vec![Code::PortOfNoPod],
+        ),
+        (
+            &[("cart", true)],
+            "selector: {matchLabels: {app: cart}}, portLevelMtls: {'9080': {mode: STRICT}}".into(),
+            vec![],
+        ),
+        (&[], strict.to_owned(), vec![]),
+    ] {
+        let text = format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: own, namespace: default}}\n\
+             spec: {{{spec}}}\n"
+        );
+        assert_eq!(codes_of(pods, &text), codes, "{pods:?} {spec}");
+    }
+}
+
+#[test]
+fn client_tls_that_pods_do_not_accept() {
+    let strict = "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: all, namespace: default}\n\
+                  spec: {mtls: {mode: STRICT}}\n";
+    for (meshed, policy, mode, codes) in [
+        (true, "", "DISABLE", vec![]),
+        (true, strict, "DISABLE", vec![Code::TlsMismatch]),
+        (true, strict, "SIMPLE", vec![Code::TlsMismatch]),
+        (true, strict, "ISTIO_MUTUAL", vec![]),
+        (false, "", "ISTIO_MUTUAL", vec![Code::TlsMismatch]),
+        (false, "", "DISABLE", vec![]),
+    ] {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: own, namespace: default}}\n\
+             spec: {{host: cart, trafficPolicy: {{tls: {{mode: {mode}}}}}}}\n{policy}"
+        );
+        assert_eq!(
+            codes_of(&[("cart", meshed)], &text),
+            codes,
+            "{meshed} {policy} {mode}"
+        );
+    }
+}
+
+#[test]
+fn sidecars_that_see_nobody() {
+    for (spec, consequence) in [
+        ("egress: [{hosts: ['./*']}]", None),
+        (
+            "egress: [{hosts: ['*/cart.default.svc.cluster.local', 'shop/*']}]",
+            Some("its pods see none of what it names"),
+        ),
+        (
+            "outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress: [{hosts: ['shop/*']}]",
+            Some("with REGISTRY_ONLY its pods can call nothing at all"),
+        ),
+        (
+            "outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress: [{hosts: ['~/*']}]",
+            None,
+        ),
+        (
+            "workloadSelector: {labels: {app: nobody}}",
+            Some("it is for nobody until such a pod comes"),
+        ),
+        ("workloadSelector: {labels: {app: cart}}", None),
+    ] {
+        let mut model = model(&shop(&[("cart", true)]));
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: own, namespace: default}}\nspec: {{{spec}}}\n"
+        );
+        model.apply(batch(&text).changes);
+        let found = model.warnings().into_iter().filter(|w| w.name == "own");
+        let found: Vec<String> = found.map(|w| w.consequence).collect();
+        assert_eq!(found, consequence.into_iter().collect::<Vec<_>>(), "{spec}");
+    }
+}
+
+#[test]
+fn services_that_declare_nothing_and_have_no_sidecars() {
+    for (port, code) in [
+        ("{name: web, port: 80}", Some(Code::UndeclaredPort)),
+        ("{port: 80}", Some(Code::UndeclaredPort)),
+        ("{name: http-web, port: 80}", None),
+        ("{name: web, port: 80, appProtocol: http}", None),
+        ("{name: db, port: 5432}", None),
+    ] {
+        let text = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: own, namespace: default}}\nspec: {{ports: [{port}]}}\n"
+        );
+        assert_eq!(
+            codes_of(&[], &text),
+            code.into_iter().collect::<Vec<_>>(),
+            "{port}"
+        );
+    }
+    let routes = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: own, namespace: default}\n\
+                  spec: {hosts: [cart], http: [{route: [{destination: {host: cart}}]}]}\n";
+    assert_eq!(codes_of(&[("cart", false)], routes), [Code::NotMeshed]);
+    assert_eq!(codes_of(&[("cart", true), ("cart", false)], routes), []);
+}
+
+#[test]
+fn admission_judges_one_object_and_changes_nothing() {
+    use crate::check::{Severity, admission};
+    let model = model(&shop(&[("cart", true)]));
+    let before = (model.version, model.service_count(), model.refusals());
+    let object = |text: &str| match batch(text).changes.remove(0) {
+        crate::source::Change::Upsert(object) => object,
+        crate::source::Change::Remove(_) => unreachable!(),
+    };
+    let routes = |subset: &str| {
+        let to = format!("{{host: cart{subset}}}");
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: own, namespace: default}}\n\
+             spec: {{hosts: [cart], http: [{{route: [{{destination: {to}}}]}}, {{route: [{{destination: {{host: cart}}}}]}}]}}\n"
+        )
+    };
+    let told = |text: &str| -> Vec<(Code, Severity)> {
+        admission(&model, &object(text))
+            .iter()
+            .map(|r| (r.code, r.severity))
+            .collect()
+    };
+    assert_eq!(told(&routes("")), [(Code::DeadRule, Severity::Warning)]);
+    assert_eq!(
+        told(&routes(", subset: v1")),
+        [
+            (Code::NoSubset, Severity::Warning),
+            (Code::DeadRule, Severity::Warning)
+        ]
+    );
+    assert_eq!(
+        (model.version, model.service_count(), model.refusals()),
+        before
+    );
+    let mut model = model;
+    let rule = |subset: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: cart, namespace: default}}\n\
+             spec: {{host: cart, subsets: [{{name: {subset}, labels: {{version: v1}}}}]}}\n"
+        )
+    };
+    model.apply(batch(&rule("v1")).changes);
+    model.apply(batch(&routes(", subset: v1")).changes);
+    let found = admission(&model, &object(&rule("v2")));
+    assert_eq!(
+        (found[0].code, found[0].severity),
+        (Code::SubsetInUse, Severity::Error)
+    );
+}

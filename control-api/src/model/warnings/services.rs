@@ -1,0 +1,66 @@
+//! Services whose ports say nothing of what is spoken there, and routes of services without sidecars.
+
+use std::sync::Arc;
+
+use super::warning;
+use crate::{
+    check::Code,
+    model::{Model, protocol},
+    name::NsName,
+    resources::{at::At, service::Service},
+    source::{Object, Refusal, node::Position},
+};
+
+use heddle_proto::mesh::Protocol;
+
+impl Model {
+    pub(super) fn of_ports(
+        &self,
+        object: &Arc<Object>,
+        service: &Service,
+        found: &mut Vec<Refusal>,
+    ) {
+        for port in &service.ports {
+            let numbers = [port.number];
+            let declared = protocol::of_port(port.app_protocol.as_deref(), &port.name, &numbers);
+            if declared == Protocol::Unspecified {
+                let name = match &*port.name {
+                    "" => "it has no name".to_owned(),
+                    name => format!("`{}` does not begin with a protocol", name.escape_debug()),
+                };
+                let reason = format!(
+                    "spec.ports: port {}: {name}, and it has no appProtocol",
+                    port.number
+                );
+                let instead =
+                    "write `appProtocol: http` (or http2, grpc, tcp), or a name such as `http-api`";
+                let at = Position::default();
+                found.push(warning(Code::UndeclaredPort, object, at, reason, instead));
+            }
+        }
+    }
+
+    /// Routes are the clients' sidecars' to follow; what needs one at the server is lost without.
+    pub(super) fn of_unmeshed(
+        &self,
+        object: &Arc<Object>,
+        host: &At<String>,
+        i: usize,
+        name: &NsName,
+        found: &mut Vec<Refusal>,
+    ) {
+        let Some(service) = self.service(name).filter(|service| service.entry.is_none()) else {
+            return;
+        };
+        let candidates = self.candidates(name, service);
+        let pods = candidates
+            .iter()
+            .filter_map(|candidate| self.pod(candidate.pod?));
+        let (meshed, bare): (Vec<_>, Vec<_>) = pods.partition(|pod| pod.meshed);
+        if meshed.is_empty() && !bare.is_empty() {
+            let reason = format!("spec.hosts[{i}]: no pod of {name} has a sidecar");
+            let instead = "inject its pods, if they are meant to be of the mesh";
+            found.push(warning(Code::NotMeshed, object, host.at, reason, instead));
+        }
+    }
+}
