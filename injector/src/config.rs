@@ -221,7 +221,9 @@ impl InjectConfig {
         self.address_or(&self.control_address, "heddle-control", 15012)
     }
 
-    pub(crate) fn identity_address(&self) -> String {
+    /// Where the identity service is, by default or configuration.
+    #[must_use]
+    pub fn identity_address(&self) -> String {
         self.address_or(&self.identity_address, "heddle-identity", 15013)
     }
 

@@ -1,9 +1,9 @@
 //! The mutating webhook: HTTPS, AdmissionReview v1, the same function as everywhere.
 //!
-//! It has no side effects, so `dryRun` needs no special case. What is not an AdmissionReview is
-//! refused with a status code and a sentence; what is one is always answered with its `uid`. An
-//! AdmissionReview does not carry the namespace's labels: give them with `--namespaces`, or let the
-//! webhook configuration's `namespaceSelector` choose and set `defaultInject: enabled`.
+//! What is not an AdmissionReview is refused with a status code and a sentence; what is one is
+//! always answered with its `uid`. An AdmissionReview does not carry the namespace's labels: what
+//! the webhook is among ([`Surroundings`]) knows them, and is told of skips, unless the request is
+//! a dry run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,24 +15,24 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::InjectConfig;
-use crate::context::NamespaceLabels;
 
 mod certificate;
 mod counters;
-mod options;
 mod review;
 mod server;
+mod surroundings;
 
 pub use certificate::{Certificate, CertificateError};
 use counters::Counters;
-pub use options::{Options, StartError};
 use review::Refusal;
 pub use server::serve;
+pub use surroundings::{Lookup, Skipped, Surroundings};
 
 /// The API server sends objects of at most 1.5 MiB, and an update twice that.
 pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
@@ -42,17 +42,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the webhook answers from.
 pub struct Webhook {
     config: InjectConfig,
-    namespaces: Box<dyn NamespaceLabels>,
+    surroundings: Arc<dyn Surroundings>,
     counters: Counters,
 }
 
 impl Webhook {
     /// A webhook that injects by `config`.
     #[must_use]
-    pub fn new(config: InjectConfig, namespaces: Box<dyn NamespaceLabels>) -> Self {
+    pub fn new(config: InjectConfig, surroundings: Arc<dyn Surroundings>) -> Self {
         Self {
             config,
-            namespaces,
+            surroundings,
             counters: Counters::default(),
         }
     }
@@ -62,7 +62,7 @@ impl Webhook {
         Router::new()
             .route("/inject", post(answer))
             .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
             .layer(DefaultBodyLimit::disable())
             .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
@@ -77,18 +77,53 @@ impl Webhook {
 
 async fn answer(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: Bytes) -> Response {
     let timer = webhook.counters.start();
-    let result = check_content_type(&headers)
-        .and_then(|()| review::answer(&body, &webhook.config, webhook.namespaces.as_ref()));
-    match result {
+    match webhook.review(&headers, &body).await {
         Ok((reply, outcome)) => {
             webhook.counters.done(timer, outcome);
             ([(CONTENT_TYPE, "application/json")], reply.to_string()).into_response()
         }
         Err(refusal) => {
-            webhook.counters.done(timer, "bad_request");
+            webhook.counters.done(timer, refusal.outcome());
             tracing::warn!(reason = %refusal, "refused a request");
             (refusal.status(), format!("{refusal}\n")).into_response()
         }
+    }
+}
+
+impl Webhook {
+    async fn review(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<(Value, &'static str), Refusal> {
+        check_content_type(headers)?;
+        let request = review::Request::read(body)?;
+        if !request.is_new_pod() {
+            return Ok((request.reply(Map::new()), "ignored"));
+        }
+        let namespace = request.namespace();
+        let meta = self.surroundings.namespace(&namespace).await;
+        let meta = meta.map_err(|reason| Refusal::Namespace { namespace, reason })?;
+        let (reply, outcome, skip) = request.decide(&self.config, meta);
+        if let Some(reason) = skip.filter(|_| !request.is_dry_run()) {
+            self.surroundings.skipped(&Skipped {
+                namespace: &request.namespace(),
+                pod: request.object(),
+                reason: &reason,
+            });
+        }
+        Ok((reply, outcome))
+    }
+}
+
+async fn ready(State(webhook): State<Arc<Webhook>>) -> Response {
+    match webhook.surroundings.ready() {
+        Ok(()) => "ok\n".into_response(),
+        Err(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {reason}\n"),
+        )
+            .into_response(),
     }
 }
 
@@ -113,7 +148,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 async fn metrics(State(webhook): State<Arc<Webhook>>) -> Response {
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4")],
-        webhook.counters.text(),
+        webhook.counters.text() + &webhook.surroundings.metrics(),
     )
         .into_response()
 }

@@ -164,7 +164,7 @@ async fn start_with(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let router = Webhook::new(config, Box::new(NoNamespaceLabels)).router();
+    let router = Webhook::new(config, Arc::new(NoNamespaceLabels)).router();
     let serving = tokio::spawn(async move {
         serve(listener, router, certificate, async {
             let _ = stopped.await;
@@ -396,104 +396,4 @@ async fn the_meshs_own_certificate_is_good_for_the_services_name_and_is_renewed_
         .await
         .unwrap();
     assert_eq!(client.get("/healthz").await.0, StatusCode::OK);
-}
-
-mod process {
-    use std::io::{BufRead, BufReader, Read};
-    use std::process::{Child, Command, Stdio};
-
-    use nix::sys::signal::{Signal, kill};
-    use nix::unistd::Pid;
-
-    use super::*;
-
-    fn command(arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_heddle-injector"));
-        command.args(arguments).stderr(Stdio::piped());
-        command
-    }
-
-    fn fails(arguments: &[&str]) -> String {
-        let output = command(arguments).output().unwrap();
-        assert!(!output.status.success());
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    /// Kills the process when a test fails on the way.
-    struct Owned(Child);
-
-    impl Drop for Owned {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-
-    #[tokio::test]
-    async fn serves_from_its_flags_and_ends_at_sigterm() {
-        let (files, root) = files();
-        let file = |name: &str| files.path().join(name).display().to_string();
-        std::fs::write(file("namespaces.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  labels:\n    heddle.io/inject: enabled\n").unwrap();
-        std::fs::write(file("config.yaml"), "logLevel: debug\n").unwrap();
-        let child = command(&[
-            "--listen",
-            "127.0.0.1:0",
-            "--log-format",
-            "json",
-            "--config",
-            &file("config.yaml"),
-        ])
-        .args([
-            "--namespaces",
-            &file("namespaces.yaml"),
-            "--tls-cert",
-            &file("tls.crt"),
-            "--tls-key",
-            &file("tls.key"),
-        ])
-        .spawn();
-        let mut child = Owned(child.unwrap());
-        let mut log = BufReader::new(child.0.stderr.take().unwrap());
-        let mut line = String::new();
-        log.read_line(&mut line).unwrap();
-        let serving: Value = serde_json::from_str(&line).unwrap();
-        let address = serving["fields"]["address"]
-            .as_str()
-            .unwrap()
-            .parse()
-            .unwrap();
-
-        let response = Client::new(address, root, b"http/1.1")
-            .review(request(pod()))
-            .await;
-        let patch = STANDARD
-            .decode(response["patch"].as_str().unwrap())
-            .unwrap();
-        assert!(
-            String::from_utf8(patch)
-                .unwrap()
-                .contains(r#"{"name":"HEDDLE_LOG_LEVEL","value":"debug"}"#)
-        );
-
-        let pid = Pid::from_raw(child.0.id().try_into().unwrap());
-        kill(pid, Signal::SIGTERM).unwrap();
-        let mut rest = String::new();
-        log.read_to_string(&mut rest).unwrap();
-        assert!(child.0.wait().unwrap().success(), "{rest}");
-    }
-
-    #[test]
-    fn bad_flags_and_files_are_refused_by_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join("config.yaml").display().to_string();
-        std::fs::write(&config, "imagee: x\n").unwrap();
-        let says = fails(&["--config", &config]);
-        assert!(says.contains(&config) && says.contains("imagee"), "{says}");
-        assert!(
-            fails(&["--config", "/nowhere/config.yaml"])
-                .contains("cannot read /nowhere/config.yaml")
-        );
-        assert!(fails(&["--tls-cert", "x"]).contains("--tls-key"));
-        assert!(fails(&["--identity-address", "nowhere"]).contains("host:port"));
-    }
 }

@@ -4,13 +4,14 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-const OUTCOMES: [&str; 6] = [
+const OUTCOMES: [&str; 7] = [
     "injected",
     "unchanged",
     "skipped",
     "refused",
     "ignored",
     "bad_request",
+    "unavailable",
 ];
 /// Seconds; the target is a p99 of 5 ms.
 const BUCKETS: [f64; 8] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1, 1.0];

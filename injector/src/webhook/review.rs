@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use crate::config::InjectConfig;
-use crate::context::{NamespaceLabels, PodContext};
+use crate::context::{NamespaceMeta, PodContext};
+use crate::decide::SkipReason;
 use crate::files;
-use crate::inject::{Decision, inject};
+use crate::inject::{Decision, Injection, inject};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -30,6 +31,8 @@ pub(super) enum Refusal {
     Version { given: String },
     #[error("the AdmissionReview cannot be read: {0}")]
     Request(String),
+    #[error("labels of namespace {namespace} are not known, so nothing can be decided: {reason}")]
+    Namespace { namespace: String, reason: String },
 }
 
 impl Refusal {
@@ -37,13 +40,22 @@ impl Refusal {
         match self {
             Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Json(_) | Self::Version { .. } | Self::Request(_) => StatusCode::BAD_REQUEST,
+            Self::Namespace { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// One word for metrics.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Namespace { .. } => "unavailable",
+            _ => "bad_request",
         }
     }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request {
+pub(super) struct Request {
     uid: String,
     kind: GroupVersionKind,
     #[serde(default)]
@@ -53,6 +65,8 @@ struct Request {
     #[serde(default)]
     namespace: Option<String>,
     operation: String,
+    #[serde(default)]
+    dry_run: Option<bool>,
     #[serde(default)]
     object: Value,
 }
@@ -64,62 +78,56 @@ struct GroupVersionKind {
     kind: String,
 }
 
-/// The reply, and one word on what it was for metrics.
-pub(super) fn answer(
-    body: &[u8],
-    config: &InjectConfig,
-    namespaces: &dyn NamespaceLabels,
-) -> Result<(Value, &'static str), Refusal> {
-    let request = read(body)?;
-    let mut response = Map::new();
-    response.insert("uid".into(), json!(request.uid));
-    response.insert("allowed".into(), json!(true));
-    let outcome = if request.is_new_pod() {
-        review(&request, config, namespaces, &mut response)
-    } else {
-        "ignored"
-    };
-    Ok((
-        json!({"apiVersion": API_VERSION, "kind": KIND, "response": response}),
-        outcome,
-    ))
-}
-
-fn read(body: &[u8]) -> Result<Request, Refusal> {
-    let mut review: Value = serde_json::from_slice(body).map_err(Refusal::Json)?;
-    let text = |field: &str| {
-        review
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let (version, kind) = (text("apiVersion"), text("kind"));
-    if (version.as_str(), kind.as_str()) != (API_VERSION, KIND) {
-        let given = match (version.is_empty(), kind.is_empty()) {
-            (true, true) => "an object without apiVersion and kind".to_owned(),
-            _ => format!("{version} {kind}").chars().take(200).collect(),
-        };
-        return Err(Refusal::Version { given });
-    }
-    let request = review
-        .get_mut("request")
-        .map(Value::take)
-        .unwrap_or_default();
-    if !request.is_object() {
-        return Err(Refusal::Request("request is missing".into()));
-    }
-    let request: Request = serde_path_to_error::deserialize(request).map_err(|error| {
-        Refusal::Request(format!("request.{}: {}", error.path(), error.inner()))
-    })?;
-    if request.uid.is_empty() {
-        return Err(Refusal::Request("request.uid is empty".into()));
-    }
-    Ok(request)
-}
-
 impl Request {
-    fn is_new_pod(&self) -> bool {
+    pub(super) fn read(body: &[u8]) -> Result<Self, Refusal> {
+        let mut review: Value = serde_json::from_slice(body).map_err(Refusal::Json)?;
+        let text = |field: &str| {
+            review
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let (version, kind) = (text("apiVersion"), text("kind"));
+        if (version.as_str(), kind.as_str()) != (API_VERSION, KIND) {
+            let given = match (version.is_empty(), kind.is_empty()) {
+                (true, true) => "an object without apiVersion and kind".to_owned(),
+                _ => format!("{version} {kind}").chars().take(200).collect(),
+            };
+            return Err(Refusal::Version { given });
+        }
+        let request = review
+            .get_mut("request")
+            .map(Value::take)
+            .unwrap_or_default();
+        if !request.is_object() {
+            return Err(Refusal::Request("request is missing".into()));
+        }
+        let request: Self = serde_path_to_error::deserialize(request).map_err(|error| {
+            Refusal::Request(format!("request.{}: {}", error.path(), error.inner()))
+        })?;
+        if request.uid.is_empty() {
+            return Err(Refusal::Request("request.uid is empty".into()));
+        }
+        Ok(request)
+    }
+
+    /// The whole AdmissionReview with `response`, allowed unless that says otherwise.
+    pub(super) fn reply(&self, mut response: Map<String, Value>) -> Value {
+        response.insert("uid".into(), json!(self.uid));
+        response.entry("allowed").or_insert(json!(true));
+        json!({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+    }
+
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run == Some(true)
+    }
+
+    pub(super) fn object(&self) -> &Value {
+        &self.object
+    }
+
+    pub(super) fn is_new_pod(&self) -> bool {
         self.kind.group.is_empty()
             && self.kind.kind == "Pod"
             && self.operation == "CREATE"
@@ -127,7 +135,7 @@ impl Request {
     }
 
     /// On CREATE the object's own namespace may be empty: the request's is the one that counts.
-    fn namespace(&self) -> String {
+    pub(super) fn namespace(&self) -> String {
         let own = || self.object.get("metadata")?.get("namespace")?.as_str();
         let given = self
             .namespace
@@ -152,59 +160,65 @@ impl Request {
             .unwrap_or("(no name)")
             .to_owned()
     }
+
+    /// The reply for a new pod, one word on what it was for metrics, and why it was skipped if it
+    /// was.
+    pub(super) fn decide(
+        &self,
+        config: &InjectConfig,
+        namespace_meta: NamespaceMeta,
+    ) -> (Value, &'static str, Option<SkipReason>) {
+        let namespace = self.namespace();
+        let name = format!("{namespace}/{}", self.pod_name());
+        let context = PodContext {
+            namespace_meta,
+            namespace,
+            owner: files::controller(&self.object),
+        };
+        let mut response = Map::new();
+        let (outcome, skip) = match inject(&self.object, &context, config) {
+            Ok(Decision::Skip { reason }) => {
+                tracing::debug!(pod = %name, %reason, "skipped");
+                response.insert(
+                    "warnings".into(),
+                    json!([format!("heddle: pod {name} is not injected: {reason}")]),
+                );
+                ("skipped", Some(reason))
+            }
+            Ok(Decision::Inject(injection)) => {
+                let outcome = injected(&injection, &mut response);
+                tracing::debug!(pod = %name, operations = injection.patch.len(), outcome);
+                (outcome, None)
+            }
+            Err(error) => {
+                tracing::info!(pod = %name, %error, "refused a pod");
+                response.insert("allowed".into(), json!(false));
+                let message = format!("pod {name} cannot be injected: {error}");
+                response.insert(
+                    "status".into(),
+                    json!({"status": "Failure", "message": message, "reason": "Invalid", "code": 422}),
+                );
+                ("refused", None)
+            }
+        };
+        (self.reply(response), outcome, skip)
+    }
 }
 
-fn review(
-    request: &Request,
-    config: &InjectConfig,
-    namespaces: &dyn NamespaceLabels,
-    response: &mut Map<String, Value>,
-) -> &'static str {
-    let namespace = request.namespace();
-    let name = format!("{namespace}/{}", request.pod_name());
-    let context = PodContext {
-        namespace_meta: namespaces.namespace(&namespace),
-        namespace,
-        owner: files::controller(&request.object),
-    };
-    match inject(&request.object, &context, config) {
-        Ok(Decision::Skip { reason }) => {
-            tracing::debug!(pod = %name, %reason, "skipped");
-            response.insert(
-                "warnings".into(),
-                json!([format!("heddle: pod {name} is not injected: {reason}")]),
-            );
-            "skipped"
-        }
-        Ok(Decision::Inject(injection)) => {
-            let warnings: Vec<_> = injection
-                .warnings
-                .iter()
-                .map(|warning| format!("heddle: {warning}"))
-                .collect();
-            if !warnings.is_empty() {
-                response.insert("warnings".into(), json!(warnings));
-            }
-            if injection.patch.is_empty() {
-                return "unchanged";
-            }
-            tracing::debug!(pod = %name, operations = injection.patch.len(), "injected");
-            response.insert("patchType".into(), json!("JSONPatch"));
-            response.insert(
-                "patch".into(),
-                json!(STANDARD.encode(injection.patch.to_string())),
-            );
-            "injected"
-        }
-        Err(error) => {
-            tracing::info!(pod = %name, %error, "refused a pod");
-            response.insert("allowed".into(), json!(false));
-            let message = format!("pod {name} cannot be injected: {error}");
-            response.insert(
-                "status".into(),
-                json!({"status": "Failure", "message": message, "reason": "Invalid", "code": 422}),
-            );
-            "refused"
-        }
+fn injected(injection: &Injection, response: &mut Map<String, Value>) -> &'static str {
+    let warnings: Vec<_> = injection
+        .warnings
+        .iter()
+        .map(|warning| format!("heddle: {warning}"))
+        .collect();
+    if !warnings.is_empty() {
+        response.insert("warnings".into(), json!(warnings));
     }
+    if injection.patch.is_empty() {
+        return "unchanged";
+    }
+    response.insert("patchType".into(), json!("JSONPatch"));
+    let patch = STANDARD.encode(injection.patch.to_string());
+    response.insert("patch".into(), json!(patch));
+    "injected"
 }

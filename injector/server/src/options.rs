@@ -4,23 +4,25 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use heddle_identity::workload::Settings;
 use heddle_identity::{SpiffeId, TrustDomain, Workload};
+use heddle_injector::config::HostPort;
+use heddle_injector::files::{FileError, read_namespaces};
+use heddle_injector::webhook::{Certificate, CertificateError, Surroundings, Webhook, serve};
+use heddle_injector::{ConfigError, InjectConfig, StaticNamespaces};
 use thiserror::Error;
 use tokio::net::TcpListener;
 
-use super::{Certificate, CertificateError, Webhook, serve};
-use crate::config::{ConfigError, HostPort, InjectConfig};
-use crate::context::StaticNamespaces;
-use crate::files::{FileError, read_namespaces};
+use crate::cluster::{self, Cluster};
 
 const SERVICE_ACCOUNT: &str = "heddle-injector";
 
 /// How the webhook runs.
 #[derive(Args, Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Address to serve HTTPS on
     #[arg(
         long,
@@ -28,24 +30,56 @@ pub struct Options {
         value_name = "ADDRESS",
         default_value = "0.0.0.0:15017"
     )]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 
     /// Configuration of injection (YAML); all defaults without
     #[arg(long, env = "HEDDLE_INJECTOR_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
-    /// Manifests of Namespaces, whose labels decide about injection. Without it no namespace's
-    /// labels are known: let the webhook configuration's namespaceSelector choose
-    #[arg(long, env = "HEDDLE_INJECTOR_NAMESPACES", value_name = "FILE")]
-    pub namespaces: Option<PathBuf>,
+    /// Ask the Kubernetes API (in the cluster, or KUBECONFIG's): watch the namespaces' labels, write
+    /// Events about skipped pods, and keep the caBundle of the webhook configurations right
+    #[arg(long, env = "HEDDLE_INJECTOR_KUBERNETES")]
+    pub(crate) kubernetes: bool,
+
+    /// The MutatingWebhookConfiguration whose caBundle is kept right; empty: none
+    #[arg(
+        long,
+        env = "HEDDLE_INJECTOR_MUTATING_WEBHOOK",
+        value_name = "NAME",
+        default_value = "heddle-injector"
+    )]
+    pub(crate) mutating_webhook: String,
+
+    /// The ValidatingWebhookConfiguration whose caBundle is kept right; empty: none
+    #[arg(
+        long,
+        env = "HEDDLE_INJECTOR_VALIDATING_WEBHOOK",
+        value_name = "NAME",
+        default_value = "heddle-control"
+    )]
+    pub(crate) validating_webhook: String,
+
+    /// What goes into caBundle, PEM; the trust bundle without, and nothing with --tls-cert
+    #[arg(long, env = "HEDDLE_INJECTOR_CA_BUNDLE_FILE", value_name = "FILE")]
+    pub(crate) ca_bundle_file: Option<PathBuf>,
+
+    /// Manifests of Namespaces, whose labels decide about injection. Without it and --kubernetes no
+    /// namespace's labels are known: let the webhook configuration's namespaceSelector choose
+    #[arg(
+        long,
+        env = "HEDDLE_INJECTOR_NAMESPACES",
+        value_name = "FILE",
+        conflicts_with = "kubernetes"
+    )]
+    pub(crate) namespaces: Option<PathBuf>,
 
     /// Trust domain; the configuration's without
     #[arg(long, env = "HEDDLE_TRUST_DOMAIN", value_name = "NAME")]
-    pub trust_domain: Option<TrustDomain>,
+    pub(crate) trust_domain: Option<TrustDomain>,
 
     /// The identity service, which issues the webhook's certificate; the configuration's without
     #[arg(long, env = "HEDDLE_IDENTITY_ADDRESS", value_name = "HOST:PORT")]
-    pub identity_address: Option<HostPort>,
+    pub(crate) identity_address: Option<HostPort>,
 
     /// Service-account token that proves who the webhook is; read anew for each request
     #[arg(
@@ -54,7 +88,7 @@ pub struct Options {
         value_name = "FILE",
         default_value = "/var/run/secrets/heddle/token/token"
     )]
-    pub token_file: PathBuf,
+    pub(crate) token_file: PathBuf,
 
     /// Roots of the mesh, PEM
     #[arg(
@@ -63,11 +97,11 @@ pub struct Options {
         value_name = "FILE",
         default_value = "/var/run/secrets/heddle/trust/root-cert.pem"
     )]
-    pub trust_bundle_file: PathBuf,
+    pub(crate) trust_bundle_file: PathBuf,
 
     /// Where the key and the certificate survive a restart
     #[arg(long, env = "HEDDLE_STATE_DIR", value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
 
     /// A certificate (chain) to present instead of the mesh's own, PEM; read anew when it changes
     #[arg(
@@ -76,7 +110,7 @@ pub struct Options {
         value_name = "FILE",
         requires = "tls_key"
     )]
-    pub tls_cert: Option<PathBuf>,
+    pub(crate) tls_cert: Option<PathBuf>,
 
     /// Its private key, PEM
     #[arg(
@@ -85,12 +119,12 @@ pub struct Options {
         value_name = "FILE",
         requires = "tls_cert"
     )]
-    pub tls_key: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// Why the webhook does not start.
 #[derive(Debug, Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// A file of the flags cannot be read.
     #[error("cannot read {file}: {error}")]
     Read {
@@ -110,6 +144,9 @@ pub enum StartError {
     /// The namespaces' manifests are wrong.
     #[error(transparent)]
     Namespaces(#[from] FileError),
+    /// There is no way to the Kubernetes API.
+    #[error("--kubernetes: {0}")]
+    Kubernetes(#[from] cluster::ConnectError),
     /// The certificate's files cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -131,9 +168,9 @@ impl Options {
     ///
     /// # Errors
     /// When the flags cannot be used.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    pub(crate) async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
         let config = self.inject_config()?;
-        let namespaces = self.static_namespaces()?;
+        let surroundings = self.surroundings(&config).await?;
         tokio::pin!(shutdown);
         let listen = |error| StartError::Listen {
             address: self.listen,
@@ -155,7 +192,7 @@ impl Options {
         tracing::info!(%address, "serving the injection webhook");
         serve(
             listener,
-            Webhook::new(config, Box::new(namespaces)).router(),
+            Webhook::new(config, surroundings).router(),
             certificate,
             shutdown,
         )
@@ -179,11 +216,29 @@ impl Options {
         Ok(config)
     }
 
-    fn static_namespaces(&self) -> Result<StaticNamespaces, StartError> {
+    async fn surroundings(
+        &self,
+        config: &InjectConfig,
+    ) -> Result<Arc<dyn Surroundings>, StartError> {
+        if self.kubernetes {
+            let given = self.ca_bundle_file.clone();
+            let own = self
+                .tls_cert
+                .is_none()
+                .then(|| self.trust_bundle_file.clone());
+            let settings = cluster::Settings {
+                system_namespace: config.system_namespace.clone(),
+                ca_bundle_file: given.or(own),
+                mutating_webhook: self.mutating_webhook.clone(),
+                validating_webhook: self.validating_webhook.clone(),
+            };
+            return Ok(Arc::new(Cluster::start(settings).await?));
+        }
         let Some(file) = &self.namespaces else {
-            return Ok(StaticNamespaces::default());
+            return Ok(Arc::new(StaticNamespaces::default()));
         };
-        Ok(read_namespaces(&read(file)?, &file.display().to_string())?)
+        let known = read_namespaces(&read(file)?, &file.display().to_string())?;
+        Ok(Arc::new(known))
     }
 
     fn workload(&self, config: &InjectConfig) -> Result<Workload, StartError> {

@@ -1,17 +1,21 @@
-//! `heddle-injector`: the webhook's process. Flags and logging; the rest is in the library.
+//! `heddle-injector`: the webhook's process. Flags and logging; injection itself is in the library.
 
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use heddle_injector::webhook::Options;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+mod cluster;
+mod options;
+
+use options::Options;
 
 /// Injects Heddle's sidecar into pods as they are created (a Kubernetes mutating webhook).
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Example:\n  heddle-injector --config injector.yaml --identity-address heddle-identity.heddle-system.svc:15013\n  \
+    after_help = "Example:\n  heddle-injector --kubernetes --config injector.yaml\n  \
                   heddle-injector --listen 127.0.0.1:15017 --tls-cert tls.crt --tls-key tls.key\n\n\
                   POST /inject takes an AdmissionReview (admission.k8s.io/v1); /healthz, /readyz and /metrics are there too."
 )]

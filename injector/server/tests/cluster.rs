@@ -1,0 +1,282 @@
+//! The process in a cluster: an API server (a double that speaks the real protocol over HTTPS) calls
+//! it for every new pod, once it has put its own caBundle right; namespaces, Events, and an API that
+//! goes away.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use heddle_apiserver::{ApiServer, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+const NAME: &str = "heddle-injector.heddle-system.svc";
+const LONG: Duration = Duration::from_secs(60);
+
+/// Kills the process when a test fails on the way.
+struct Owned(Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Mesh {
+    server: ApiServer,
+    files: tempfile::TempDir,
+    child: Owned,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+fn certificate(directory: &Path) {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    std::fs::write(directory.join("tls.crt"), made.cert.pem()).unwrap();
+    std::fs::write(directory.join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_heddle-injector"));
+    command.args(arguments).stderr(Stdio::piped());
+    command.env_remove("KUBECONFIG");
+    command
+}
+
+/// Role, webhook configuration, and the process with no more rights than that role.
+async fn start() -> Mesh {
+    let server = ApiServer::start(Options {
+        rbac: true,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    server.namespace("heddle-system").await;
+    server.put_yaml(include_str!("cluster.yaml")).await;
+    let files = tempfile::tempdir().unwrap();
+    certificate(files.path());
+    let token = server.account_token("heddle-system", "heddle-injector");
+    std::fs::write(
+        files.path().join("kubeconfig"),
+        server.kubeconfig(&token, None),
+    )
+    .unwrap();
+    let file = |name: &str| files.path().join(name).display().to_string();
+    let mut child = Owned(
+        command(&[
+            "--listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            "--kubernetes",
+        ])
+        .args([
+            "--tls-cert",
+            &file("tls.crt"),
+            "--tls-key",
+            &file("tls.key"),
+        ])
+        .args(["--ca-bundle-file", &file("tls.crt")])
+        .env("KUBECONFIG", file("kubeconfig"))
+        .spawn()
+        .unwrap(),
+    );
+    let mut log = BufReader::new(child.0.stderr.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended");
+        let said: Value = serde_json::from_str(&line).unwrap();
+        if let Some(address) = said["fields"]["address"].as_str() {
+            break address.parse().unwrap();
+        }
+    };
+    server.route_service("heddle-system/heddle-injector:443", address);
+    Mesh {
+        server,
+        files,
+        child,
+        log,
+    }
+}
+
+impl Mesh {
+    /// Waits for `is`, looking whenever something in the API server changes.
+    async fn until(&self, what: &str, is: impl Fn(&ApiServer) -> bool) {
+        let mut changes = self.server.changes();
+        let waited = tokio::time::timeout(LONG, async {
+            while !is(&self.server) {
+                changes.changed().await.unwrap();
+            }
+        });
+        assert!(waited.await.is_ok(), "{what}");
+    }
+
+    fn bundles(&self, resource: &str, name: &str) -> Vec<Option<String>> {
+        let object = self.server.object(resource, "", name).unwrap();
+        let webhooks = object["webhooks"].as_array().unwrap();
+        webhooks
+            .iter()
+            .map(|webhook| {
+                webhook["clientConfig"]["caBundle"]
+                    .as_str()
+                    .map(str::to_owned)
+            })
+            .collect()
+    }
+
+    async fn bundle_is_written(&self) {
+        let mutating = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
+        self.until("caBundle", |_| {
+            self.bundles(mutating, "heddle-injector")[0].is_some()
+        })
+        .await;
+    }
+}
+
+fn pod(namespace: &str, name: &str, more: Value) -> Value {
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace},
+        "spec": {"containers": [{"name": "app", "image": "registry.example/app:1"}]},
+    });
+    for (key, value) in more.as_object().unwrap() {
+        pod["spec"][key] = value.clone();
+    }
+    pod
+}
+
+fn is_injected(pod: &Value) -> bool {
+    pod["spec"]["initContainers"]
+        .as_array()
+        .is_some_and(|containers| containers.iter().any(|c| c["name"] == "heddle-proxy"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_are_injected_by_an_api_server_that_learned_its_certificate_from_the_injector() {
+    let mut mesh = start().await;
+    mesh.bundle_is_written().await;
+    let validating = "validatingwebhookconfigurations.admissionregistration.k8s.io";
+    let mutating = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
+    mesh.until("the validating one", |_| {
+        mesh.bundles(validating, "heddle-control")[0].is_some()
+    })
+    .await;
+    // Others' entries are theirs.
+    assert_eq!(mesh.bundles(mutating, "heddle-injector")[1], None);
+
+    // A namespace is known as soon as it exists.
+    mesh.server
+        .put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"istio-injection": "enabled"}}}))
+        .await
+        .unwrap();
+    let made = mesh
+        .server
+        .put(pod("shop", "web", json!({})))
+        .await
+        .unwrap();
+    assert!(is_injected(&made), "{made:#}");
+    let made = mesh
+        .server
+        .put(pod("default", "quiet", json!({})))
+        .await
+        .unwrap();
+    assert!(!is_injected(&made));
+
+    // A skip is told at the pod.
+    mesh.server
+        .put(pod("shop", "node", json!({"hostNetwork": true})))
+        .await
+        .unwrap();
+    let events = "events.events.k8s.io";
+    mesh.until("an Event", |server| !server.objects(events).is_empty())
+        .await;
+    let event = &mesh.server.objects(events)[0];
+    assert_eq!(event["regarding"]["name"], "node", "{event:#}");
+    assert_eq!(event["reason"], "InjectionSkipped");
+    assert!(
+        event["note"].as_str().unwrap().contains("hostNetwork"),
+        "{event:#}"
+    );
+
+    // Whoever changes the bundle, it is put right, and nothing is written that is right already.
+    let good = mesh.bundles(mutating, "heddle-injector");
+    let mut spoilt = mesh.server.object(mutating, "", "heddle-injector").unwrap();
+    spoilt["webhooks"][0]["clientConfig"]["caBundle"] =
+        json!(good[0].as_ref().unwrap().replace('A', "B"));
+    mesh.server.put(spoilt).await.unwrap();
+    mesh.until("put right", |_| {
+        mesh.bundles(mutating, "heddle-injector") == good
+    })
+    .await;
+    let patches = |mesh: &Mesh| {
+        let asked = mesh.server.asked();
+        asked
+            .iter()
+            .filter(|asked| asked.verb == "patch" && asked.resource.starts_with("mutating"))
+            .count()
+    };
+    assert_eq!(patches(&mesh), 2);
+
+    // The API goes away and comes back: the injector answers on, and follows again.
+    mesh.server.go_away().await;
+    mesh.server.come_back().await;
+    mesh.server
+        .put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "later", "labels": {"heddle.io/inject": "enabled"}}}))
+        .await
+        .unwrap();
+    let made = mesh
+        .server
+        .put(pod("later", "web", json!({})))
+        .await
+        .unwrap();
+    assert!(is_injected(&made), "{made:#}");
+
+    let pid = Pid::from_raw(mesh.child.0.id().try_into().unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    let mut rest = String::new();
+    mesh.log.read_to_string(&mut rest).unwrap();
+    assert!(mesh.child.0.wait().unwrap().success(), "{rest}");
+    drop(mesh.files);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_that_changes_is_written_and_a_broken_one_is_not() {
+    let mesh = start().await;
+    mesh.bundle_is_written().await;
+    let mutating = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
+    let first = mesh.bundles(mutating, "heddle-injector");
+    std::fs::write(mesh.files.path().join("tls.crt"), "nonsense").unwrap();
+    // A spoilt configuration makes it look now.
+    let mut spoilt = mesh.server.object(mutating, "", "heddle-injector").unwrap();
+    spoilt["webhooks"][0]["clientConfig"]["caBundle"] = Value::Null;
+    mesh.server.put(spoilt).await.unwrap();
+    certificate(mesh.files.path());
+    mesh.until("the new one", |_| {
+        let now = mesh.bundles(mutating, "heddle-injector");
+        now[0].is_some() && now != first
+    })
+    .await;
+}
+
+#[test]
+fn bad_flags_and_files_are_refused_by_name() {
+    let fails = |arguments: &[&str]| {
+        let output = command(arguments).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.yaml").display().to_string();
+    std::fs::write(&config, "imagee: x\n").unwrap();
+    let says = fails(&["--config", &config]);
+    assert!(says.contains(&config) && says.contains("imagee"), "{says}");
+    assert!(
+        fails(&["--config", "/nowhere/config.yaml"]).contains("cannot read /nowhere/config.yaml")
+    );
+    assert!(fails(&["--tls-cert", "x"]).contains("--tls-key"));
+    assert!(fails(&["--identity-address", "nowhere"]).contains("host:port"));
+    assert!(fails(&["--kubernetes", "--namespaces", "x"]).contains("--namespaces"));
+}
