@@ -78,6 +78,7 @@ fn snapshot(app: SocketAddr) -> Snapshot {
         target_ports: vec![Some(app.port())],
         subsets: vec![0],
         identity: None,
+        plain_ports: Box::default(),
         workload: Name::new("default/web-1"),
         app: "web".into(),
         version: "v1".into(),

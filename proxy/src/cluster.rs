@@ -387,6 +387,7 @@ mod tests {
             target_ports: vec![Some(port)],
             subsets: vec![],
             identity: None,
+            plain_ports: Box::default(),
             workload: Name::new("default/pod"),
             app: "".into(),
             version: "".into(),

@@ -187,6 +187,7 @@ impl Ports {
             target_ports: Vec::new(),
             subsets: Vec::new(),
             identity: None,
+            plain_ports: Box::default(),
             workload: own.map_or_else(|| Name::new(""), |w| w.name.clone()),
             app: "".into(),
             version: "".into(),

@@ -138,7 +138,7 @@ impl Workload {
         let mut clusters = self.clusters.borrow_mut();
         let cluster = clusters.entry(port).or_insert_with(|| {
             let addr = SocketAddr::new(self.endpoint.ip, port);
-            let link = Link::of(&self.endpoint);
+            let link = Link::of(&self.endpoint, port);
             let member = Member::new(upstreams.upstream(addr, link), Arc::clone(&self.endpoint));
             Rc::new(Cluster::new(None, None, port, vec![member]))
         });

@@ -71,6 +71,7 @@ impl Model {
         let endpoint = Endpoint {
             address: ip.to_string(),
             identity: self.expected_identity(name.namespace(), pod),
+            plain_ports: self.plain_ports(name.namespace(), pod),
             workload: name.to_string(),
             labels: shown_labels(pod),
             owner: pod.owner.as_ref().into(),

@@ -147,6 +147,7 @@ impl Model {
         };
         if let Some((name, pod)) = pod {
             endpoint.identity = self.expected_identity(name.namespace(), pod);
+            endpoint.plain_ports = self.plain_ports(name.namespace(), pod);
             endpoint.workload = name.to_string();
             endpoint.labels = shown_labels(pod);
             endpoint.owner = pod.owner.as_ref().into();

@@ -112,6 +112,7 @@ impl Model {
                 let pod = self.pod_at(*ip).filter(|_| entry.is_internal);
                 if let Some((pod_name, pod)) = pod.and_then(|name| Some((name, self.pod(name)?))) {
                     wire.identity = self.expected_identity(pod_name.namespace(), pod);
+                    wire.plain_ports = self.plain_ports(pod_name.namespace(), pod);
                     wire.workload = pod_name.to_string();
                     wire.owner = pod.owner.as_ref().into();
                 }

@@ -65,6 +65,13 @@ impl PeerAuthentication {
         self.selector().is_none() && !self.any_pod
     }
 
+    /// Whether somewhere it asks for plain text.
+    pub fn disables(&self) -> bool {
+        let of_ports = self.port_level_mtls.values().map(|mtls| mtls.value);
+        let mut all = self.mtls.into_iter().chain(of_ports);
+        all.any(|mtls| mtls.mode == Mode::Disable)
+    }
+
     /// Pods that it is for; None: all of its scope.
     pub fn selector(&self) -> Option<Labels> {
         let labels = &self.selector.as_ref()?.match_labels;
@@ -83,18 +90,6 @@ impl PeerAuthentication {
             let reason = "spec.portLevelMtls: it needs a selector";
             let instead = "add `selector.matchLabels` of the pods whose ports these are";
             found.push(Problem::new(Code::PortsOfNobody, at, reason).suggest(instead));
-        }
-        for (port, mtls) in self
-            .port_level_mtls
-            .iter()
-            .filter(|(_, mtls)| mtls.mode == Mode::Disable)
-        {
-            let reason = format!(
-                "spec.portLevelMtls[\"{}\"]: DISABLE is not supported yet for one port",
-                port.escape_debug()
-            );
-            let instead = "use PERMISSIVE, or DISABLE for the whole pod";
-            found.push(Problem::new(Code::UnsupportedValue, mtls.at, reason).suggest(instead));
         }
         for (port, mtls) in &self.port_level_mtls {
             if port.parse::<u16>().is_ok_and(|port| port > 0) {

@@ -178,6 +178,8 @@ pub struct Endpoint {
     pub subsets: Vec<usize>,
     /// Identity to expect; `None`: no sidecar there, plain text.
     pub identity: Option<SpiffeId>,
+    /// Its ports that speak plain text all the same.
+    pub plain_ports: Box<[u16]>,
     /// The pod.
     pub workload: Name,
     /// `app` label, for telemetry; may be empty.

@@ -40,18 +40,23 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    /// The mesh's mutual TLS to whoever has an identity.
-    pub(crate) fn of(endpoint: &Endpoint) -> Self {
+    /// The mesh's mutual TLS to whoever has an identity, at ports that speak it.
+    pub(crate) fn of(endpoint: &Endpoint, port: u16) -> Self {
         match &endpoint.identity {
-            Some(identity) => Link::Mesh(identity.clone()),
-            None => Link::Plain,
+            Some(identity) if !endpoint.plain_ports.contains(&port) => Link::mesh(identity),
+            _ => Link::Plain,
         }
     }
 
+    fn mesh(identity: &SpiffeId) -> Self {
+        Link::Mesh(identity.clone())
+    }
+
     /// As a policy says it; `host` is the service's name for servers outside the mesh.
-    pub(crate) fn by(tls: &ClientTls, endpoint: &Endpoint, host: &Arc<str>) -> Self {
+    pub(crate) fn by(tls: &ClientTls, endpoint: &Endpoint, port: u16, host: &Arc<str>) -> Self {
         match (tls, &endpoint.identity) {
-            (ClientTls::Auto, _) | (ClientTls::Mesh, Some(_)) => Link::of(endpoint),
+            (ClientTls::Auto, _) => Link::of(endpoint, port),
+            (ClientTls::Mesh, Some(identity)) => Link::mesh(identity),
             (ClientTls::Mesh, None) => Link::Unidentified,
             (ClientTls::Disable, _) => Link::Plain,
             (ClientTls::Originate(terms), _) => Link::Origin(Arc::new(Origin {

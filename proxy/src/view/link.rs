@@ -76,7 +76,8 @@ impl<'a> Clusters<'a> {
         let resolution = service.map_or(Resolution::Listed, |service| service.resolution);
         if policy.is_none() && !uneven && resolution != Resolution::Called {
             let member = |(addr, endpoint): (SocketAddr, Arc<Endpoint>)| {
-                Member::new(self.upstreams.upstream(addr, Link::of(&endpoint)), endpoint)
+                let link = Link::of(&endpoint, addr.port());
+                Member::new(self.upstreams.upstream(addr, link), endpoint)
             };
             return cluster(endpoints.into_iter().map(member).collect());
         }
@@ -100,7 +101,7 @@ impl<'a> Clusters<'a> {
         let learns = policy.outlier.is_some();
         let members = endpoints.into_iter().zip(&standings);
         let members = members.map(|((addr, endpoint), standing)| {
-            let link = Link::by(&policy.tls, &endpoint, &host);
+            let link = Link::by(&policy.tls, &endpoint, addr.port(), &host);
             let bounded = pool.as_ref().map(|pool| (key, pool));
             let upstream = self.upstreams.upstream_of(addr, link, bounded);
             let member = Member::new(upstream, endpoint);
@@ -133,6 +134,7 @@ fn called(
                 target_ports: Vec::new(),
                 subsets: Vec::new(),
                 identity: None,
+                plain_ports: Box::default(),
                 workload: Name::new(""),
                 app: "".into(),
                 version: "".into(),
@@ -141,7 +143,7 @@ fn called(
             };
             (called, Arc::new(somebody))
         });
-        let link = Link::by(&policy.tls, &endpoint, &host);
+        let link = Link::by(&policy.tls, &endpoint, addr.port(), &host);
         let bounded = pool.as_ref().map(|pool| (&key, pool));
         let upstream = upstreams.upstream_of(addr, link, bounded);
         let (service, subset, port) = key.clone();

@@ -18,6 +18,7 @@ fn endpoints(ips: &[[u8; 4]]) -> Arc<Endpoints> {
             target_ports: vec![Some(9080)],
             subsets: vec![i % 2],
             identity: None,
+            plain_ports: Box::default(),
             workload: Name::new(format!("default/pod-{i}")),
             app: "reviews".into(),
             version: "".into(),

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
 use crate::support::app::App;
+use crate::support::eventually;
 use crate::support::http::{self, Client};
 use crate::support::mesh::{Mesh, Pair, Pod, PodSpec, id};
 use crate::support::resources::{endpoint, workload};
@@ -143,6 +144,32 @@ fn permissive_takes_plain_text_and_mesh_tls() {
     let meshed = pair.client.run(http::get(web, "/")).unwrap();
     let identity = &meshed.seen("x-forwarded-client-cert")[0];
     assert!(identity.ends_with("sa/client"), "{identity}");
+}
+
+#[test]
+fn one_port_in_plain_text_is_called_so() {
+    let pair = Pair::new(Protocol::Http1);
+    let _app = App::echo(&pair.server.netns, 8080, "server");
+    let to = pair.server.at(8080);
+    let mut open = workload(&pair.server, MtlsMode::Strict, &[(8080, Protocol::Http1)]);
+    open.ports[0].mtls = MtlsMode::Disable.into();
+    let name = "default/server";
+    pair.mesh.control.set(Kind::Workload, name, &open);
+    let mut there = endpoint(&pair.server, &[8080]);
+    there.plain_ports = vec![8080];
+    pair.web.set_endpoints(&pair.mesh.control, vec![there], &[]);
+    let in_the_clear = || {
+        let answer = pair
+            .mesh
+            .node
+            .run(async move { exchange(to, REQUEST).await });
+        answer.contains("200 OK")
+    };
+    eventually("the port speaks plain text", in_the_clear);
+    let web = pair.web.at();
+    let answer = pair.client.run(http::get(web, "/")).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.seen("x-forwarded-client-cert"), [""; 0]);
 }
 
 #[test]

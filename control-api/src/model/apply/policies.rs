@@ -10,7 +10,7 @@ use crate::{
         routes::delegate_name,
     },
     name::NsName,
-    resources::{peer_authentication::Mode, virtual_service::VirtualService},
+    resources::{peer_authentication::PeerAuthentication, virtual_service::VirtualService},
     source::Object,
 };
 
@@ -218,7 +218,7 @@ impl Model {
                 .iter()
                 .flat_map(|(_, objects)| objects.iter());
             all.filter_map(|object| object.authentication())
-                .any(|policy| policy.mtls.is_some_and(|mtls| mtls.mode == Mode::Disable))
+                .any(PeerAuthentication::disables)
         };
         let before = disables(self);
         replace(&mut self.authentications, &name, new);

@@ -264,3 +264,39 @@ fn a_sidecar_says_what_its_pods_see() {
     assert_eq!(sees(&model, &everyone), ([true, true], [false, false]));
     assert_eq!(sees(&model, &other), ([false, false], [false, false]));
 }
+
+#[test]
+fn clients_are_told_which_ports_speak_plain_text() {
+    let policy = |port: &str, mode: &str| {
+        authentication(
+            "w",
+            "default",
+            &format!(
+                "{{selector: {{matchLabels: {{app: ratings}}}}, mtls: {{mode: STRICT}}, portLevelMtls: {{'{port}': {{mode: {mode}}}}}}}"
+            ),
+        )
+    };
+    let mut model = model(REVIEWS);
+    let plain = |model: &Model, service: &str| {
+        let endpoint = endpoints(model, service).endpoints.remove(0);
+        assert_ne!(endpoint.identity, "");
+        endpoint.plain_ports
+    };
+    assert_eq!(plain(&model, "default/ratings"), [0; 0]);
+    let dirty = model.apply(batch(&policy("9090", "DISABLE")).changes);
+    assert!(dirty.services.contains("default/ratings"));
+    assert_eq!(plain(&model, "default/ratings"), [9090]);
+    assert_eq!(plain(&model, "default/details"), [0; 0]);
+    let pod = model.pod(&name("default/ratings-1")).unwrap().addresses[0];
+    let address = model.address(pod, &client("default"));
+    match mesh::Address::decode(&*address.body).unwrap().kind {
+        Some(mesh::address::Kind::Workload(of)) => assert_eq!(of.plain_ports, [9090]),
+        other => panic!("{other:?}"),
+    }
+    let own = workload(&model, "default/ratings-1");
+    let port = own.ports.iter().find(|port| port.number == 9090).unwrap();
+    assert_eq!(port.mtls(), MtlsMode::Disable);
+    let dirty = model.apply(batch(&policy("9090", "PERMISSIVE")).changes);
+    assert!(dirty.services.contains("default/ratings"));
+    assert_eq!(plain(&model, "default/ratings"), [0; 0]);
+}

@@ -166,6 +166,7 @@ fn endpoint(
         target_ports,
         subsets: each(wire.subsets, "subsets", subset)?,
         identity: shared.identity(&wire.identity)?,
+        plain_ports: each(wire.plain_ports, "plain_ports", port_number)?.into(),
         workload: Name::new(wire.workload),
         app: shared.text(wire.labels.get("app")),
         version: shared.text(wire.labels.get("version")),

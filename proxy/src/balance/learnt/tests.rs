@@ -18,6 +18,7 @@ fn endpoints(numbers: &[u8]) -> Vec<(SocketAddr, Arc<Endpoint>)> {
             target_ports: vec![],
             subsets: vec![],
             identity: None,
+            plain_ports: Box::default(),
             workload: Name::new(format!("default/pod-{n}")),
             app: "".into(),
             version: "".into(),

@@ -94,6 +94,7 @@ impl World {
             target_ports: vec![Some(APPLICATION), Some(OPAQUE_APPLICATION)],
             subsets: vec![],
             identity: Some(id("server")),
+            plain_ports: Box::default(),
             workload: Name::new("default/server"),
             app: "web".into(),
             version: "v1".into(),
