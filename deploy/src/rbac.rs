@@ -1,0 +1,205 @@
+//! What our parts may do: the least that works, each verb for a reason. Where the API allows it, only
+//! for objects of our own names.
+
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
+};
+
+use crate::{
+    Settings, labels,
+    parts::{CONTROL, IDENTITY, INJECTOR, ROOT_SECRET},
+    pod::TRUST_CONFIG_MAP,
+};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const READ: &[&str] = &["get", "list", "watch"];
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn may(verbs: &[&str], group: &str, resources: &[&str]) -> PolicyRule {
+    PolicyRule {
+        api_groups: Some(vec![group.to_owned()]),
+        resources: Some(owned(resources)),
+        verbs: owned(verbs),
+        ..PolicyRule::default()
+    }
+}
+
+fn named(names: &[&str], rule: PolicyRule) -> PolicyRule {
+    PolicyRule {
+        resource_names: Some(owned(names)),
+        ..rule
+    }
+}
+
+pub(crate) fn cluster_roles(settings: &Settings) -> Vec<ClusterRole> {
+    let role = |part: &str, rules| ClusterRole {
+        metadata: labels::cluster(settings, &of_cluster(settings, part), part),
+        rules: Some(rules),
+        ..ClusterRole::default()
+    };
+    vec![
+        role(IDENTITY, identity()),
+        role(CONTROL, control()),
+        role(INJECTOR, injector()),
+    ]
+}
+
+/// Whose tokens are good; the bundle in every namespace.
+fn identity() -> Vec<PolicyRule> {
+    vec![
+        may(&["create"], "authentication.k8s.io", &["tokenreviews"]),
+        may(&["list", "watch"], "", &["namespaces"]),
+        // Who creates cannot be asked for a name.
+        may(&["create"], "", &["configmaps"]),
+        named(
+            &[TRUST_CONFIG_MAP],
+            may(&["get", "list", "watch", "patch"], "", &["configmaps"]),
+        ),
+    ]
+}
+
+/// What the model is made of; the status of routes; what users are told.
+fn control() -> Vec<PolicyRule> {
+    vec![
+        may(
+            READ,
+            "",
+            &["services", "pods", "nodes", "namespaces", "serviceaccounts"],
+        ),
+        may(READ, "discovery.k8s.io", &["endpointslices"]),
+        may(READ, "networking.k8s.io", &["networkpolicies"]),
+        may(
+            READ,
+            "networking.istio.io",
+            &[
+                "virtualservices",
+                "destinationrules",
+                "serviceentries",
+                "sidecars",
+            ],
+        ),
+        may(READ, "security.istio.io", &["peerauthentications"]),
+        may(READ, "telemetry.istio.io", &["telemetries"]),
+        may(
+            READ,
+            "gateway.networking.k8s.io",
+            &[
+                "httproutes",
+                "grpcroutes",
+                "gateways",
+                "gatewayclasses",
+                "referencegrants",
+            ],
+        ),
+        may(
+            &["get", "patch", "update"],
+            "gateway.networking.k8s.io",
+            &["httproutes/status", "grpcroutes/status"],
+        ),
+        may(&["create", "patch"], "events.k8s.io", &["events"]),
+        may(&["create", "patch"], "", &["events"]),
+    ]
+}
+
+/// What namespaces say; the webhooks' authority; what users are told.
+fn injector() -> Vec<PolicyRule> {
+    let webhooks = &[
+        "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations",
+    ];
+    vec![
+        may(READ, "", &["namespaces"]),
+        may(&["list", "watch"], "admissionregistration.k8s.io", webhooks),
+        named(
+            &[INJECTOR, CONTROL],
+            may(&["get", "patch"], "admissionregistration.k8s.io", webhooks),
+        ),
+        may(&["create", "patch"], "events.k8s.io", &["events"]),
+    ]
+}
+
+pub(crate) fn roles(settings: &Settings) -> Vec<Role> {
+    let role = |part: &str, rules| Role {
+        metadata: labels::local(settings, part, part),
+        rules: Some(rules),
+    };
+    vec![
+        role(
+            IDENTITY,
+            vec![
+                may(&["create"], "", &["secrets"]),
+                named(
+                    &[ROOT_SECRET],
+                    may(&["get", "list", "watch", "update"], "", &["secrets"]),
+                ),
+            ],
+        ),
+        // Who writes status is one of them.
+        role(
+            CONTROL,
+            vec![may(
+                &["get", "create", "update", "patch"],
+                "coordination.k8s.io",
+                &["leases"],
+            )],
+        ),
+    ]
+}
+
+/// Several meshes in a cluster are several of these.
+fn of_cluster(settings: &Settings, part: &str) -> String {
+    format!("{part}-{}", settings.namespace)
+}
+
+fn subject(settings: &Settings, part: &str) -> Vec<Subject> {
+    vec![Subject {
+        kind: "ServiceAccount".into(),
+        name: part.to_owned(),
+        namespace: Some(settings.namespace.clone()),
+        ..Subject::default()
+    }]
+}
+
+fn role_ref(kind: &str, name: &str) -> RoleRef {
+    RoleRef {
+        api_group: Some(RBAC.into()),
+        kind: kind.into(),
+        name: name.into(),
+    }
+}
+
+pub(crate) fn cluster_role_bindings(settings: &Settings) -> Vec<ClusterRoleBinding> {
+    let binding = |part: &str, name: &str, role: &str| ClusterRoleBinding {
+        metadata: labels::cluster(settings, name, part),
+        role_ref: role_ref("ClusterRole", role),
+        subjects: Some(subject(settings, part)),
+    };
+    let mut bindings: Vec<_> = [IDENTITY, CONTROL, INJECTOR]
+        .into_iter()
+        .map(|part| {
+            let name = of_cluster(settings, part);
+            binding(part, &name, &name)
+        })
+        .collect();
+    // The cluster's own role for reading the token issuer's keys.
+    bindings.push(binding(
+        IDENTITY,
+        &format!("{IDENTITY}-issuer-{}", settings.namespace),
+        "system:service-account-issuer-discovery",
+    ));
+    bindings
+}
+
+pub(crate) fn role_bindings(settings: &Settings) -> Vec<RoleBinding> {
+    [IDENTITY, CONTROL]
+        .into_iter()
+        .map(|part| RoleBinding {
+            metadata: labels::local(settings, part, part),
+            role_ref: role_ref("Role", part),
+            subjects: Some(subject(settings, part)),
+        })
+        .collect()
+}

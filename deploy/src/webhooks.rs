@@ -1,0 +1,184 @@
+//! The webhooks, so that they cannot lock a cluster out: the cluster's own namespaces and ours are never
+//! theirs, pods that do not ask for the mesh neither, and the validating one fails open. The authority
+//! (`caBundle`) is written by the injector, for it is not known before.
+
+use k8s_openapi::{
+    api::admissionregistration::v1::{
+        MatchCondition, MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations,
+        ServiceReference, ValidatingWebhook, ValidatingWebhookConfiguration, WebhookClientConfig,
+    },
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement},
+};
+
+use crate::{
+    Settings, labels,
+    parts::{CONTROL, INJECTOR, WEBHOOK_PORT},
+};
+
+const OURS: &str = "heddle.io/inject";
+const ISTIO_NAMESPACE: &str = "istio-injection";
+const ISTIO_POD: &str = "sidecar.istio.io/inject";
+const NO: &[&str] = &["disabled", "false"];
+const YES: &[&str] = &["enabled", "true"];
+/// The injector answers in milliseconds; a pod waits no longer than this for one that hangs.
+const SECONDS: i32 = 10;
+
+fn requirement(key: &str, operator: &str, values: &[&str]) -> LabelSelectorRequirement {
+    let values = values.iter().map(|value| (*value).to_owned()).collect();
+    LabelSelectorRequirement {
+        key: key.to_owned(),
+        operator: operator.to_owned(),
+        values: Some(values).filter(|values: &Vec<String>| !values.is_empty()),
+    }
+}
+
+fn all(requirements: Vec<LabelSelectorRequirement>) -> LabelSelector {
+    LabelSelector {
+        match_expressions: Some(requirements),
+        ..LabelSelector::default()
+    }
+}
+
+/// Namespaces that are neither the cluster's nor ours.
+fn elsewhere(settings: &Settings) -> LabelSelectorRequirement {
+    let mut names = labels::CLUSTER_NAMESPACES.to_vec();
+    names.push(&settings.namespace);
+    requirement("kubernetes.io/metadata.name", "NotIn", &names)
+}
+
+/// The key is there, and does not say no. Words that nobody knows reach the injector, which refuses
+/// them by name.
+fn asks(key: &str) -> [LabelSelectorRequirement; 2] {
+    [
+        requirement(key, "Exists", &[]),
+        requirement(key, "NotIn", NO),
+    ]
+}
+
+fn service(settings: &Settings, part: &str, path: &str) -> WebhookClientConfig {
+    WebhookClientConfig {
+        service: Some(ServiceReference {
+            name: part.to_owned(),
+            namespace: settings.namespace.clone(),
+            path: Some(path.to_owned()),
+            port: Some(WEBHOOK_PORT),
+        }),
+        ..WebhookClientConfig::default()
+    }
+}
+
+/// Who asks: a namespace or a pod, in our words or Istio's. Disjoint, so that a pod is sent once.
+fn asking(settings: &Settings) -> Vec<(&'static str, LabelSelector, LabelSelector)> {
+    let not_refused = || {
+        vec![
+            requirement(OURS, "NotIn", NO),
+            requirement(ISTIO_POD, "NotIn", NO),
+        ]
+    };
+    if settings.inject_all {
+        let namespaces = vec![
+            elsewhere(settings),
+            requirement(OURS, "NotIn", NO),
+            requirement(ISTIO_NAMESPACE, "NotIn", NO),
+        ];
+        return vec![("all", all(namespaces), all(not_refused()))];
+    }
+    let mut namespace = vec![elsewhere(settings)];
+    namespace.extend(asks(OURS));
+    let mut istio_namespace = vec![elsewhere(settings), requirement(OURS, "DoesNotExist", &[])];
+    istio_namespace.extend(asks(ISTIO_NAMESPACE));
+    // Namespaces that say nothing, or no.
+    let silent = || {
+        vec![
+            elsewhere(settings),
+            requirement(OURS, "NotIn", YES),
+            requirement(ISTIO_NAMESPACE, "NotIn", YES),
+        ]
+    };
+    let mut istio_pod = vec![requirement(OURS, "DoesNotExist", &[])];
+    istio_pod.extend(asks(ISTIO_POD));
+    vec![
+        ("namespace", all(namespace), all(not_refused())),
+        ("istio-namespace", all(istio_namespace), all(not_refused())),
+        ("pod", all(silent()), all(asks(OURS).into())),
+        ("istio-pod", all(silent()), all(istio_pod)),
+    ]
+}
+
+pub(crate) fn mutating(settings: &Settings) -> MutatingWebhookConfiguration {
+    let webhooks = asking(settings)
+        .into_iter()
+        .map(|(who, namespaces, pods)| MutatingWebhook {
+            name: format!("{who}.inject.heddle.io"),
+            client_config: service(settings, INJECTOR, "/inject"),
+            rules: Some(vec![RuleWithOperations {
+                api_groups: Some(vec![String::new()]),
+                api_versions: Some(vec!["v1".into()]),
+                operations: Some(vec!["CREATE".into()]),
+                resources: Some(vec!["pods".into()]),
+                scope: Some("Namespaced".into()),
+            }]),
+            namespace_selector: Some(namespaces),
+            object_selector: Some(pods),
+            match_conditions: Some(vec![MatchCondition {
+                name: "not-on-the-nodes-network".into(),
+                expression: "!has(object.spec.hostNetwork) || !object.spec.hostNetwork".into(),
+            }]),
+            failure_policy: Some(settings.failure_policy.as_str().into()),
+            reinvocation_policy: Some("IfNeeded".into()),
+            match_policy: Some("Equivalent".into()),
+            // A skipped pod gets an Event, except when nothing is to happen.
+            side_effects: "NoneOnDryRun".into(),
+            timeout_seconds: Some(SECONDS),
+            admission_review_versions: vec!["v1".into()],
+        });
+    MutatingWebhookConfiguration {
+        metadata: labels::cluster(settings, INJECTOR, INJECTOR),
+        webhooks: Some(webhooks.collect()),
+    }
+}
+
+/// Routes and policies, wherever they are but in the cluster's own namespaces.
+pub(crate) fn validating(settings: &Settings) -> ValidatingWebhookConfiguration {
+    let rule = |group: &str, resources: &[&str]| RuleWithOperations {
+        api_groups: Some(vec![group.to_owned()]),
+        api_versions: Some(vec!["*".into()]),
+        operations: Some(vec!["CREATE".into(), "UPDATE".into()]),
+        resources: Some(resources.iter().map(|name| (*name).to_owned()).collect()),
+        scope: Some("Namespaced".into()),
+    };
+    let clusters_own = requirement(
+        "kubernetes.io/metadata.name",
+        "NotIn",
+        &labels::CLUSTER_NAMESPACES,
+    );
+    let webhook = ValidatingWebhook {
+        name: "check.heddle.io".into(),
+        client_config: service(settings, CONTROL, "/validate"),
+        rules: Some(vec![
+            rule(
+                "networking.istio.io",
+                &[
+                    "virtualservices",
+                    "destinationrules",
+                    "serviceentries",
+                    "sidecars",
+                ],
+            ),
+            rule("security.istio.io", &["peerauthentications"]),
+            rule("telemetry.istio.io", &["telemetries"]),
+            rule("gateway.networking.k8s.io", &["httproutes", "grpcroutes"]),
+        ]),
+        namespace_selector: Some(all(vec![clusters_own])),
+        failure_policy: Some("Ignore".into()),
+        match_policy: Some("Equivalent".into()),
+        side_effects: "None".into(),
+        timeout_seconds: Some(5),
+        admission_review_versions: vec!["v1".into()],
+        ..ValidatingWebhook::default()
+    };
+    ValidatingWebhookConfiguration {
+        metadata: labels::cluster(settings, CONTROL, CONTROL),
+        webhooks: Some(vec![webhook]),
+    }
+}
