@@ -34,7 +34,7 @@ use tokio::sync::watch;
 pub use self::{
     credential::{BACKDATED, CredentialError, Validity},
     refusal::{Refusal, rfc3339},
-    roots::{MAX_ROOTS, RootsError, parse_pem_bundle, to_pem_bundle},
+    roots::{MAX_ROOTS, RootsError, parse_pem_bundle, to_pem, to_pem_bundle},
 };
 use self::{
     credential::{Credential, PresentOwn},
@@ -42,8 +42,6 @@ use self::{
     verify::{VerifyClient, VerifyServer},
 };
 use crate::{SpiffeId, TrustDomain};
-
-pub(crate) use self::roots::to_pem;
 
 /// Protocols offered or accepted, preferred first.
 pub type Alpn = &'static [&'static [u8]];

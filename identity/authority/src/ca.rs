@@ -5,6 +5,8 @@
 //! that identity, and takes nothing else from a request but its public key. The root key is never
 //! readable by others and never leaves this module.
 
+mod brought;
+mod chain;
 mod request;
 mod root;
 mod rotation;
@@ -28,6 +30,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use time::OffsetDateTime;
 
 use self::{
+    brought::Brought,
     request::CertificateRequest,
     rotation::{Disk, Roots, Times},
 };
@@ -107,12 +110,31 @@ impl Authority {
     /// When the directory cannot be written, the root is half there, open to others, of another
     /// trust domain, or expired.
     pub fn load_or_create(directory: &Path, policy: Policy) -> Result<Self, RootError> {
+        Self::open(directory, policy, None)
+    }
+
+    /// The same with an authority that is brought along, in the directory `brought`: `tls.crt` (what
+    /// signs, and what stands between it and its root), `tls.key` and `ca.crt` (its root). It signs
+    /// from the beginning, or is taken up as a new root is; when it changes, likewise.
+    ///
+    /// # Errors
+    /// As before, or when what was brought along cannot be used.
+    pub fn open(
+        directory: &Path,
+        policy: Policy,
+        brought: Option<&Path>,
+    ) -> Result<Self, RootError> {
         let times = Times {
             spread: policy.root_spread,
             // The clock of a peer may be behind.
             overlap: policy.max_ttl.saturating_add(BACKDATED),
         };
-        let (disk, roots) = Disk::open(directory, &policy.trust_domain, times)?;
+        let (disk, roots) = Disk::open(
+            directory,
+            &policy.trust_domain,
+            times,
+            brought.map(Brought::new),
+        )?;
         Ok(Self {
             roots: ArcSwap::from_pointee(roots),
             disk: Mutex::new(disk),
@@ -189,8 +211,11 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let leaf = params.signed_by(request.public_key(), roots.signing.issuer())?;
 
+        let mut chain = vec![leaf.der().clone()];
+        chain.extend_from_slice(roots.signing.sent());
+
         Ok(Certificate {
-            chain: vec![leaf.der().clone()],
+            chain,
             validity: Validity {
                 not_before: UnixTime::since_unix_epoch(Duration::from_secs(not_before)),
                 not_after: UnixTime::since_unix_epoch(Duration::from_secs(not_after)),

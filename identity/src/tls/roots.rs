@@ -101,7 +101,7 @@ pub fn to_pem_bundle<'a>(
 }
 
 /// One PEM block (RFC 7468: lines of 64 characters).
-pub(crate) fn to_pem(label: &str, der: &[u8]) -> String {
+pub fn to_pem(label: &str, der: &[u8]) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     use std::fmt::Write as _;
 

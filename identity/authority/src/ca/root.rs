@@ -1,5 +1,6 @@
-//! A root key and its certificate: the one that signs, in two files of one directory, or one that
-//! is announced, in one file.
+//! A signing key and its certificates: those that sign now, in two files of one directory, or those
+//! that are announced, in one file. Ours is a root by itself; one that was brought along may be an
+//! intermediate with its chain.
 //!
 //! Made once and used until it is rotated out. Anything doubtful (one file without the other, a key
 //! that others can read or that does not fit, another trust domain, an expired root) is refused
@@ -13,17 +14,18 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, SanType,
+    SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
 use tracing::info;
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use super::{at, random_serial};
+use super::{at, chain::Chain, random_serial};
 use heddle_identity::{
     TrustDomain,
     private_file::{self, FileError, PUBLIC, SECRET},
-    tls::{BACKDATED, to_pem_bundle},
+    tls::{BACKDATED, to_pem, to_pem_bundle},
 };
 
 const KEY_FILE: &str = "root-key.pem";
@@ -54,12 +56,15 @@ pub enum RootError {
         /// The file that is not.
         missing: PathBuf,
     },
-    /// The key is not a P-256 key in PEM.
-    #[error("{} is not a P-256 private key in PEM (PKCS #8): {}. Restore it from a backup", .0.display(), .1)]
+    /// The key is not one that can sign for us.
+    #[error("{} is not a private key in PEM (P-256, P-384 or RSA): {}. Restore it from a backup", .0.display(), .1)]
     Key(PathBuf, String),
     /// The certificate is not one that can sign for us.
     #[error("{} is not usable as our root certificate: {}. Restore it from a backup", .0.display(), .1)]
     Certificate(PathBuf, String),
+    /// What was brought along does not fit.
+    #[error("the certificate authority in {} cannot be used: {}", .0.display(), .1)]
+    Brought(PathBuf, String),
     /// Making one failed.
     #[error("cannot make a root")]
     Make(#[from] rcgen::Error),
@@ -80,8 +85,9 @@ pub enum RootError {
 
 pub(super) struct Root {
     issuer: Issuer<'static, KeyPair>,
-    certificate: CertificateDer<'static>,
-    not_after: UnixTime,
+    chain: Chain,
+    /// What kind of PEM the key is.
+    key_label: &'static str,
 }
 
 impl Root {
@@ -132,21 +138,41 @@ impl Root {
 
     /// Puts this root where the one that signs is; what was there is gone.
     pub(super) fn write_as_signing(&self, directory: &Path) -> Result<(), RootError> {
-        let key = self.issuer.key().serialize_pem();
-        Files::of(directory).write(&key, &to_pem_bundle([&self.certificate]))
+        Files::of(directory).write(&self.key_pem(), &to_pem_bundle(self.chain.all()))
+    }
+
+    /// Announces this root: puts it where [`Self::load_pair`] finds it.
+    pub(super) fn write_pair(&self, file: &Path) -> Result<(), RootError> {
+        let pair = self.key_pem() + &to_pem_bundle(self.chain.all());
+        Ok(private_file::write(file, pair.as_bytes(), SECRET)?)
+    }
+
+    fn key_pem(&self) -> String {
+        to_pem(self.key_label, self.issuer.key().serialized_der())
     }
 
     pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer
     }
 
-    pub(super) fn certificate(&self) -> &CertificateDer<'static> {
-        &self.certificate
+    /// What everybody trusts.
+    pub(super) fn anchor(&self) -> &CertificateDer<'static> {
+        self.chain.anchor()
+    }
+
+    /// What goes with every certificate that it signs.
+    pub(super) fn sent(&self) -> &[CertificateDer<'static>] {
+        self.chain.sent()
+    }
+
+    /// Is it the same authority, with the same certificates?
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.chain.all() == other.chain.all()
     }
 
     /// The first digits of its serial number.
     pub(super) fn serial(&self) -> String {
-        let parsed = X509Certificate::from_der(&self.certificate);
+        let parsed = X509Certificate::from_der(self.chain.signing());
         let serial = parsed.map(|(_, parsed)| parsed.raw_serial().to_vec());
         // What was parsed when it was loaded is parsed now.
         let serial = serial.unwrap_or_default();
@@ -158,7 +184,7 @@ impl Root {
     }
 
     pub(super) fn not_after(&self) -> UnixTime {
-        self.not_after
+        self.chain.not_after()
     }
 
     /// Key and certificate of a new one, PEM.
@@ -189,23 +215,47 @@ impl Root {
         (certificate_file, certificate): (&Path, &[u8]),
         domain: &TrustDomain,
     ) -> Result<Self, RootError> {
-        let bad_key = |reason: String| RootError::Key(key_file.to_owned(), reason);
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| bad_key(error.to_string()))?;
-        let key = KeyPair::from_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256)
-            .map_err(|error| bad_key(error.to_string()))?;
-
+        let (key, key_label) =
+            signing_key(key).map_err(|reason| RootError::Key(key_file.to_owned(), reason))?;
         let bad = |reason: String| RootError::Certificate(certificate_file.to_owned(), reason);
-        let certificate =
-            CertificateDer::from_pem_slice(certificate).map_err(|error| bad(error.to_string()))?;
-        let not_after = check(&certificate, &key, domain).map_err(bad)?;
+        let chain = Chain::parse(certificate, &key, domain).map_err(bad)?;
+        Self::new(chain, (key, key_label), domain).map_err(bad)
+    }
+
+    /// Of what was checked, tried out.
+    pub(super) fn new(
+        chain: Chain,
+        (key, key_label): (KeyPair, &'static str),
+        domain: &TrustDomain,
+    ) -> Result<Self, String> {
         let issuer =
-            Issuer::from_ca_cert_der(&certificate, key).map_err(|error| bad(error.to_string()))?;
+            Issuer::from_ca_cert_der(chain.signing(), key).map_err(|error| error.to_string())?;
+        chain.try_out(&issuer, domain)?;
         Ok(Self {
             issuer,
-            certificate,
-            not_after,
+            chain,
+            key_label,
         })
     }
+}
+
+/// A key in PEM, and what kind of PEM it is.
+pub(super) fn signing_key(pem: &[u8]) -> Result<(KeyPair, &'static str), String> {
+    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| error.to_string())?;
+    let label = match &key {
+        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+        _ => "PRIVATE KEY",
+    };
+    [
+        &PKCS_ECDSA_P256_SHA256,
+        &PKCS_ECDSA_P384_SHA384,
+        &PKCS_RSA_SHA256,
+    ]
+    .into_iter()
+    .find_map(|algorithm| KeyPair::from_der_and_sign_algo(&key, algorithm).ok())
+    .map(|key| (key, label))
+    .ok_or_else(|| "it is of another kind".to_owned())
 }
 
 /// Where the root that signs is.
@@ -240,38 +290,4 @@ impl Files {
 /// Whether the directory has a root that signs.
 pub(super) fn is_there(directory: &Path) -> Result<bool, RootError> {
     Ok(Files::of(directory).exist()? == (true, true))
-}
-
-/// Can this certificate, with this key, sign for the trust domain? Answers until when.
-fn check(
-    certificate: &CertificateDer<'_>,
-    key: &KeyPair,
-    domain: &TrustDomain,
-) -> Result<UnixTime, String> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
-    if parsed.public_key().raw != key.subject_public_key_info() {
-        return Err("the key beside it is of another certificate".into());
-    }
-    if !parsed.is_ca() {
-        return Err("it is not a certificate of an authority".into());
-    }
-    let names = parsed
-        .subject_alternative_name()
-        .map_err(|error| error.to_string())?;
-    let expected = format!("spiffe://{domain}");
-    let other = names
-        .iter()
-        .flat_map(|names| &names.value.general_names)
-        .find(|name| matches!(name, GeneralName::URI(uri) if *uri != expected));
-    if let Some(other) = other {
-        return Err(format!(
-            "it is of another trust domain: {other} instead of {expected}"
-        ));
-    }
-    let not_after = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
-    let not_after = UnixTime::since_unix_epoch(Duration::from_secs(not_after));
-    if not_after.as_secs() <= UnixTime::now().as_secs() {
-        return Err("it has expired; a new root must be made and distributed".into());
-    }
-    Ok(not_after)
 }

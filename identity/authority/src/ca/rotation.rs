@@ -16,7 +16,10 @@ use std::{
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tracing::info;
 
-use super::root::{self, Root, RootError};
+use super::{
+    brought::Brought,
+    root::{self, Root, RootError},
+};
 use heddle_identity::{
     TrustDomain,
     private_file::{self, PUBLIC},
@@ -44,8 +47,8 @@ pub(super) struct Roots {
 impl Roots {
     /// Every root that is trusted, the one that signs first.
     pub(super) fn bundle(&self) -> Vec<CertificateDer<'static>> {
-        let mut bundle = vec![self.signing.certificate().clone()];
-        let others = self.next.iter().map(Root::certificate).chain(&self.retired);
+        let mut bundle = vec![self.signing.anchor().clone()];
+        let others = self.next.iter().map(Root::anchor).chain(&self.retired);
         for other in others {
             if !bundle.contains(other) {
                 bundle.push(other.clone());
@@ -70,8 +73,10 @@ pub(super) struct Disk {
     domain: TrustDomain,
     times: Times,
     seen: Listing,
-    /// When the bundle with the announced root was first given out, by this process.
-    announced: Option<SystemTime>,
+    /// Which root is announced, and when the bundle with it was first given out, by this process.
+    announced: Option<(CertificateDer<'static>, SystemTime)>,
+    /// An authority that is brought along.
+    brought: Option<Brought>,
 }
 
 /// Names, sizes and times of the files that matter.
@@ -83,6 +88,7 @@ impl Disk {
         directory: &Path,
         domain: &TrustDomain,
         times: Times,
+        brought: Option<Brought>,
     ) -> Result<(Self, Roots), RootError> {
         fs::create_dir_all(directory).map_err(unusable(directory))?;
         let _lock = lock(directory)?;
@@ -92,9 +98,10 @@ impl Disk {
             times,
             seen: Listing::new(),
             announced: None,
+            brought,
         };
         disk.finish_promotion()?;
-        Root::load_or_create(directory, domain)?;
+        disk.first_root()?;
         disk.remove_expired()?;
         let roots = disk.load()?;
         Ok((disk, roots))
@@ -102,9 +109,11 @@ impl Disk {
 
     /// Looks again and takes the steps that are due; `None` when nothing has changed.
     pub(super) fn refresh(&mut self) -> Result<Option<Roots>, RootError> {
+        self.follow_brought()?;
         let due = self
             .announced
-            .is_some_and(|since| passed(since, self.times.spread));
+            .as_ref()
+            .is_some_and(|(_, since)| passed(*since, self.times.spread));
         if !due && self.list()? == self.seen && !self.any_expired() {
             return Ok(None);
         }
@@ -133,13 +142,12 @@ impl Disk {
             retired.extend(certificates);
         }
         let signing = Root::load(&self.directory, &self.domain)?;
-        match (&next, self.announced) {
-            (Some(_), None) => {
+        let announced = next.as_ref().map(Root::anchor);
+        if announced != self.announced.as_ref().map(|(anchor, _)| anchor) {
+            if announced.is_some() {
                 info!(spread = ?self.times.spread, "a new root is announced");
-                self.announced = Some(SystemTime::now());
             }
-            (None, Some(_)) => self.announced = None,
-            _ => {}
+            self.announced = announced.map(|anchor| (anchor.clone(), SystemTime::now()));
         }
         self.seen = seen;
         Ok(Roots {
@@ -147,6 +155,40 @@ impl Disk {
             next,
             retired,
         })
+    }
+
+    /// The root to begin with: what is there, what is brought along, or a new one.
+    fn first_root(&mut self) -> Result<(), RootError> {
+        if let Some(brought) = &mut self.brought
+            && !root::is_there(&self.directory)?
+            && let Some(root) = brought.look(&self.domain)?
+        {
+            root.write_as_signing(&self.directory)?;
+            info!("signing with the authority that was brought along");
+            return Ok(());
+        }
+        Root::load_or_create(&self.directory, &self.domain).map(drop)
+    }
+
+    /// Takes up what was brought along anew: at once when everybody trusts its root already,
+    /// otherwise as any root, by announcing it.
+    fn follow_brought(&mut self) -> Result<(), RootError> {
+        let Some(brought) = &mut self.brought else {
+            return Ok(());
+        };
+        let Some(root) = brought.look(&self.domain)? else {
+            return Ok(());
+        };
+        let _lock = lock(&self.directory)?;
+        let signing = Root::load(&self.directory, &self.domain)?;
+        if root.is_same(&signing) {
+            return Ok(());
+        }
+        if root.anchor() == signing.anchor() {
+            info!("the authority that was brought along has a new certificate of the same root");
+            return root.write_as_signing(&self.directory);
+        }
+        root.write_pair(&self.directory.join(NEXT))
     }
 
     /// The announced root begins to sign.
@@ -161,7 +203,7 @@ impl Disk {
         let until = now.saturating_add(self.times.overlap.as_secs());
         let until = until.min(signing.not_after().as_secs());
         let retired = format!("{RETIRED}{until}-{}.pem", signing.serial());
-        let pem = to_pem_bundle([signing.certificate()]);
+        let pem = to_pem_bundle([signing.anchor()]);
         private_file::write(&self.directory.join(retired), pem.as_bytes(), PUBLIC)?;
         // From here on it is done: what is left is finished whenever this is called again.
         fs::rename(&next, self.directory.join(PROMOTED)).map_err(unusable(&next))?;

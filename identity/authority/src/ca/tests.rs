@@ -1,6 +1,7 @@
 //! What the authority signs, and what it refuses to.
 #![allow(clippy::unwrap_used)]
 
+mod brought;
 mod requests;
 mod roots;
 mod rotation;
