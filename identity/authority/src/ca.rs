@@ -7,6 +7,7 @@
 
 mod brought;
 mod chain;
+pub mod mirror;
 mod request;
 mod root;
 mod rotation;

@@ -13,7 +13,9 @@ mod tests;
 
 use std::sync::Arc;
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Header, Validation, decode, decode_header, errors::ErrorKind,
+};
 use rustls_pki_types::UnixTime;
 
 use self::claims::Claims;
@@ -54,6 +56,12 @@ pub enum TokenError {
     /// The claims are not right.
     #[error(transparent)]
     Claims(#[from] ClaimsError),
+    /// Whoever issued it says that it is not good.
+    #[error("the cluster does not accept the token: {0}")]
+    Rejected(String),
+    /// It is our fault: whoever could confirm it cannot be asked.
+    #[error("tokens cannot be verified at the moment ({0}); try again")]
+    Unavailable(String),
     /// It is our fault: the keys are not there.
     #[error("tokens cannot be verified at the moment")]
     Keys(#[from] KeysError),
@@ -62,7 +70,7 @@ pub enum TokenError {
 impl TokenError {
     /// Is the fault on our side, so that the same token may do later?
     pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Keys(_))
+        matches!(self, Self::Keys(_) | Self::Unavailable(_))
     }
 }
 
@@ -101,20 +109,7 @@ impl<K: KeySource> Verifier<K> {
 
     /// The same as [`Authenticator::authenticate`], at a given time.
     async fn verify(&self, token: &str, now: UnixTime) -> Result<SpiffeId, TokenError> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(TokenError::TooLong);
-        }
-        // A header that names an unknown algorithm ("none") does not even parse.
-        let header = decode_header(token).map_err(|error| match error.kind() {
-            jsonwebtoken::errors::ErrorKind::Json(_) => TokenError::Algorithm,
-            _ => TokenError::Malformed,
-        })?;
-        if !ALLOWED.contains(&header.alg) {
-            return Err(TokenError::Algorithm);
-        }
-        if header.crit.is_some() {
-            return Err(TokenError::Malformed);
-        }
+        let header = allowed_header(token)?;
         let kid = header.kid.as_deref();
         let mut keys = self.keys.keys().await?;
         if keys.find(kid, header.alg).is_none() {
@@ -128,13 +123,48 @@ impl<K: KeySource> Verifier<K> {
     }
 }
 
+/// Whom a token names, for `audience` and now, before anybody has confirmed it: what cannot be good
+/// is refused without asking.
+///
+/// # Errors
+/// When nobody will confirm it.
+pub fn claimed(
+    token: &str,
+    audience: &str,
+    trust_domain: &TrustDomain,
+) -> Result<SpiffeId, TokenError> {
+    allowed_header(token)?;
+    let claims = jsonwebtoken::dangerous::insecure_decode::<Claims>(token)
+        .map_err(|error| not_a_service_accounts(&error))?
+        .claims;
+    Ok(claims.name(audience, trust_domain, UnixTime::now())?)
+}
+
+/// The header of a token of a kind that can be believed.
+fn allowed_header(token: &str) -> Result<Header, TokenError> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(TokenError::TooLong);
+    }
+    // A header that names an unknown algorithm ("none") does not even parse.
+    let header = decode_header(token).map_err(|error| match error.kind() {
+        ErrorKind::Json(_) => TokenError::Algorithm,
+        _ => TokenError::Malformed,
+    })?;
+    if !ALLOWED.contains(&header.alg) {
+        return Err(TokenError::Algorithm);
+    }
+    if header.crit.is_some() {
+        return Err(TokenError::Malformed);
+    }
+    Ok(header)
+}
+
 /// The signature only; what the claims say is judged by [`Claims::prove`].
 fn verified_claims(
     token: &str,
     key: &DecodingKey,
     algorithm: Algorithm,
 ) -> Result<Claims, TokenError> {
-    use jsonwebtoken::errors::ErrorKind;
     let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
@@ -142,11 +172,15 @@ fn verified_claims(
     validation.validate_aud = false;
     match decode::<Claims>(token, key, &validation) {
         Ok(data) => Ok(data.claims),
-        Err(error) => Err(match error.kind() {
-            ErrorKind::Json(error) => ClaimsError::Malformed(error.to_string()).into(),
-            ErrorKind::InvalidSignature => TokenError::Signature,
-            _ => TokenError::Malformed,
-        }),
+        Err(error) => Err(not_a_service_accounts(&error)),
+    }
+}
+
+fn not_a_service_accounts(error: &jsonwebtoken::errors::Error) -> TokenError {
+    match error.kind() {
+        ErrorKind::Json(error) => ClaimsError::Malformed(error.to_string()).into(),
+        ErrorKind::InvalidSignature => TokenError::Signature,
+        _ => TokenError::Malformed,
     }
 }
 

@@ -4,8 +4,9 @@
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
-use heddle_authority::{ca, server::Args};
+use heddle_authority::ca;
 use heddle_identity::{TrustDomain, channel::explain};
+use heddle_identity_server::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -143,7 +144,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             _ = interrupt.recv() => {}
         }
     };
-    Ok(heddle_authority::server::run(args, shutdown).await?)
+    Ok(heddle_identity_server::run(args, shutdown).await?)
 }
 
 fn fail(reason: &str) -> ExitCode {

@@ -28,8 +28,8 @@ use heddle_identity::{
     tls::{BACKDATED, to_pem, to_pem_bundle},
 };
 
-const KEY_FILE: &str = "root-key.pem";
-const CERTIFICATE_FILE: &str = "root-cert.pem";
+pub(super) const KEY_FILE: &str = "root-key.pem";
+pub(super) const CERTIFICATE_FILE: &str = "root-cert.pem";
 /// A P-256 key and its certificate take less than 1 KiB each.
 const MAX_BYTES: u64 = 64 * 1024;
 /// Ten years.

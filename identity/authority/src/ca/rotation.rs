@@ -286,13 +286,13 @@ pub fn drop_retired(directory: &Path) -> Result<usize, RootError> {
 }
 
 /// Services and commands on one directory take turns.
-fn lock(directory: &Path) -> Result<File, RootError> {
+pub(super) fn lock(directory: &Path) -> Result<File, RootError> {
     let file = File::create(directory.join(LOCK_FILE)).map_err(unusable(directory))?;
     file.lock().map_err(unusable(directory))?;
     Ok(file)
 }
 
-fn list(directory: &Path) -> Result<Listing, RootError> {
+pub(super) fn list(directory: &Path) -> Result<Listing, RootError> {
     let mut files = Listing::new();
     for entry in fs::read_dir(directory).map_err(unusable(directory))? {
         let entry = entry.map_err(unusable(directory))?;
@@ -322,7 +322,7 @@ fn passed(since: SystemTime, time: Duration) -> bool {
     since.elapsed().is_ok_and(|elapsed| elapsed >= time)
 }
 
-fn unusable(path: &Path) -> impl FnOnce(std::io::Error) -> RootError + use<> {
+pub(super) fn unusable(path: &Path) -> impl FnOnce(std::io::Error) -> RootError + use<> {
     let path = path.to_owned();
     move |error| RootError::Directory(path, error)
 }

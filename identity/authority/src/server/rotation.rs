@@ -4,6 +4,7 @@
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::ca::Authority;
@@ -19,20 +20,32 @@ const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) struct Rotation {
     authority: Arc<Authority>,
-    bundle: Option<PathBuf>,
+    file: Option<PathBuf>,
+    bundle: watch::Sender<String>,
 }
 
 impl Rotation {
-    pub(super) fn new(authority: Arc<Authority>, bundle: Option<PathBuf>) -> Self {
-        Self { authority, bundle }
+    pub(super) fn new(authority: Arc<Authority>, file: Option<PathBuf>) -> Self {
+        let bundle = watch::Sender::new(to_pem_bundle(&authority.roots()));
+        Self {
+            authority,
+            file,
+            bundle,
+        }
+    }
+
+    /// The bundle, whenever it changes.
+    pub(super) fn bundle(&self) -> watch::Receiver<String> {
+        self.bundle.subscribe()
     }
 
     /// Writes the bundle for others to mount.
     pub(super) fn publish(&self) -> Result<(), FileError> {
-        let Some(file) = &self.bundle else {
+        let bundle = to_pem_bundle(&self.authority.roots());
+        self.bundle.send_replace(bundle.clone());
+        let Some(file) = &self.file else {
             return Ok(());
         };
-        let bundle = to_pem_bundle(&self.authority.roots());
         private_file::write(file, bundle.as_bytes(), PUBLIC)
     }
 

@@ -5,13 +5,17 @@ use std::{
 };
 
 use clap::Args as ClapArgs;
-use tokio::{net::TcpListener, sync::oneshot, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    time::timeout,
+};
 use tracing::info;
 
 use super::{IdentityService, own_identity, rotation::Rotation, serve};
 use crate::{
     ca::{Authority, Policy, RootError},
-    token::{FileKeys, Trusted, Verifier},
+    token::{Authenticator, FileKeys, Trusted, Verifier},
 };
 use heddle_identity::{
     SpiffeId, TrustDomain, Workload,
@@ -42,6 +46,12 @@ pub struct Args {
     /// Where the root key and certificate are kept. Made when it is not there.
     #[arg(long, env = "HEDDLE_DATA_DIR", value_name = "DIR")]
     pub data_dir: PathBuf,
+
+    /// An authority to sign with that somebody else keeps: a directory with `tls.crt` (an
+    /// intermediate and its chain), `tls.key` and `ca.crt` (its root), such as a mounted Secret of
+    /// cert-manager. Taken up when it changes as a new root is. Without it a root is made.
+    #[arg(long, env = "HEDDLE_CA_DIR", value_name = "DIR")]
+    pub ca_dir: Option<PathBuf>,
 
     /// Address to serve gRPC on.
     #[arg(
@@ -81,7 +91,7 @@ pub struct Args {
 
     /// The token issuer's public keys (JWKS). Read again when it changes.
     #[arg(long, env = "HEDDLE_TOKEN_JWKS", value_name = "FILE")]
-    pub token_jwks: PathBuf,
+    pub token_jwks: Option<PathBuf>,
 
     /// Whom tokens must be for (claim `aud`).
     #[arg(
@@ -125,6 +135,28 @@ pub struct Args {
     pub trust_bundle_out: Option<PathBuf>,
 }
 
+impl Args {
+    /// What certificates may be like.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            trust_domain: self.trust_domain.clone(),
+            system_namespace: self.system_namespace.clone(),
+            default_ttl: self.default_ttl.0.min(self.max_ttl.0),
+            max_ttl: self.max_ttl.0,
+            root_spread: self.root_spread.0,
+        }
+    }
+
+    /// Which tokens are believed, by keys.
+    pub fn trusted(&self) -> Trusted {
+        Trusted {
+            issuer: self.token_issuer.clone(),
+            audience: self.token_audience.clone(),
+            trust_domain: self.trust_domain.clone(),
+        }
+    }
+}
+
 /// A lifetime as people write it: a number and `s`, `m`, `h` or `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime(pub Duration);
@@ -159,6 +191,12 @@ pub enum RunError {
     /// The trust bundle cannot be published.
     #[error("cannot publish the trust bundle")]
     Bundle(#[source] FileError),
+    /// Nobody could get a certificate.
+    #[error(
+        "--token-jwks is missing: the public keys of whoever signs service-account tokens (JWKS); in a \
+         cluster --verify-tokens review asks the API server instead"
+    )]
+    NoKeys,
     /// The system namespace is none.
     #[error("--system-namespace {0:?} is not a namespace")]
     Namespace(String, #[source] spiffe::ParseError),
@@ -178,7 +216,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     identity: Workload,
-    service: IdentityService<Verifier<FileKeys>>,
+    service: IdentityService<Arc<dyn Authenticator>>,
     rotation: Rotation,
 }
 
@@ -188,23 +226,24 @@ impl Server {
     /// # Errors
     /// When any of that fails.
     pub async fn bind(args: Args) -> Result<Self, RunError> {
+        let keys = args.token_jwks.clone().ok_or(RunError::NoKeys)?;
+        let verifier = Verifier::new(args.trusted(), FileKeys::new(keys));
+        Self::bind_with(args, Arc::new(verifier)).await
+    }
+
+    /// The same with another way to tell who a bearer of a token is.
+    ///
+    /// # Errors
+    /// As before.
+    pub async fn bind_with(
+        args: Args,
+        authenticator: Arc<dyn Authenticator>,
+    ) -> Result<Self, RunError> {
         let own =
             SpiffeId::for_service_account(&args.trust_domain, &args.system_namespace, OWN_ACCOUNT)
                 .map_err(|error| RunError::Namespace(args.system_namespace.clone(), error))?;
-        let policy = Policy {
-            trust_domain: args.trust_domain.clone(),
-            system_namespace: args.system_namespace,
-            default_ttl: args.default_ttl.0.min(args.max_ttl.0),
-            max_ttl: args.max_ttl.0,
-            root_spread: args.root_spread.0,
-        };
-        let authority = Arc::new(Authority::load_or_create(&args.data_dir, policy)?);
-        let trusted = Trusted {
-            issuer: args.token_issuer,
-            audience: args.token_audience,
-            trust_domain: args.trust_domain,
-        };
-        let verifier = Verifier::new(trusted, FileKeys::new(args.token_jwks));
+        let authority = Authority::open(&args.data_dir, args.policy(), args.ca_dir.as_deref())?;
+        let authority = Arc::new(authority);
         let refused = |error| RunError::Listen(args.listen, error);
         let listener = TcpListener::bind(args.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -218,7 +257,7 @@ impl Server {
         // Others may take its appearance as a sign that we are up.
         let rotation = Rotation::new(authority.clone(), args.trust_bundle_out);
         rotation.publish().map_err(RunError::Bundle)?;
-        let service = IdentityService::new(authority, verifier);
+        let service = IdentityService::new(authority, authenticator);
         Ok(Self {
             listener,
             address,
@@ -231,6 +270,11 @@ impl Server {
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The trust bundle (PEM) from now on.
+    pub fn bundle(&self) -> watch::Receiver<String> {
+        self.rotation.bundle()
     }
 
     /// Who it is.

@@ -4,7 +4,7 @@ use rustls_pki_types::UnixTime;
 use serde::Deserialize;
 
 use super::Trusted;
-use heddle_identity::{SpiffeId, spiffe};
+use heddle_identity::{SpiffeId, TrustDomain, spiffe};
 
 /// How far the issuer's clock may be from ours, in seconds.
 const LEEWAY: u64 = 10;
@@ -90,12 +90,22 @@ impl Claims {
                 expected: trusted.issuer.clone(),
             });
         }
+        self.name(&trusted.audience, &trusted.trust_domain, now)
+    }
+
+    /// Whom they name, if they are for `audience` and hold now.
+    pub(super) fn name(
+        &self,
+        audience: &str,
+        trust_domain: &TrustDomain,
+        now: UnixTime,
+    ) -> Result<SpiffeId, ClaimsError> {
         let meant = match &self.aud {
-            Audience::One(audience) => *audience == trusted.audience,
-            Audience::Many(audiences) => audiences.contains(&trusted.audience),
+            Audience::One(one) => one == audience,
+            Audience::Many(many) => many.iter().any(|one| one == audience),
         };
         if !meant {
-            return Err(ClaimsError::Audience(trusted.audience.clone()));
+            return Err(ClaimsError::Audience(audience.to_owned()));
         }
         let now = now.as_secs();
         let late = now.saturating_sub(self.exp);
@@ -108,7 +118,7 @@ impl Claims {
         }
         let (namespace, name) = self.subject()?;
         Ok(SpiffeId::for_service_account(
-            &trusted.trust_domain,
+            trust_domain,
             namespace,
             name,
         )?)

@@ -34,6 +34,9 @@ pub enum KeysError {
     /// It is not a JWKS.
     #[error("{} is not a JWKS: {}", .0.display(), .1)]
     Malformed(PathBuf, String),
+    /// They cannot be had from the cluster.
+    #[error("cannot read the cluster's keys: {0}")]
+    Cluster(String),
     /// It holds nothing that can be used.
     #[error("{} holds no usable key (P-256, P-384 or RSA, for signatures)", .0.display())]
     NoKeys(PathBuf),
