@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 /// Issues certificates to the workloads of a trust domain, for their service-account tokens.
 #[derive(Debug, Parser)]
 #[command(
+    name = "heddle-identity",
     version,
     after_help = "Example:\n  heddle-identity --data-dir /var/lib/heddle/identity --token-jwks jwks.json \\\n    \
                   --trust-bundle-out /run/heddle/root-cert.pem\n\n\
@@ -54,7 +55,7 @@ enum LogFormat {
 
 /// Rotates the root of the identity service that runs on a data directory.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "heddle-identity", version)]
 enum Roots {
     /// Announce a new root. The service puts it into every trust bundle, signs with it after
     /// `--root-spread`, and trusts the one before until what it signed has expired.

@@ -18,6 +18,7 @@ use crate::{
 
 /// The flags of `heddle-identity`.
 #[derive(Debug, Clone, ClapArgs)]
+#[group(skip)]
 pub struct Args {
     /// What holds everywhere.
     #[command(flatten)]

@@ -159,6 +159,16 @@ impl ApiServer {
         self.server.tokens.issue(user)
     }
 
+    /// A token of a test's own making, such as a JWT.
+    pub fn know(&self, token: &str, user: User) {
+        self.server.tokens.know(token.to_owned(), user);
+    }
+
+    /// A document at a path that is no resource's, such as `/openid/v1/jwks`.
+    pub fn publish(&self, path: &str, document: Value) {
+        self.server.publish(path, document);
+    }
+
     /// The token is good no more.
     pub fn revoke(&self, token: &str) {
         self.server.tokens.revoke(token);

@@ -40,6 +40,7 @@ pub(crate) struct Server {
     pub(crate) faults: Faults,
     asked: Mutex<Vec<Asked>>,
     services: Mutex<HashMap<String, SocketAddr>>,
+    documents: Mutex<HashMap<String, Value>>,
 }
 
 impl Server {
@@ -51,6 +52,7 @@ impl Server {
             faults: Faults::default(),
             asked: Mutex::default(),
             services: Mutex::default(),
+            documents: Mutex::default(),
         }
     }
 
@@ -73,6 +75,21 @@ impl Server {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(service.to_owned(), address);
+    }
+
+    pub(crate) fn publish(&self, path: &str, document: Value) {
+        self.documents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.to_owned(), document);
+    }
+
+    fn document(&self, path: &str) -> Option<Value> {
+        self.documents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
+            .cloned()
     }
 
     pub(crate) fn service(&self, name: &str) -> Option<SocketAddr> {
@@ -178,6 +195,9 @@ impl Server {
         if asked.resource.is_empty() {
             if matches!(asked.path.as_str(), "/healthz" | "/livez" | "/readyz") {
                 return Ok(respond(200, "text/plain; charset=utf-8", "ok".into()));
+            }
+            if let Some(document) = self.document(&asked.path) {
+                return Ok(json_response(200, &document));
             }
             let found = discovery::answer(&self.store.lock(), &asked.path, is_aggregated);
             return match found {

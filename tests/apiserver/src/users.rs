@@ -73,6 +73,13 @@ impl Tokens {
         token
     }
 
+    pub(crate) fn know(&self, token: String, user: User) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(token, user);
+    }
+
     pub(crate) fn revoke(&self, token: &str) {
         self.0
             .lock()
@@ -169,11 +176,19 @@ fn covers(rule: &Value, asked: &Asked) -> bool {
     } else {
         resources.extend([with_subresource.as_str(), any_with.as_str()]);
     }
+    // Lists and watches of one name count as of that name.
+    let selected = asked
+        .parameter("fieldSelector")
+        .strip_prefix("metadata.name=");
+    let name = match asked.name.as_str() {
+        "" => selected.unwrap_or_default(),
+        name => name,
+    };
     let names = rule["resourceNames"]
         .as_array()
         .is_some_and(|names| !names.is_empty());
     lists("verbs", &["*", &asked.verb])
         && lists("apiGroups", &["*", &asked.group])
         && lists("resources", &resources)
-        && (!names || (!asked.name.is_empty() && lists("resourceNames", &[&asked.name])))
+        && (!names || (!name.is_empty() && lists("resourceNames", &[name])))
 }

@@ -103,7 +103,7 @@ fn cpu(pid: u32) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures CPU: cargo nextest run --release -p heddle-identity --run-ignored only rate"]
+#[ignore = "measures CPU: cargo nextest run --release -p heddle-identity-server --run-ignored only rate"]
 async fn thousands_of_certificates_a_second_and_core() {
     let cluster = Cluster::new();
     let process = Process::start(&cluster, 4096, "info");
