@@ -145,7 +145,7 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             _ = interrupt.recv() => {}
         }
     };
-    Ok(heddle_identity_server::run(args, shutdown).await?)
+    Ok(Box::pin(heddle_identity_server::run(args, shutdown)).await?)
 }
 
 fn fail(reason: &str) -> ExitCode {
