@@ -79,9 +79,7 @@ async fn every_namespace_has_it_and_keeps_it() {
         bundle.matches("BEGIN CERTIFICATE").count() == 2
     };
     cluster
-        .until("both roots everywhere", || {
-            all.iter().all(|name| two(&name))
-        })
+        .until("both roots everywhere", || all.iter().all(two))
         .await;
 }
 
