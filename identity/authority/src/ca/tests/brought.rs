@@ -113,7 +113,7 @@ fn an_intermediate_signs_and_sends_its_chain() {
     });
     mesh.bring(brought.path(), &[&between], &top);
     let authority = open(data.path(), brought.path(), Duration::ZERO).unwrap();
-    assert_eq!(authority.roots(), [top.certificate.clone()]);
+    assert_eq!(authority.roots(), std::slice::from_ref(&top.certificate));
     let chain = issued(&authority);
     assert_eq!(
         chain[1..],
@@ -205,7 +205,7 @@ fn a_renewed_intermediate_signs_at_once() {
     assert!(authority.refresh().unwrap());
     let chain = issued(&authority);
     assert_eq!(chain[1], second.certificate);
-    assert_eq!(authority.roots(), [top.certificate.clone()]);
+    assert_eq!(authority.roots(), std::slice::from_ref(&top.certificate));
 }
 
 #[test]
