@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::config::InjectConfig;
-use crate::containers::{Needs, Who, literal_json, variable};
+use crate::containers::Needs;
 use crate::context::PodContext;
 use crate::error::InjectError;
 use crate::hooks::{self, Asked};
@@ -30,8 +30,6 @@ pub(crate) struct Plan {
     proxy: Value,
     volumes: Vec<Value>,
     status: Status,
-    /// As the annotation says it.
-    status_text: String,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -56,20 +54,14 @@ impl Plan {
         } else {
             Merged::default()
         };
-        let who = Who {
-            name: view.name().to_owned(),
-            namespace: context.namespace.clone(),
-            account: view.service_account().to_owned(),
-        };
         let needs = Needs {
             config,
             settings: &settings,
             asked: &asked,
             app_metrics: merged.app.as_ref(),
-            who: &who,
         };
-        let (init_container, mut proxy) = (needs.init_container(), needs.proxy_container());
-        let volumes = volumes::volumes(config, &who);
+        let (init_container, proxy) = (needs.init_container(), needs.proxy_container());
+        let volumes = volumes::volumes(config);
         let mut status = new_status(view, config, &settings, merged.annotations);
         status.hash = status::hash(&json!([
             init_container,
@@ -78,13 +70,6 @@ impl Plan {
             status.labels,
             status.annotations
         ]));
-        let mut status_text = json!(status).to_string();
-        if config.podman.is_some()
-            && let Some(env) = proxy["env"].as_array_mut()
-        {
-            env.push(variable(names::INJECTION, literal_json(&json!(status))));
-            status_text = status.short();
-        }
         Ok(Self {
             pod,
             asked,
@@ -93,7 +78,6 @@ impl Plan {
             proxy,
             volumes,
             status,
-            status_text,
             warnings,
         })
     }
@@ -145,7 +129,6 @@ impl Plan {
             proxy,
             volumes,
             status,
-            status_text,
             warnings,
             ..
         } = self;
@@ -167,7 +150,7 @@ impl Plan {
                 pod["metadata"][field][key] = Value::String(change.set.clone());
             }
         }
-        pod["metadata"]["annotations"][names::STATUS] = Value::String(status_text);
+        pod["metadata"]["annotations"][names::STATUS] = Value::String(json!(status).to_string());
         let patch = patch::between(original, &pod);
         Decision::Inject(Injection {
             pod,

@@ -70,8 +70,7 @@ impl Settings {
                 .unwrap_or(config.log_level),
             native_sidecar: annotations
                 .switch(&keys::NATIVE_SIDECAR)?
-                .unwrap_or(config.native_sidecar)
-                && config.podman.is_none(),
+                .unwrap_or(config.native_sidecar),
             rewrite_probes: annotations
                 .switch(&keys::REWRITE_PROBES)?
                 .unwrap_or(config.rewrite_probes),

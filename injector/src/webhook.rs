@@ -6,7 +6,6 @@
 //! a dry run.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -22,22 +21,15 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::config::InjectConfig;
 
-mod certificate;
 mod counters;
 mod review;
-mod server;
 mod surroundings;
 
-pub use certificate::{Certificate, CertificateError};
 use counters::Counters;
+use heddle_https::REQUEST_TIMEOUT;
+pub use heddle_https::{Certificate, CertificateError, MAX_BODY_BYTES, serve};
 use review::Refusal;
-pub use server::serve;
 pub use surroundings::{Lookup, Skipped, Surroundings};
-
-/// The API server sends objects of at most 1.5 MiB, and an update twice that.
-pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
-/// The API server waits 30 s at most, 10 s by default; whoever is slower has given up.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the webhook answers from.
 pub struct Webhook {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use heddle_identity::Workload;
+use heddle_identity::{MeshTls, Workload};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -63,6 +63,7 @@ pub struct Certificate {
 #[allow(dead_code)]
 enum Fresh {
     Mesh(Workload),
+    Elsewhere,
     Files(JoinSet<()>),
 }
 
@@ -73,6 +74,15 @@ impl Certificate {
         Self {
             config: workload.tls().tls_server_config(ALPN),
             _fresh: Fresh::Mesh(workload),
+        }
+    }
+
+    /// The certificate of a workload that somebody else keeps.
+    #[must_use]
+    pub fn of_mesh(tls: &MeshTls) -> Self {
+        Self {
+            config: tls.tls_server_config(ALPN),
+            _fresh: Fresh::Elsewhere,
         }
     }
 
