@@ -11,7 +11,7 @@ use std::{
 use clap::{Parser, ValueEnum};
 use heddle_identity::{SpiffeId, TrustDomain};
 
-use crate::{model::Settings, resources::telemetry::ppm};
+use crate::{model::Settings, resources::telemetry::ppm, source::kubernetes::Access};
 
 const EXAMPLE: &str = "Example, everything on one machine:
   heddle-control --config-dir ./manifests --listen 127.0.0.1:15012 \\
@@ -31,9 +31,39 @@ pub struct Config {
         env = "HEDDLE_CONFIG_DIR",
         value_name = "DIR",
         value_delimiter = ',',
-        required = true
+        required_unless_present = "kubernetes"
     )]
     pub config_dirs: Vec<PathBuf>,
+
+    /// Read a cluster's API server instead: as a pod of it, or with --kubeconfig
+    #[arg(long, env = "HEDDLE_KUBERNETES", conflicts_with = "config_dirs")]
+    pub kubernetes: bool,
+
+    /// How the API server is reached from outside a pod: this file's current context
+    #[arg(
+        long,
+        env = "HEDDLE_KUBECONFIG",
+        value_name = "FILE",
+        conflicts_with = "config_dirs"
+    )]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// In a cluster: where the API server calls the validating webhook, and probes ask (HTTPS)
+    #[arg(long, env = "HEDDLE_WEBHOOK_LISTEN", default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15017)))]
+    pub webhook_listen: SocketAddr,
+
+    /// In a cluster: the Lease, in the system namespace, whose holder writes what became of routes
+    #[arg(
+        long,
+        env = "HEDDLE_LEASE",
+        default_value = "heddle-control",
+        value_name = "NAME"
+    )]
+    pub lease: String,
+
+    /// In a cluster: this replica's own name [default: the host's name]
+    #[arg(long, env = "HEDDLE_POD_NAME", value_name = "NAME")]
+    pub pod_name: Option<String>,
 
     /// Where proxies connect (gRPC, mutual TLS)
     #[arg(long, env = "HEDDLE_LISTEN", default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15012)))]
@@ -187,6 +217,21 @@ impl Config {
         Ok(())
     }
 
+    /// How the API server is reached, if the mesh is read from there.
+    pub fn access(&self) -> Option<Access> {
+        self.kubernetes.then(|| match &self.kubeconfig {
+            Some(file) => Access::Kubeconfig(file.clone()),
+            None => Access::InCluster,
+        })
+    }
+
+    /// What this replica is called.
+    pub fn own_name(&self) -> String {
+        let host = || nix::unistd::gethostname().ok()?.into_string().ok();
+        let name = self.pod_name.clone().or_else(host);
+        name.unwrap_or_else(|| format!("heddle-control-{}", std::process::id()))
+    }
+
     /// What the model needs to know.
     pub fn settings(&self) -> Settings {
         Settings {
@@ -218,6 +263,21 @@ mod tests {
         assert_eq!(config.listen.port(), 15012);
         assert_eq!(config.admin_listen.to_string(), "127.0.0.1:15014");
         assert_eq!(config.settings().sampling_ppm, 10_000);
+    }
+
+    #[test]
+    fn a_cluster_or_directories_but_not_both() {
+        let parse = |arguments: &[&str]| {
+            Config::try_parse_from(["heddle-control"].iter().chain(arguments))
+                .map(|config| config.access())
+        };
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--kubernetes", "--config-dir", "a"]).is_err());
+        assert!(parse(&["--config-dir", "a", "--kubeconfig", "b"]).is_err());
+        assert_eq!(parse(&["--config-dir", "a"]).unwrap(), None);
+        assert_eq!(parse(&["--kubernetes"]).unwrap(), Some(Access::InCluster));
+        let file = parse(&["--kubernetes", "--kubeconfig", "b"]).unwrap();
+        assert_eq!(file, Some(Access::Kubeconfig("b".into())));
     }
 
     #[test]

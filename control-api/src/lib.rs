@@ -6,6 +6,7 @@
 //! name its file and line.
 
 pub mod check;
+pub mod cluster;
 pub mod config;
 pub mod model;
 pub mod name;
@@ -14,3 +15,4 @@ pub mod resources;
 pub mod run;
 pub mod source;
 pub mod status;
+pub mod webhook;

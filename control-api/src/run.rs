@@ -1,8 +1,9 @@
 //! Joins the parts and runs them until told to stop: identity, source, hub, the listener for
 //! proxies and the one for operators. Every task is owned here; stopping is bounded in time.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use heddle_https::Certificate;
 use heddle_identity::{
     SpiffeId, Workload, incoming, tls::ALPN_H2, workload::Settings as IdentitySettings,
 };
@@ -17,15 +18,21 @@ use tonic::transport::Server;
 use tracing::{info, warn};
 
 use crate::{
+    cluster::{
+        Writer,
+        lease::{Place, Timing},
+    },
     config::{AdminAddress, Config},
     model::Model,
     push::{Ads, Hub, Limits, state::Bounds},
     source::{
-        Batch,
+        Batch, Object,
         directory::{DirectoryError, DirectorySource},
+        kubernetes::{ClientError, KubernetesSource, Pace},
         last_good::{self, LastGood},
     },
     status::Admin,
+    webhook,
 };
 
 /// The service account that we are.
@@ -50,6 +57,9 @@ pub enum RunError {
     /// The source.
     #[error(transparent)]
     Source(#[from] DirectoryError),
+    /// The API server.
+    #[error(transparent)]
+    Cluster(#[from] ClientError),
     /// A listener.
     #[error("cannot listen on {0}: is another control plane running?")]
     Listen(String, #[source] io::Error),
@@ -69,11 +79,14 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     };
     let hub = Hub::new(Model::new(config.settings()).with_last_good(last_good.model));
     let admin = AdminListener::bind(&config.admin_listen).await?;
-    let listener = TcpListener::bind(config.listen).await;
-    let listener = listener.map_err(|error| RunError::Listen(config.listen.to_string(), error))?;
+    let listener = bind(config.listen).await?;
     let workload = Workload::start(identity_settings(&config)?);
     let (batches, received) = mpsc::channel(BATCHES);
-    let source = DirectorySource::start(&config.config_dirs, last_good.source, batches)?;
+    let webhook = match config.kubernetes {
+        true => Some(bind(config.webhook_listen).await?),
+        false => None,
+    };
+    let source = Source::start(&config, &hub, last_good.source, batches).await?;
 
     let mut tasks: JoinSet<Result<(), RunError>> = JoinSet::new();
     let (keep, kept) = watch::channel(None);
@@ -91,6 +104,17 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         failed = ended(&mut tasks) => return failed,
     }
     info!(address = %config.listen, admin = %config.admin_listen, "serving proxies");
+    if let Some(listener) = webhook {
+        let router = webhook::router(hub.clone());
+        let certificate = Certificate::of_mesh(workload.tls());
+        let mut stopped = stop.clone();
+        info!(address = %config.webhook_listen, "serving the validating webhook");
+        tasks.spawn(async move {
+            let stopped = async move { _ = stopped.wait_for(|stop| *stop).await };
+            heddle_https::serve(listener, router, certificate, stopped).await;
+            Ok(())
+        });
+    }
     let limits = Limits {
         bounds: Bounds {
             subscriptions: config.max_subscriptions,
@@ -131,6 +155,42 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         warn!("some connections did not end in time and are cut");
     }
     result
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| RunError::Listen(address.to_string(), error))
+}
+
+/// Where objects come from, and who writes there. Dropped, it ends.
+#[allow(dead_code)]
+enum Source {
+    Directories(DirectorySource),
+    Cluster(KubernetesSource, Writer),
+}
+
+impl Source {
+    async fn start(
+        config: &Config,
+        hub: &Arc<Hub>,
+        last_good: Vec<Arc<Object>>,
+        batches: mpsc::Sender<Batch>,
+    ) -> Result<Self, RunError> {
+        let Some(access) = config.access() else {
+            let source = DirectorySource::start(&config.config_dirs, last_good, batches)?;
+            return Ok(Self::Directories(source));
+        };
+        let client = access.client().await?;
+        let source = KubernetesSource::start(client.clone(), Pace::default(), last_good, batches);
+        let place = Place {
+            namespace: config.system_namespace.clone(),
+            name: config.lease.clone(),
+            holder: config.own_name(),
+        };
+        let (timing, registry) = (Timing::default(), source.registry());
+        let writer = Writer::start(client, place, timing, hub.clone(), registry);
+        Ok(Self::Cluster(source, writer))
+    }
 }
 
 /// None of the tasks ends before it is told to.
@@ -195,7 +255,11 @@ fn identity_settings(config: &Config) -> Result<IdentitySettings, RunError> {
         trust_bundle_file: config.trust_bundle_file.clone(),
         state_dir: config.state_dir.clone(),
         ttl: None,
-        dns_names: Vec::new(),
+        // The API server finds the webhook by this name.
+        dns_names: match config.kubernetes {
+            true => vec![format!("{OWN_ACCOUNT}.{}.svc", config.system_namespace)],
+            false => Vec::new(),
+        },
     })
 }
 

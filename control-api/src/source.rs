@@ -6,6 +6,7 @@ pub mod decode;
 pub mod directory;
 pub mod document;
 mod fail_safe;
+pub mod kubernetes;
 pub mod last_good;
 pub mod node;
 pub mod object;

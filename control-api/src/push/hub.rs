@@ -91,6 +91,7 @@ pub struct Hub {
     /// Of the last model of which everybody concerned has been told.
     told: AtomicU64,
     ready: watch::Sender<bool>,
+    changed: watch::Sender<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -106,12 +107,23 @@ impl Hub {
             interests: Mutex::default(),
             told: AtomicU64::new(0),
             ready: watch::Sender::new(false),
+            changed: watch::Sender::new(()),
         })
     }
 
     /// The model as it is now.
     pub fn model(&self) -> Arc<Model> {
         self.model.load_full()
+    }
+
+    /// Whether there is a model to serve from.
+    pub fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// Told of each new model.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Applies a source's batch, publishes, and wakes those concerned. One caller at a time.
@@ -135,6 +147,7 @@ impl Hub {
         self.model.store(Arc::new(model));
         self.tell(&dirty);
         self.told.store(version, Ordering::Release);
+        self.changed.send_replace(());
         dirty
     }
 

@@ -4,7 +4,7 @@
 //! again.
 
 mod claims;
-mod contribution;
+pub(super) mod contribution;
 mod files;
 mod load;
 mod scan;

@@ -20,7 +20,8 @@ use self::file::{Held, Text};
 use super::{
     Object,
     document::Document,
-    read::{Item, read},
+    node::Node,
+    read::{Item, read, read_tree},
 };
 use crate::{name::ObjectKey, resources::labels::Interner};
 
@@ -68,8 +69,14 @@ impl LastGood {
             text: &text.text,
             line_offset: text.line_offset,
         };
-        let path: Arc<Path> = Path::new(&text.file).into();
-        let items = read(&document, Some(&path), interner);
+        // What came from no file has no position either.
+        let items = match text.file.as_str() {
+            "" => match Node::parse(&text.text, 0) {
+                Ok(root) => read_tree(&root.without_positions(), || text.text.clone(), interner),
+                Err(_) => Vec::new(),
+            },
+            file => read(&document, Some(&Path::new(file).into()), interner),
+        };
         let objects: HashMap<&ObjectKey, &Arc<Object>> = items
             .iter()
             .filter_map(|item| match item {
@@ -105,13 +112,13 @@ impl LastGood {
         let source = self.source.iter().map(|object| (object, false));
         let model = self.model.iter().map(|object| (object, true));
         for (object, in_model) in source.chain(model) {
-            let (Some(written), Some(file)) = (&object.written, &object.origin.file) else {
+            let Some(written) = &object.written else {
                 continue;
             };
             let place = *places.entry(written.text.as_ptr()).or_insert_with(|| {
                 texts.push(Text {
                     text: written.text.to_string(),
-                    file: file.display().to_string(),
+                    file: object.origin.file_text(),
                     line_offset: written.line_offset,
                     objects: Vec::new(),
                 });

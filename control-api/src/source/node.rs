@@ -70,6 +70,33 @@ impl Node {
         Builder::new(line_offset).run(text)
     }
 
+    /// The same as if it had come from no file.
+    pub(super) fn without_positions(mut self) -> Self {
+        self.at = Position::default();
+        match &mut self.value {
+            Value::Seq(items) => {
+                for item in items {
+                    *item = std::mem::replace(item, Self::null()).without_positions();
+                }
+            }
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    key.at = Position::default();
+                    *value = std::mem::replace(value, Self::null()).without_positions();
+                }
+            }
+            Value::Plain(_) | Value::Quoted(_) => {}
+        }
+        self
+    }
+
+    fn null() -> Self {
+        Self {
+            at: Position::default(),
+            value: Value::Plain("".into()),
+        }
+    }
+
     /// The value under `name`, if this is a mapping that has it.
     pub fn get(&self, name: &str) -> Option<&Node> {
         match &self.value {

@@ -173,6 +173,18 @@ impl Refusal {
         }
     }
 
+    /// What is wrong, what follows and what to write, without what it is about.
+    pub fn in_words(&self) -> String {
+        let mut text = self.reason.clone();
+        if !self.consequence.is_empty() {
+            text += &format!("; {}", self.consequence);
+        }
+        if !self.suggestion.is_empty() {
+            text += &format!(" ({})", self.suggestion);
+        }
+        text + &format!(" [{}]", self.code)
+    }
+
     /// Whether it is in force all the same.
     pub fn is_warning(&self) -> bool {
         self.severity != Severity::Error
@@ -187,17 +199,12 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: ", self.file, self.at.line, self.at.column)?;
+        if !self.file.is_empty() {
+            write!(f, "{}:{}:{}: ", self.file, self.at.line, self.at.column)?;
+        }
         if !self.kind.is_empty() {
             write!(f, "{} {}/{}: ", self.kind, self.namespace, self.name)?;
         }
-        write!(f, "{}", self.reason)?;
-        if !self.consequence.is_empty() {
-            write!(f, "; {}", self.consequence)?;
-        }
-        if !self.suggestion.is_empty() {
-            write!(f, " ({})", self.suggestion)?;
-        }
-        write!(f, " [{}]", self.code)
+        f.write_str(&self.in_words())
     }
 }

@@ -57,9 +57,11 @@ pub fn read(
     file: Option<&Arc<Path>>,
     interner: &mut Interner,
 ) -> Vec<Item> {
+    let text = || (document.text.len() <= MAX_KEPT).then(|| document.text.into());
     let mut reader = Reader {
         file: file.cloned(),
-        document,
+        text: &text,
+        line_offset: document.line_offset,
         written: None,
         interner,
         items: Vec::new(),
@@ -100,9 +102,34 @@ pub fn read(
     reader.items
 }
 
+/// Reads an object that came as a tree, from no file. `print` writes it as text that [`read`] reads.
+pub(super) fn read_tree(
+    root: &Node,
+    print: impl Fn() -> String,
+    interner: &mut Interner,
+) -> Vec<Item> {
+    let text = || {
+        Some(print())
+            .filter(|text| text.len() <= MAX_KEPT)
+            .map(Arc::from)
+    };
+    let mut reader = Reader {
+        file: None,
+        text: &text,
+        line_offset: 0,
+        written: None,
+        interner,
+        items: Vec::new(),
+    };
+    reader.object(root);
+    reader.items
+}
+
 struct Reader<'a> {
     file: Option<Arc<Path>>,
-    document: &'a Document<'a>,
+    /// The whole document, unless it is too large to be kept.
+    text: &'a dyn Fn() -> Option<Arc<str>>,
+    line_offset: u32,
     written: Option<Written>,
     interner: &'a mut Interner,
     items: Vec<Item>,
@@ -111,15 +138,16 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The document, for kinds that people write and that must not be lost when it becomes bad.
     fn written(&mut self, kind: Kind) -> Option<Written> {
-        if !kind.is_kept() || self.document.text.len() > MAX_KEPT {
+        if !kind.is_kept() {
             return None;
         }
-        let document = self.document;
-        let written = self.written.get_or_insert_with(|| Written {
-            text: document.text.into(),
-            line_offset: document.line_offset,
-        });
-        Some(written.clone())
+        if self.written.is_none() {
+            self.written = (self.text)().map(|text| Written {
+                text,
+                line_offset: self.line_offset,
+            });
+        }
+        self.written.clone()
     }
 
     fn bad(

@@ -141,9 +141,12 @@ impl Setup {
     }
 
     pub(crate) fn start(&self) -> Program {
+        self.start_with(&["--config-dir", self.path("config").to_str().unwrap()])
+    }
+
+    pub(crate) fn start_with(&self, source: &[&str]) -> Program {
         let program = Command::new(env!("CARGO_BIN_EXE_heddle-control"))
-            .arg("--config-dir")
-            .arg(self.path("config"))
+            .args(source)
             .args([
                 "--listen",
                 &self.control,

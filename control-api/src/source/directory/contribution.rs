@@ -14,19 +14,19 @@ use crate::{
 };
 
 /// Key and object, in the order of the file.
-pub(super) type Contents = Vec<(ObjectKey, Arc<Object>)>;
+pub(in crate::source) type Contents = Vec<(ObjectKey, Arc<Object>)>;
 
 #[derive(Default)]
-pub(super) struct Contribution {
-    pub(super) contents: Contents,
+pub(in crate::source) struct Contribution {
+    pub(in crate::source) contents: Contents,
     /// Those of the contents that were there before and are not written any more.
-    pub(super) kept: Vec<Arc<Object>>,
-    pub(super) refusals: Vec<Refusal>,
+    pub(in crate::source) kept: Vec<Arc<Object>>,
+    pub(in crate::source) refusals: Vec<Refusal>,
 }
 
 impl Contribution {
     /// A document of which not even the name can be told keeps everything that the file held.
-    pub(super) fn of(items: &[Arc<Item>], before: &Contents) -> Self {
+    pub(in crate::source) fn of(items: &[Arc<Item>], before: &Contents) -> Self {
         let mut found = Self::default();
         let mut good: HashMap<&ObjectKey, &Arc<Object>> = HashMap::new();
         let mut bad = BTreeSet::new();

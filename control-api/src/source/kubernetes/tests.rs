@@ -1,0 +1,477 @@
+//! The source against a double of the API server: what comes as a batch, and above all what does not.
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeSet, time::Duration};
+
+use heddle_apiserver::{ApiServer, Effect, Fault, Kind as Served, Options, istio};
+use serde_json::{Value, json};
+use tokio::{sync::watch, time::timeout};
+
+use super::*;
+use crate::{
+    name::{NsName, ObjectKey},
+    source::{
+        Change, Refusal,
+        last_good::{self, LastGood},
+    },
+};
+
+const PACE: Pace = Pace {
+    look: Duration::from_millis(30),
+    max_pause: Duration::from_millis(100),
+};
+/// Far longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A source, and the picture that its batches make.
+struct Seen {
+    batches: mpsc::Receiver<Batch>,
+    objects: HashMap<ObjectKey, Arc<Object>>,
+    refusals: Arc<[Refusal]>,
+    kept: usize,
+    /// Changes of the last batch: `+NAME` and `-NAME`.
+    last: BTreeSet<String>,
+    _source: KubernetesSource,
+}
+
+async fn client(server: &ApiServer) -> Client {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kubeconfig");
+    std::fs::write(&file, server.kubeconfig(&server.admin_token(), None)).unwrap();
+    Access::Kubeconfig(file).client().await.unwrap()
+}
+
+impl Seen {
+    async fn start(server: &ApiServer, last_good: Vec<Arc<Object>>) -> Self {
+        let (sender, batches) = mpsc::channel(4);
+        Self {
+            batches,
+            objects: HashMap::new(),
+            refusals: Arc::new([]),
+            kept: 0,
+            last: BTreeSet::new(),
+            _source: KubernetesSource::start(client(server).await, PACE, last_good, sender),
+        }
+    }
+
+    async fn batch(&mut self) {
+        let batch = timeout(PATIENCE, self.batches.recv())
+            .await
+            .expect("a batch")
+            .unwrap();
+        self.last.clear();
+        for change in batch.changes {
+            match change {
+                Change::Upsert(object) => {
+                    self.last.insert(format!("+{}", object.key.name.name()));
+                    self.objects.insert(object.key.clone(), object);
+                }
+                Change::Remove(key) => {
+                    self.last.insert(format!("-{}", key.name.name()));
+                    assert!(self.objects.remove(&key).is_some(), "{key} was never there");
+                }
+            }
+        }
+        self.refusals = batch.refusals;
+        self.kept = batch.kept.len();
+    }
+
+    /// The changes of the next batch.
+    async fn next(&mut self) -> Vec<String> {
+        self.batch().await;
+        self.last.iter().cloned().collect()
+    }
+
+    fn has(&self, kind: Kind, name: &str) -> bool {
+        let name = NsName::new("default", name).unwrap();
+        self.objects.contains_key(&ObjectKey { kind, name })
+    }
+}
+
+async fn server() -> ApiServer {
+    let options = Options {
+        bookmarks: Duration::from_millis(20),
+        ..Options::default()
+    };
+    ApiServer::start(options).await.unwrap()
+}
+
+fn service(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+           "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80}]}})
+}
+
+fn pod(name: &str, ip: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "a"}},
+           "spec": {"containers": [{"name": "app", "image": "x"}]},
+           "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+                      "conditions": [{"type": "Ready", "status": "True"}]}})
+}
+
+fn route(name: &str, host: &str) -> Value {
+    json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": name},
+           "spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": host}}]}]}})
+}
+
+/// Until all kinds are watched, so that what a test does to watches meets them all.
+async fn watched(server: &ApiServer, kinds: usize) {
+    timeout(PATIENCE, async {
+        loop {
+            let asked = server.asked();
+            let watches: BTreeSet<_> = asked
+                .iter()
+                .filter(|asked| asked.verb == "watch")
+                .map(|asked| asked.full_resource())
+                .collect();
+            if watches.len() >= kinds {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("watches");
+}
+
+/// Kinds of the server itself that are followed.
+const BUILT_IN: usize = 7;
+
+#[tokio::test]
+async fn the_first_batch_is_the_whole_and_an_edit_is_one_change() {
+    let server = server().await;
+    server.install(&istio()).await;
+    server.put(service("a")).await.unwrap();
+    server.put(route("r", "a")).await.unwrap();
+    // More than a page.
+    for i in 0..300 {
+        server
+            .put(pod(
+                &format!("p{i}"),
+                &format!("10.1.{}.{}", i / 250, i % 250 + 1),
+            ))
+            .await
+            .unwrap();
+    }
+    // The first answers fail: the first batch waits for all the same.
+    server.fail(Fault::refuse(
+        "list",
+        "virtualservices.networking.istio.io",
+        500,
+        "InternalError",
+        2,
+    ));
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    // Namespaces default and kube-system, the service, the route and the pods.
+    assert_eq!(seen.objects.len(), 2 + 1 + 1 + 300);
+    assert_eq!(&*seen.refusals, []);
+
+    server.put(route("r", "b")).await.unwrap();
+    assert_eq!(seen.next().await, ["+r"]);
+    server.put(pod("new", "10.2.0.1")).await.unwrap();
+    // Made without an address, and then with one.
+    while !seen.objects.values().any(|object| {
+        object
+            .pod()
+            .is_some_and(|pod| pod.addresses.len() == 1 && object.key.name.name() == "new")
+    }) {
+        assert_eq!(seen.next().await, ["+new"]);
+    }
+    assert!(server.delete("pods", "default", "p7").await);
+    assert_eq!(seen.next().await, ["-p7"]);
+}
+
+#[tokio::test]
+async fn what_says_nothing_new_is_no_change() {
+    let server = server().await;
+    server.install(&istio()).await;
+    server.put(pod("p", "10.1.0.1")).await.unwrap();
+    server.put(service("a")).await.unwrap();
+    server.put(route("r", "a")).await.unwrap();
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    // A heartbeat of the kubelet, a load balancer's address, a controller's status, what kubectl leaves.
+    let mut beating = pod("p", "10.1.0.1");
+    beating["status"]["conditions"][0]["lastProbeTime"] = "2026-01-01T00:00:00Z".into();
+    server.put(beating).await.unwrap();
+    let mut balanced = service("a");
+    balanced["status"] = json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}});
+    let address = server.object("services", "default", "a").unwrap()["spec"]["clusterIP"].clone();
+    balanced["spec"] = server.object("services", "default", "a").unwrap()["spec"].clone();
+    assert!(address.is_string());
+    server.put(balanced).await.unwrap();
+    let mut applied = route("r", "a");
+    applied["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] =
+        "{}".into();
+    applied["status"] = json!({"validationMessages": []});
+    server.put(applied).await.unwrap();
+    // What comes next is the first that counts.
+    server.put(service("b")).await.unwrap();
+    assert_eq!(seen.next().await, ["+b"]);
+}
+
+#[tokio::test]
+async fn a_kind_that_is_installed_later_is_followed_and_one_that_goes_is_gone() {
+    let server = server().await;
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    assert_eq!(seen.objects.len(), 2);
+    // An old mesh's definitions come first: only v1beta1 is served.
+    let old = Served::custom(
+        "networking.istio.io",
+        &["v1beta1"],
+        "VirtualService",
+        "virtualservices",
+    );
+    server.install(std::slice::from_ref(&old)).await;
+    let mut written = route("r", "a");
+    written["apiVersion"] = "networking.istio.io/v1beta1".into();
+    server.put(written).await.unwrap();
+    assert_eq!(seen.next().await, ["+r"]);
+    // With the newer version the same object is no change.
+    server.install(&istio()).await;
+    let newer = |server: &ApiServer| {
+        server.asked().iter().any(|asked| {
+            asked.verb == "watch" && asked.resource == "virtualservices" && asked.version == "v1"
+        })
+    };
+    timeout(PATIENCE, async {
+        while !newer(&server) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("a watch of v1");
+    server.put(service("s")).await.unwrap();
+    assert_eq!(seen.next().await, ["+s"]);
+    assert!(seen.has(Kind::VirtualService, "r"));
+    let definition = "virtualservices.networking.istio.io";
+    assert!(
+        server
+            .delete(
+                "customresourcedefinitions.apiextensions.k8s.io",
+                "",
+                definition
+            )
+            .await
+    );
+    assert_eq!(seen.next().await, ["-r"]);
+}
+
+#[tokio::test]
+async fn watches_that_are_too_old_begin_anew_without_losing_or_repeating() {
+    let server = server().await;
+    server.install(&istio()).await;
+    for name in ["a", "b", "c"] {
+        server.put(service(name)).await.unwrap();
+        server.put(route(name, name)).await.unwrap();
+    }
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    watched(&server, BUILT_IN + istio().len()).await;
+    // In the stream.
+    server.expire_watches();
+    server.put(service("d")).await.unwrap();
+    assert_eq!(seen.next().await, ["+d"]);
+    // As a status of the watch that follows a list.
+    server.fail(Fault::refuse("watch", "services", 410, "Expired", 1));
+    server.cut_watches();
+    server.put(service("e")).await.unwrap();
+    assert_eq!(seen.next().await, ["+e"]);
+    // While the list is read, and with something gone meanwhile.
+    server.fail(Fault::refuse("list", "services", 410, "Expired", 3));
+    server.expire_watches();
+    assert!(server.delete("services", "default", "a").await);
+    assert_eq!(seen.next().await, ["-a"]);
+    assert_eq!(seen.objects.len(), 2 + 4 + 3);
+}
+
+#[tokio::test]
+async fn while_the_server_is_away_nothing_changes_and_then_it_is_caught_up() {
+    let server = server().await;
+    server.install(&istio()).await;
+    server.put(service("a")).await.unwrap();
+    server.put(service("b")).await.unwrap();
+    server.put(route("r", "a")).await.unwrap();
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    watched(&server, BUILT_IN + istio().len()).await;
+    server.go_away().await;
+    // What happens meanwhile, and that nobody can know; then it has also forgotten what happened.
+    assert!(server.delete("services", "default", "a").await);
+    server.put(service("c")).await.unwrap();
+    server.compact();
+    tokio::time::sleep(PACE.max_pause * 4).await;
+    assert!(
+        seen.batches.try_recv().is_err(),
+        "nothing is known to have changed"
+    );
+    // It comes back with difficulty: not all that it serves is shown at once, and connections drop.
+    let drop = Fault {
+        effect: Effect::Drop,
+        ..Fault::refuse("list", "services", 0, "", 3)
+    };
+    server.fail(drop);
+    server.fail(Fault::refuse("get", "", 503, "ServiceUnavailable", 2));
+    server.come_back().await;
+    let mut all = BTreeSet::new();
+    while !(all.contains("-a") && all.contains("+c")) {
+        all.extend(seen.next().await);
+    }
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(seen.has(Kind::VirtualService, "r") && seen.has(Kind::Service, "b"));
+}
+
+#[tokio::test]
+async fn a_kind_that_a_restarting_server_does_not_show_yet_stays() {
+    let server = server().await;
+    server.install(&istio()).await;
+    server.put(route("r", "a")).await.unwrap();
+    let mut index = Index::new(Vec::new(), Arc::default());
+    let wanted = WANTED
+        .iter()
+        .find(|wanted| wanted.kind == Kind::VirtualService)
+        .unwrap();
+    let (sender, _letters) = mpsc::channel(8);
+    let (batches, _received) = mpsc::channel(8);
+    index.begin(wanted.kind);
+    let mut source = Source {
+        client: client(&server).await,
+        pace: PACE,
+        followed: HashMap::new(),
+        followers: JoinSet::new(),
+        epoch: 0,
+        index,
+        batches,
+    };
+    source.follow(&served_of(&[wanted]), &sender);
+    for _ in 1..ABSENT {
+        source.follow(&kinds::Served::new(), &sender);
+    }
+    assert!(source.followed.contains_key(&wanted.kind));
+    source.follow(&served_of(&[wanted]), &sender);
+    source.follow(&kinds::Served::new(), &sender);
+    assert!(
+        source.followed.contains_key(&wanted.kind),
+        "the count begins anew"
+    );
+    for _ in 1..ABSENT {
+        source.follow(&kinds::Served::new(), &sender);
+    }
+    assert!(source.followed.is_empty());
+}
+
+fn served_of(wanted: &[&'static Wanted]) -> kinds::Served {
+    wanted
+        .iter()
+        .map(|wanted| (wanted.kind, wanted.versions[0]))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_becomes_bad_keeps_its_last_good_version_also_over_a_restart() {
+    let server = server().await;
+    server.install(&istio()).await;
+    server.put(route("r", "a")).await.unwrap();
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    let mut bad = route("r", "a");
+    bad["spec"]["http"][0]["rout"] = json!([]);
+    bad["spec"]["http"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("route");
+    server.put(bad).await.unwrap();
+    assert!(seen.next().await.is_empty());
+    assert_eq!(seen.kept, 1);
+    let refusal = seen.refusals[0].to_string();
+    assert!(
+        refusal.starts_with("VirtualService default/r: ")
+            && refusal.contains("`rout` in spec.http[0]")
+            && refusal.contains("did you mean `route`?")
+            && refusal.contains("its last good version stays in force"),
+        "{refusal}"
+    );
+    // What the state directory keeps of it is enough for the next process.
+    let key = ObjectKey {
+        kind: Kind::VirtualService,
+        name: NsName::new("default", "r").unwrap(),
+    };
+    let kept = seen.objects[&key].clone();
+    let state = tempfile::tempdir().unwrap();
+    let (keep, keeping) = watch::channel(None);
+    keep.send_replace(Some(LastGood {
+        source: vec![kept],
+        model: Vec::new(),
+    }));
+    drop(keep);
+    last_good::keep(state.path().to_owned(), keeping).await;
+    let last_good = LastGood::load(state.path()).source;
+    assert_eq!(last_good.len(), 1);
+    let mut next = Seen::start(&server, last_good).await;
+    next.batch().await;
+    assert!(next.has(Kind::VirtualService, "r"));
+    assert_eq!((next.refusals.len(), next.kept), (1, 1));
+    // Without it no version is in force.
+    let mut other = Seen::start(&server, Vec::new()).await;
+    other.batch().await;
+    assert!(!other.has(Kind::VirtualService, "r"));
+    server.put(route("r", "b")).await.unwrap();
+    assert_eq!(seen.next().await, ["+r"]);
+    assert_eq!((seen.refusals.len(), seen.kept), (0, 0));
+}
+
+/// A pod as a cluster really holds it, with all that means nothing here.
+fn long_pod(i: usize) -> String {
+    let mut pod = pod(
+        &format!("web-5d8f7c9b4-{i:05}"),
+        &format!("10.{}.{}.{}", i / 65_536, i / 256 % 256, i % 256),
+    );
+    let owners: serde_json::Map<_, _> = (0..60)
+        .map(|n| (format!("f:field{n}"), json!({"f:inner": {}})))
+        .collect();
+    pod["metadata"] = json!({
+        "name": pod["metadata"]["name"], "namespace": "default", "uid": format!("uid-{i}"), "resourceVersion": i.to_string(),
+        "generateName": "web-5d8f7c9b4-", "creationTimestamp": "2026-01-01T00:00:00Z",
+        "labels": {"app": "web", "pod-template-hash": "5d8f7c9b4", "version": "v1"},
+        "annotations": {"heddle.io/status": "{}", "kubectl.kubernetes.io/last-applied-configuration": "x".repeat(2000)},
+        "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d8f7c9b4", "uid": "u", "controller": true}],
+        "managedFields": [{"manager": "kubelet", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": owners}],
+    });
+    pod["spec"]["nodeName"] = format!("node-{}", i % 50).into();
+    pod["spec"]["serviceAccountName"] = "web".into();
+    pod["spec"]["containers"][0]["env"] =
+        json!(vec![json!({"name": "A", "value": "b".repeat(50)}); 20]);
+    pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 8080}]);
+    pod.to_string()
+}
+
+#[test]
+fn a_pod_costs_what_is_kept_of_it() {
+    const PODS: usize = 2000;
+    let texts: Vec<String> = (0..PODS).map(long_pod).collect();
+    let wanted = WANTED
+        .iter()
+        .find(|wanted| wanted.kind == Kind::Pod)
+        .unwrap();
+    let resource = wanted.resource("v1");
+    let mut index = Index::new(Vec::new(), Arc::default());
+    let mut batch = None;
+    let cost = allocation_counter::measure(|| {
+        for text in &texts {
+            index.here(Kind::Pod, &resource, serde_json::from_str(text).unwrap());
+        }
+        batch = index.batch();
+    });
+    // The model holds the same objects; the list of changes goes.
+    let changes = batch.unwrap().changes;
+    assert_eq!(changes.len(), PODS);
+    let list = i64::try_from(std::mem::size_of::<Change>() * changes.capacity()).unwrap();
+    let each = (cost.bytes_current - list) / i64::try_from(PODS).unwrap();
+    println!("a pod of {} bytes costs {each}", texts[0].len());
+    assert!(
+        (200..900).contains(&each),
+        "a pod of {} bytes costs {each}",
+        texts[0].len()
+    );
+}

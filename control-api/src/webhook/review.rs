@@ -1,0 +1,142 @@
+//! AdmissionReview v1 of an object that the mesh reads: read, judged against the model of now, answered
+//! with its uid. What is being deleted, a status, and what leaves `spec` as it is are never refused:
+//! a bad object must stay mendable, and removable.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    check::admission,
+    push::Hub,
+    source::{
+        Refusal,
+        kubernetes::{Raw, read_unstored},
+        read::Item,
+    },
+};
+
+const API_VERSION: &str = "admission.k8s.io/v1";
+const KIND: &str = "AdmissionReview";
+/// Warnings that are passed on, and how long one may be; the API server takes 4096 bytes of all.
+const MAX_WARNINGS: usize = 12;
+const MAX_WARNING: usize = 300;
+/// Of a message that refuses.
+const MAX_MESSAGE: usize = 16 * 1024;
+
+/// What was sent is no review that can be answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoReview {
+    #[error("the body is not an AdmissionReview: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(
+        "the body is {0} {1}; allowed: {API_VERSION} {KIND} (admissionReviewVersions: [\"v1\"])"
+    )]
+    Version(String, String),
+    #[error("the AdmissionReview has no request")]
+    Request,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Review {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+    request: Option<Request>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    uid: String,
+    operation: String,
+    sub_resource: Option<String>,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: String,
+    object: Option<Raw>,
+    old_object: Option<Raw>,
+}
+
+/// The reply.
+pub(super) fn answer(body: &[u8], hub: &Hub) -> Result<Value, NoReview> {
+    let review: Review = serde_json::from_slice(body)?;
+    if (review.api_version.as_str(), review.kind.as_str()) != (API_VERSION, KIND) {
+        let short = |text: String| text.chars().take(100).collect();
+        return Err(NoReview::Version(
+            short(review.api_version),
+            short(review.kind),
+        ));
+    }
+    let request = review.request.ok_or(NoReview::Request)?;
+    let uid = request.uid.clone();
+    let mut response = judge(request, hub);
+    response["uid"] = uid.into();
+    Ok(json!({"apiVersion": API_VERSION, "kind": KIND, "response": response}))
+}
+
+fn judge(request: Request, hub: &Hub) -> Value {
+    let is_written = matches!(request.operation.as_str(), "CREATE" | "UPDATE");
+    let is_part = request.sub_resource.is_some_and(|part| !part.is_empty());
+    let Some(object) = request.object.filter(|_| is_written && !is_part) else {
+        return json!({"allowed": true});
+    };
+    if object.is_being_deleted() {
+        return json!({"allowed": true});
+    }
+    if !hub.is_ready() {
+        let warning = "heddle: not checked, since the control plane has not read the cluster yet";
+        return json!({"allowed": true, "warnings": [warning]});
+    }
+    let is_same = request
+        .old_object
+        .is_some_and(|old| old.says_the_same(&object));
+    let mut found = Vec::new();
+    for item in read_unstored(object, &request.namespace, &request.name) {
+        match item {
+            Item::Good(object) => found.extend(admission(&hub.model(), &object)),
+            Item::Bad { refusals, .. } => found.extend(refusals),
+        }
+    }
+    let (warnings, errors): (Vec<_>, Vec<_>) =
+        found.iter().partition(|one| one.is_warning() || is_same);
+    let warnings = warnings.iter().map(|one| cut(&one.in_words(), MAX_WARNING));
+    let warnings: Vec<String> = warnings.take(MAX_WARNINGS).collect();
+    if errors.is_empty() {
+        return json!({"allowed": true, "warnings": warnings});
+    }
+    let message: Vec<String> = errors.iter().map(|one| one.in_words()).collect();
+    let causes = errors.iter().map(|one| cause(one));
+    json!({
+        "allowed": false,
+        "warnings": warnings,
+        "status": {
+            "status": "Failure", "code": 422, "reason": "Invalid",
+            "message": cut(&message.join("; "), MAX_MESSAGE),
+            "details": {"causes": causes.take(MAX_WARNINGS).collect::<Vec<_>>()},
+        },
+    })
+}
+
+fn cause(refusal: &Refusal) -> Value {
+    let path = refusal
+        .reason
+        .split(':')
+        .next()
+        .filter(|path| !path.contains(' '));
+    json!({
+        "reason": refusal.code.to_string(),
+        "field": path.unwrap_or_default(),
+        "message": cut(&refusal.reason, MAX_WARNING),
+    })
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(most - 1).collect();
+    head + "…"
+}
