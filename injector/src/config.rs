@@ -88,6 +88,18 @@ pub struct InjectConfig {
     pub default_inject: DefaultInject,
     /// More environment variables for the sidecar.
     pub env: BTreeMap<String, String>,
+    /// Pods are run by `podman kube play` instead of a kubelet. Default: they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub podman: Option<Podman>,
+}
+
+/// Podman runs Pods without an API server: no projected tokens, no downward API, no native sidecars,
+/// annotations of at most 63 bytes. Injection then says what it knows itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Podman {
+    /// Directory of the machine with the pods' tokens, `NAMESPACE/SERVICE_ACCOUNT/token`.
+    pub tokens: String,
 }
 
 /// A configuration that cannot be used.
@@ -138,6 +150,7 @@ impl Default for InjectConfig {
             always_inject: Vec::new(),
             default_inject: DefaultInject::default(),
             env: BTreeMap::new(),
+            podman: None,
         }
     }
 }
@@ -203,6 +216,16 @@ impl InjectConfig {
             return Err(ConfigError::Value {
                 key: "resources",
                 value: request.to_string(),
+                allowed,
+            });
+        }
+        if let Some(podman) = &self.podman
+            && !podman.tokens.starts_with('/')
+        {
+            let allowed = "an absolute path";
+            return Err(ConfigError::Value {
+                key: "podman.tokens",
+                value: podman.tokens.clone(),
                 allowed,
             });
         }
@@ -289,6 +312,8 @@ mod tests {
             ("imagePullPolicy: Sometimes\n", "Sometimes"),
             ("image: 'has space'\n", "has space"),
             ("redirect: {excludeOutboundPorts: '70000'}\n", "70000"),
+            ("podman: {tokens: here}\n", "an absolute path"),
+            ("podman: {}\n", "tokens"),
         ] {
             let error = InjectConfig::from_yaml(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");

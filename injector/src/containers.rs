@@ -16,6 +16,14 @@ pub(crate) struct Needs<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) asked: &'a Asked,
     pub(crate) app_metrics: Option<&'a Value>,
+    pub(crate) who: &'a Who,
+}
+
+/// Who a pod is, as far as its manifest says.
+pub(crate) struct Who {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) account: String,
 }
 
 impl Needs<'_> {
@@ -87,13 +95,26 @@ impl Needs<'_> {
         }
     }
 
-    fn proxy_env(&self) -> Vec<Value> {
-        let (config, settings) = (self.config, self.settings);
-        let mut env = vec![
+    fn who_env(&self) -> Vec<Value> {
+        if self.config.podman.is_some() {
+            return vec![
+                variable("HEDDLE_POD_NAME", self.who.name.as_str()),
+                variable("HEDDLE_POD_NAMESPACE", self.who.namespace.as_str()),
+                variable("HEDDLE_SERVICE_ACCOUNT", self.who.account.as_str()),
+            ];
+        }
+        vec![
             from_field("HEDDLE_POD_NAME", "metadata.name"),
             from_field("HEDDLE_POD_NAMESPACE", "metadata.namespace"),
             from_field("HEDDLE_POD_IP", "status.podIP"),
             from_field("HEDDLE_SERVICE_ACCOUNT", "spec.serviceAccountName"),
+        ]
+    }
+
+    fn proxy_env(&self) -> Vec<Value> {
+        let (config, settings) = (self.config, self.settings);
+        let mut env = self.who_env();
+        env.extend([
             variable("HEDDLE_TRUST_DOMAIN", config.trust_domain.to_string()),
             variable("HEDDLE_CONTROL_ADDRESS", config.control_address()),
             variable(
@@ -115,7 +136,7 @@ impl Needs<'_> {
                 "HEDDLE_TERMINATION_GRACE_SECONDS",
                 settings.termination_grace_seconds.to_string(),
             ),
-        ];
+        ]);
         if config.cert_ttl_seconds > 0 {
             env.push(variable(
                 "HEDDLE_CERT_TTL_SECONDS",
@@ -157,7 +178,7 @@ impl Needs<'_> {
     }
 }
 
-fn variable(name: &str, value: impl Into<String>) -> Value {
+pub(crate) fn variable(name: &str, value: impl Into<String>) -> Value {
     json!({"name": name, "value": value.into()})
 }
 
@@ -167,7 +188,7 @@ fn from_field(name: &str, field: &str) -> Value {
 
 /// JSON without a `$`: Kubernetes replaces `$(NAME)` in the values of variables, but not in the
 /// probes that these come from.
-fn literal_json(value: &Value) -> String {
+pub(crate) fn literal_json(value: &Value) -> String {
     value.to_string().replace('$', "\\u0024")
 }
 

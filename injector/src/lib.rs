@@ -27,7 +27,7 @@ mod view;
 mod volumes;
 pub mod webhook;
 
-pub use config::{ConfigError, DefaultInject, InjectConfig};
+pub use config::{ConfigError, DefaultInject, InjectConfig, Podman};
 pub use context::{
     NamespaceLabels, NamespaceMeta, NoNamespaceLabels, Owner, PodContext, StaticNamespaces,
 };

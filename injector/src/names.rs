@@ -24,3 +24,5 @@ pub(crate) const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-contai
 pub(crate) const APP_PROBES: &str = "HEDDLE_APP_PROBES";
 pub(crate) const APP_LIFECYCLE: &str = "HEDDLE_APP_LIFECYCLE";
 pub(crate) const APP_METRICS: &str = "HEDDLE_APP_METRICS";
+/// The status, where the annotation is too short for it.
+pub(crate) const INJECTION: &str = "HEDDLE_INJECTION";

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::config::InjectConfig;
-use crate::containers::Needs;
+use crate::containers::{Needs, Who, literal_json, variable};
 use crate::context::PodContext;
 use crate::error::InjectError;
 use crate::hooks::{self, Asked};
@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     proxy: Value,
     volumes: Vec<Value>,
     status: Status,
+    /// As the annotation says it.
+    status_text: String,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -54,14 +56,20 @@ impl Plan {
         } else {
             Merged::default()
         };
+        let who = Who {
+            name: view.name().to_owned(),
+            namespace: context.namespace.clone(),
+            account: view.service_account().to_owned(),
+        };
         let needs = Needs {
             config,
             settings: &settings,
             asked: &asked,
             app_metrics: merged.app.as_ref(),
+            who: &who,
         };
-        let (init_container, proxy) = (needs.init_container(), needs.proxy_container());
-        let volumes = volumes::volumes(config);
+        let (init_container, mut proxy) = (needs.init_container(), needs.proxy_container());
+        let volumes = volumes::volumes(config, &who);
         let mut status = new_status(view, config, &settings, merged.annotations);
         status.hash = status::hash(&json!([
             init_container,
@@ -70,6 +78,13 @@ impl Plan {
             status.labels,
             status.annotations
         ]));
+        let mut status_text = json!(status).to_string();
+        if config.podman.is_some()
+            && let Some(env) = proxy["env"].as_array_mut()
+        {
+            env.push(variable(names::INJECTION, literal_json(&json!(status))));
+            status_text = status.short();
+        }
         Ok(Self {
             pod,
             asked,
@@ -78,6 +93,7 @@ impl Plan {
             proxy,
             volumes,
             status,
+            status_text,
             warnings,
         })
     }
@@ -129,6 +145,7 @@ impl Plan {
             proxy,
             volumes,
             status,
+            status_text,
             warnings,
             ..
         } = self;
@@ -150,7 +167,7 @@ impl Plan {
                 pod["metadata"][field][key] = Value::String(change.set.clone());
             }
         }
-        pod["metadata"]["annotations"][names::STATUS] = Value::String(json!(status).to_string());
+        pod["metadata"]["annotations"][names::STATUS] = Value::String(status_text);
         let patch = patch::between(original, &pod);
         Decision::Inject(Injection {
             pod,

@@ -70,7 +70,8 @@ impl Settings {
                 .unwrap_or(config.log_level),
             native_sidecar: annotations
                 .switch(&keys::NATIVE_SIDECAR)?
-                .unwrap_or(config.native_sidecar),
+                .unwrap_or(config.native_sidecar)
+                && config.podman.is_none(),
             rewrite_probes: annotations
                 .switch(&keys::REWRITE_PROBES)?
                 .unwrap_or(config.rewrite_probes),

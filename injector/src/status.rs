@@ -1,6 +1,7 @@
 //! The annotation `heddle.io/status`: what injection added, in enough detail to take it out again
-//! and to see that it is already there. Pod authors can write it too, so nothing outside our own
-//! names is ever removed on its word.
+//! and to see that it is already there. Where annotations are short (Podman) it names the version and
+//! the hash, and a variable of the sidecar says the rest. Pod authors can write it too, so nothing
+//! outside our own names is ever removed on its word.
 
 use std::collections::BTreeMap;
 
@@ -39,6 +40,13 @@ impl Status {
         let Some(text) = pod.annotation(names::STATUS) else {
             return Ok(None);
         };
+        let proxy = pod
+            .all_containers()
+            .find(|container| container.name == names::PROXY_CONTAINER);
+        let text = match proxy.and_then(|proxy| proxy.env(names::INJECTION)) {
+            Some(all) if !text.starts_with('{') => all,
+            _ => text,
+        };
         let status: Self = serde_json::from_str(text).map_err(|error| InjectError::BadStatus {
             reason: error.to_string(),
         })?;
@@ -53,6 +61,13 @@ impl Status {
             });
         }
         Ok(Some(status))
+    }
+}
+
+impl Status {
+    /// For an annotation of at most 63 bytes.
+    pub(crate) fn short(&self) -> String {
+        format!("{} {}", self.version, self.hash)
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct PodView {
 #[derive(Debug, Default, Deserialize)]
 struct Metadata {
     #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
     labels: Option<BTreeMap<String, String>>,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
@@ -37,6 +39,8 @@ pub(crate) struct Spec {
     volumes: Option<Vec<Named>>,
     #[serde(default)]
     host_network: Option<bool>,
+    #[serde(default)]
+    service_account_name: Option<String>,
     #[serde(default)]
     os: Option<PodOS>,
     #[serde(default)]
@@ -106,6 +110,20 @@ impl PodView {
             });
         }
         Ok(view)
+    }
+
+    /// Empty for a pod that a controller names.
+    pub(crate) fn name(&self) -> &str {
+        let name = self
+            .metadata
+            .as_ref()
+            .and_then(|metadata| metadata.name.as_deref());
+        name.unwrap_or_default()
+    }
+
+    pub(crate) fn service_account(&self) -> &str {
+        let name = self.spec.service_account_name.as_deref();
+        name.filter(|name| !name.is_empty()).unwrap_or("default")
     }
 
     pub(crate) fn label(&self, key: &str) -> Option<&str> {

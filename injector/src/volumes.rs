@@ -3,11 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::config::InjectConfig;
+use crate::containers::Who;
 
 const TOKEN: &str = "heddle-token";
 const TRUST: &str = "heddle-trust";
 const STATE: &str = "heddle-state";
 const POD: &str = "heddle-pod";
+
+const TRUST_CONFIG_MAP: &str = "heddle-trust-bundle";
 
 const TOKEN_DIR: &str = "/var/run/secrets/heddle/token";
 const TRUST_DIR: &str = "/var/run/secrets/heddle/trust";
@@ -23,7 +26,22 @@ const STATE_SIZE: &str = "32Mi";
 
 pub(crate) const NAMES: [&str; 4] = [TOKEN, TRUST, STATE, POD];
 
-pub(crate) fn volumes(config: &InjectConfig) -> Vec<Value> {
+pub(crate) fn volumes(config: &InjectConfig, who: &Who) -> Vec<Value> {
+    if let Some(podman) = &config.podman {
+        let Who {
+            namespace, account, ..
+        } = who;
+        let tokens = format!(
+            "{}/{namespace}/{account}",
+            podman.tokens.trim_end_matches('/')
+        );
+        return vec![
+            json!({"name": TOKEN, "hostPath": {"path": tokens, "type": "Directory"}}),
+            json!({"name": TRUST, "configMap": {"name": TRUST_CONFIG_MAP}}),
+            json!({"name": STATE, "emptyDir": {"medium": "Memory", "sizeLimit": STATE_SIZE}}),
+            json!({"name": POD, "emptyDir": {}}),
+        ];
+    }
     vec![
         json!({
             "name": TOKEN,
@@ -33,7 +51,7 @@ pub(crate) fn volumes(config: &InjectConfig) -> Vec<Value> {
                 "path": "token",
             }}]},
         }),
-        json!({"name": TRUST, "configMap": {"name": "heddle-trust-bundle"}}),
+        json!({"name": TRUST, "configMap": {"name": TRUST_CONFIG_MAP}}),
         json!({"name": STATE, "emptyDir": {"medium": "Memory", "sizeLimit": STATE_SIZE}}),
         json!({
             "name": POD,

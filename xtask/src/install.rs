@@ -125,6 +125,26 @@ pub(crate) const TESTS: &[Tool] = &[
         why: "is the resolver behind the sidecar's DNS (it is not started as a service)",
     },
     Tool {
+        program: "podman",
+        package: "podman",
+        why: "runs injected pods",
+    },
+    Tool {
+        program: "buildah",
+        package: "buildah",
+        why: "builds the images",
+    },
+    Tool {
+        program: "runc",
+        package: "runc",
+        why: "is how Podman starts containers",
+    },
+    Tool {
+        program: "/usr/lib/podman/netavark",
+        package: "netavark",
+        why: "makes the network of Podman's pods",
+    },
+    Tool {
         program: "setpriv",
         package: "util-linux",
         why: "runs a program as another user",

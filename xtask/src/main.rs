@@ -5,6 +5,7 @@ mod bench;
 mod chaos;
 mod demo;
 mod guard;
+mod images;
 mod install;
 mod run;
 mod test;
@@ -28,6 +29,8 @@ struct Cli {
 enum Task {
     /// Build and run the whole mesh on this machine, with the Bookinfo sample and some traffic
     Demo(demo::Args),
+    /// Build the images of the mesh's parts, by buildah, from deploy/images
+    Images(images::Args),
     /// Formatting, lints, every test, and what a request costs
     Test,
     /// Count the instructions that a request costs the sidecar (part of `test`)
@@ -47,6 +50,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo(args) => demo::demo(&args),
+        Task::Images(args) => images::images(&args),
         Task::Test => test::test(),
         Task::Guard(args) => guard::guard(&args),
         Task::Bench { args } => bench::bench(&args),

@@ -14,6 +14,7 @@ use options::Options;
 /// Injects Heddle's sidecar into pods as they are created (a Kubernetes mutating webhook).
 #[derive(Debug, Parser)]
 #[command(
+    name = "heddle-injector",
     version,
     after_help = "Example:\n  heddle-injector --kubernetes --config injector.yaml\n  \
                   heddle-injector --listen 127.0.0.1:15017 --tls-cert tls.crt --tls-key tls.key\n\n\
