@@ -104,6 +104,7 @@ fn snapshot(app: SocketAddr) -> Snapshot {
     let routes = RouteTable {
         http: HttpTable::new(vec![(vec![], rule)]).unwrap(),
         tcp: vec![],
+        http_ports: vec![],
     };
     let service = Service {
         name: name(),

@@ -6,6 +6,7 @@
 
 mod condition;
 mod explain;
+mod host;
 mod index;
 mod matcher;
 mod pattern;
@@ -17,6 +18,7 @@ mod table;
 mod trie;
 
 pub use explain::Verdict;
+pub use host::HostMatch;
 pub use index::Work;
 pub use matcher::{Field, FieldMatch, HttpMatch, QueryMatch};
 pub use pattern::StringMatch;

@@ -199,6 +199,16 @@ pub struct RouteTable {
     pub http: HttpTable,
     /// For opaque connections; the first whose port and name fit.
     pub tcp: Vec<TcpRule>,
+    /// Ports that `http` is for; empty: every port.
+    pub http_ports: Vec<u16>,
+}
+
+impl RouteTable {
+    /// The rules for a port of the service; `None`: its requests are balanced plainly.
+    pub fn http_for(&self, port: u16) -> Option<&HttpTable> {
+        let is_for = self.http_ports.is_empty() || self.http_ports.contains(&port);
+        (is_for && !self.http.rules().is_empty()).then_some(&self.http)
+    }
 }
 
 /// What a TCP rule does with the connections it matches.

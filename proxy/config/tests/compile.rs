@@ -54,7 +54,7 @@ fn routes(change: impl Fn(&mut mesh::HttpRule)) -> mesh::RouteTable {
     change(&mut rule);
     mesh::RouteTable {
         http: vec![rule],
-        tcp: vec![],
+        ..Default::default()
     }
 }
 
@@ -224,6 +224,10 @@ fn each_mistake_is_refused_with_its_field() {
                 }))
             })),
             "http[0].redirect.status: 200 is not a status",
+        ),
+        (
+            of_routes(matching(|m| m.host = "a b".into())),
+            "http[0].matches[0].host: \"a b\" is not a host",
         ),
         (
             of_routes(routes(|r| {

@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use heddle_proxy_config::route::{
-    Field, FieldMatch, HttpMatch, HttpTable, QueryMatch, StringMatch, Verdict,
+    Field, FieldMatch, HostMatch, HttpMatch, HttpTable, QueryMatch, StringMatch, Verdict,
 };
 use heddle_proxy_config::snapshot::{Destination, HttpRule, Name};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -160,6 +160,14 @@ fn holds(m: &HttpMatch, request: &Plain) -> bool {
         && m.authority
             .as_ref()
             .is_none_or(|p| compare(p, Some(&request.authority), false))
+        && m.host.as_ref().is_none_or(|wanted| {
+            let name = request.authority.split(':').next().unwrap_or_default();
+            let name = name.to_ascii_lowercase();
+            match wanted {
+                HostMatch::Exact(host) => name == **host,
+                HostMatch::Below(end) => name.ends_with(&**end) && name.len() > end.len(),
+            }
+        })
         // No request of these names its scheme.
         && m.scheme
             .as_ref()
@@ -212,7 +220,7 @@ const ODD_PATHS: &[&str] = &[
 ];
 const VALUES: &[&str] = &["", "x", "y", "x,y", "x,", ",", "X", "xy", "y,x,y"];
 const NAMES: &[&str] = &["user-type", "x-b", "cookie", "x-c"];
-const AUTHORITIES: &[&str] = &["a:80", "a", "A", "b", ""];
+const AUTHORITIES: &[&str] = &["a:80", "a", "A", "b", "", "x.a", "X.A:81"];
 const QUERIES: &[&str] = &[
     "", "q", "q=x", "r=y&q=x", "q=&q=x", "q=x&q=y", "q=x%2Cy", "=x", "&&", "Q=x&r=X", "r=xy",
 ];
@@ -242,6 +250,7 @@ prop_compose! {
         ignore_path_case: bool,
         method in proptest::option::weighted(0.2, pattern(&["GET", "POST", "P"])),
         authority in proptest::option::weighted(0.2, pattern(AUTHORITIES)),
+        host in proptest::option::weighted(0.2, host()),
         headers in proptest::collection::vec(field(), 0..3),
         without_headers in proptest::collection::vec(field(), 0..2),
         query in proptest::collection::vec(
@@ -251,8 +260,13 @@ prop_compose! {
         ),
         port in proptest::option::weighted(0.2, 80_u16..82),
     ) -> HttpMatch {
-        HttpMatch { path, ignore_path_case, method, scheme, authority, headers, without_headers, query, port }
+        HttpMatch { path, ignore_path_case, method, scheme, authority, host, headers, without_headers, query, port }
     }
+}
+
+fn host() -> impl Strategy<Value = HostMatch> {
+    let hosts = proptest::sample::select(&["a", "b", "*.a", "x.a"][..]);
+    hosts.prop_map(|host| HostMatch::new(host).unwrap())
 }
 
 prop_compose! {

@@ -300,9 +300,10 @@ fn choose(
     };
     let service = view.service(name).ok_or_else(gone)?;
     let port = service.port(number).ok_or_else(gone)?;
-    let table = match &service.routes {
-        Some(routes) if !routes.http.rules().is_empty() => &routes.http,
-        _ => {
+    let routes = service.routes.as_deref();
+    let table = match routes.and_then(|routes| routes.http_for(number)) {
+        Some(table) => table,
+        None => {
             return Ok(Choice {
                 cluster: port.fallback.at(outbound.destination, &outbound.worker),
                 rule: None,

@@ -46,6 +46,7 @@ mod tests {
             scheme: None,
             authority: None,
             port: None,
+            keep_port: false,
             path: None,
             status: StatusCode::FOUND,
         }

@@ -52,6 +52,7 @@ fn routes(weights: [u32; 2]) -> Arc<RouteTable> {
     Arc::new(RouteTable {
         http: HttpTable::new(vec![(vec![], rule)]).unwrap(),
         tcp: vec![],
+        http_ports: vec![],
     })
 }
 

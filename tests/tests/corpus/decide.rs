@@ -197,11 +197,14 @@ impl Asked<'_> {
             Some("https") => uri.clone(),
             _ => path.parse().map_err(|_| "not a path")?,
         };
-        let found = table
-            .http
-            .find(method, &target, &host, &headers, self.request.ask.port);
-        let Some(rule) = found.map(|index| &table.http.rules()[index]) else {
-            if !table.http.rules().is_empty() {
+        let port = self.request.ask.port;
+        let http = table.http_for(port);
+        let found = http.and_then(|http| {
+            let index = http.find(method, &target, &host, &headers, port)?;
+            http.rules().get(index)
+        });
+        let Some(rule) = found else {
+            if http.is_some() {
                 return Ok(Decision {
                     status: Some(404),
                     ..self.plain("nowhere".to_owned())

@@ -84,7 +84,7 @@ pub(super) fn decide(model: &Model, asked: &Asked) -> Outcome<Story> {
     };
     match rule(&table, asked, &mut story) {
         Some(rule) => mesh.follow(rule, &service, asked.port, &mut story)?,
-        None if table.http.rules().is_empty() => {
+        None if table.http_for(asked.port).is_none() => {
             story.step("no route is written for it: every ready endpoint has its share");
             mesh.share(&service, None, asked.port, 100.0, &mut story)?;
         }
@@ -169,7 +169,8 @@ fn unknown(story: &mut Story, host: &str) {
 
 /// The rule that takes the request; each one before it is told with the reason.
 fn rule<'a>(table: &'a RouteTable, asked: &Asked, story: &mut Story) -> Option<&'a HttpRule> {
-    let verdicts = table.http.explain(
+    let http = table.http_for(asked.port)?;
+    let verdicts = http.explain(
         &asked.method,
         &asked.uri,
         &asked.authority,
@@ -177,7 +178,7 @@ fn rule<'a>(table: &'a RouteTable, asked: &Asked, story: &mut Story) -> Option<&
         asked.port,
     );
     let mut taken = None;
-    for (rule, verdict) in table.http.rules().iter().zip(verdicts) {
+    for (rule, verdict) in http.rules().iter().zip(verdicts) {
         match verdict {
             Verdict::Missed(reasons) => {
                 let step = story.step("not this rule").by(&rule.origin);

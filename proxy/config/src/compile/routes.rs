@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use heddle_proto::mesh;
 
-use super::{Problem, Refusal, each, object_name, optional_port};
-use crate::route::{Field, FieldMatch, HttpMatch, HttpTable, QueryMatch, StringMatch};
+use super::{Problem, Refusal, each, object_name, optional_port, port_number};
+use crate::route::{Field, FieldMatch, HostMatch, HttpMatch, HttpTable, QueryMatch, StringMatch};
 use crate::snapshot::{Destination, HttpRule, Name, RouteTable, SniHost, TcpRule};
 
 /// Longest duration that is taken, in milliseconds: ten years. Longer ones overflow clocks.
@@ -21,6 +21,7 @@ pub(super) fn table(table: mesh::RouteTable) -> Result<RouteTable, Refusal> {
     Ok(RouteTable {
         http: HttpTable::new(http).map_err(|error| Refusal::from(error).within("http"))?,
         tcp: each(table.tcp, "tcp", tcp_rule)?,
+        http_ports: each(table.http_ports, "http_ports", port_number)?,
     })
 }
 
@@ -125,8 +126,16 @@ fn http_match(wire: mesh::HttpMatch) -> Result<HttpMatch, Refusal> {
         "" => single(wire.path, "path")?,
         segments => Some(StringMatch::segments(segments)),
     };
+    let host = match wire.host.as_str() {
+        "" => None,
+        host => Some(
+            HostMatch::new(host)
+                .ok_or_else(|| Refusal::from(Problem::Authority(host.to_owned())).within("host"))?,
+        ),
+    };
     Ok(HttpMatch {
         path,
+        host,
         scheme: single(wire.scheme, "scheme")?,
         ignore_path_case: wire.ignore_path_case && !path_is_regex,
         method: single(wire.method, "method")?,

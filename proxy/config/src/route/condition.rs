@@ -6,6 +6,7 @@
 
 use http::HeaderName;
 
+use super::host::HostMatch;
 use super::matcher::{Field, HttpMatch};
 use super::pattern::StringMatch;
 
@@ -84,6 +85,15 @@ impl HttpMatch {
             text: port_text(port).into(),
             whole: true,
         });
+        // A port may follow.
+        let host = self.host.as_ref().and_then(|host| match host {
+            HostMatch::Exact(name) => Some(Condition {
+                part: Part::Authority,
+                text: name.as_bytes().into(),
+                whole: false,
+            }),
+            HostMatch::Below(_) => None,
+        });
         let headers = self.headers.iter().map(|header| {
             let part = match &header.field {
                 Field::Header(name) => Part::Header(name.clone()),
@@ -99,6 +109,7 @@ impl HttpMatch {
             .map(|parameter| Condition::new(Part::Query(parameter.name.clone()), &parameter.value));
         single
             .chain(port)
+            .chain(host)
             .chain(headers)
             .chain(query)
             .filter(|condition| !condition.is_idle())

@@ -97,6 +97,11 @@ impl HttpMatch {
             .or_else(|| self.query_miss(request))
             .or_else(|| single("authority", &self.authority, request.authority))
             .or_else(|| {
+                let host = self.host.as_ref()?;
+                let misses = !host.is_match(request.authority);
+                misses.then(|| format!("host {:?} is not {host}", request.authority))
+            })
+            .or_else(|| {
                 single(
                     "scheme",
                     &self.scheme,
@@ -133,6 +138,7 @@ impl HttpMatch {
             single("authority", &self.authority),
             single("scheme", &self.scheme),
             self.port.map(|port| format!("port is {port}")),
+            self.host.as_ref().map(|host| format!("host is {host}")),
         ]
         .into_iter()
         .flatten()

@@ -8,6 +8,7 @@
 use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderName, Method, Uri};
 
+use super::host::HostMatch;
 use super::pattern::StringMatch;
 
 /// A request, as far as rules look at it.
@@ -39,6 +40,8 @@ pub struct HttpMatch {
     pub scheme: Option<StringMatch>,
     /// The authority, with its port where it has one.
     pub authority: Option<StringMatch>,
+    /// The host, in any case and without its port.
+    pub host: Option<HostMatch>,
     /// Headers that must match.
     pub headers: Vec<FieldMatch>,
     /// Headers that must not match; an absent one does not.
@@ -125,6 +128,10 @@ impl HttpMatch {
                 scheme.is_match(request.uri.scheme_str().unwrap_or("http").as_bytes())
             })
             && matches(self.authority.as_ref(), request.authority)
+            && self
+                .host
+                .as_ref()
+                .is_none_or(|host| host.is_match(request.authority))
             && self.headers.iter().all(|field| field.is_match(request))
             && !self
                 .without_headers

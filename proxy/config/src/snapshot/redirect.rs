@@ -15,14 +15,18 @@ impl Redirect {
     pub fn location(&self, uri: &Uri, came: &str) -> Result<String, RewriteError> {
         let scheme = self.scheme.as_ref().or(uri.scheme());
         let scheme = scheme.unwrap_or(&Scheme::HTTP);
+        let (name, came_port) = match came.rsplit_once(':') {
+            Some((name, port)) if !came.ends_with(']') => (name, port.parse().ok()),
+            _ => (came, None),
+        };
+        // The scheme's own, where the scheme is given.
+        let came_port = came_port.filter(|_| self.scheme.is_none());
         let (host, own_port) = match &self.authority {
-            Some(authority) => (authority.host(), authority.port_u16()),
-            None => match came.rsplit_once(':') {
-                // The scheme's own, where the scheme is given.
-                Some((host, _)) if self.scheme.is_some() && !came.ends_with(']') => (host, None),
-                Some((host, port)) if !came.ends_with(']') => (host, port.parse().ok()),
-                _ => (came, None),
-            },
+            Some(authority) => {
+                let kept = came_port.filter(|_| self.keep_port);
+                (authority.host(), authority.port_u16().or(kept))
+            }
+            None => (name, came_port),
         };
         let usual = if *scheme == Scheme::HTTPS { 443 } else { 80 };
         let port = self.port.or(own_port).filter(|port| *port != usual);
@@ -52,6 +56,7 @@ mod tests {
             scheme: None,
             authority: None,
             port: None,
+            keep_port: false,
             path: None,
             status: StatusCode::FOUND,
         }
@@ -90,5 +95,27 @@ mod tests {
             ..plain()
         };
         assert_eq!(to(&host, "web:8080", "/x"), "http://other.example:81/x");
+    }
+
+    #[test]
+    fn another_host_has_the_port_that_came_where_that_is_asked_for() {
+        let kept = Redirect {
+            authority: Some("other.example".parse().unwrap()),
+            keep_port: true,
+            ..plain()
+        };
+        assert_eq!(to(&kept, "web:8080", "/x"), "http://other.example:8080/x");
+        assert_eq!(to(&kept, "web", "/x"), "http://other.example/x");
+        assert_eq!(to(&kept, "web:80", "/x"), "http://other.example/x");
+        let scheme = Redirect {
+            scheme: Some(Scheme::HTTPS),
+            ..kept.clone()
+        };
+        assert_eq!(to(&scheme, "web:8080", "/x"), "https://other.example/x");
+        let lost = Redirect {
+            keep_port: false,
+            ..kept
+        };
+        assert_eq!(to(&lost, "web:8080", "/x"), "http://other.example/x");
     }
 }

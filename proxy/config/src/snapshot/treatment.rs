@@ -79,6 +79,8 @@ pub struct Redirect {
     pub authority: Option<Authority>,
     /// `None`: the scheme's own where the scheme is given.
     pub port: Option<u16>,
+    /// Another authority has the port that came, where neither scheme nor port is given.
+    pub keep_port: bool,
     /// What the path becomes.
     pub path: Option<PathRewrite>,
     /// 301, 302, 303, 307 or 308.

@@ -294,7 +294,7 @@ pub(crate) fn routes(weight: u32) -> mesh::RouteTable {
     };
     mesh::RouteTable {
         http: vec![rule],
-        tcp: Vec::new(),
+        ..Default::default()
     }
 }
 

@@ -114,6 +114,7 @@ impl ServiceSpec {
         let table = RouteTable {
             http,
             tcp: Vec::new(),
+            ..RouteTable::default()
         };
         control.set(Kind::RouteTable, &self.full(), &table);
     }
@@ -122,6 +123,7 @@ impl ServiceSpec {
         let table = RouteTable {
             http: Vec::new(),
             tcp,
+            ..RouteTable::default()
         };
         control.set(Kind::RouteTable, &self.full(), &table);
     }

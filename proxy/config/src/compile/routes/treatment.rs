@@ -118,6 +118,7 @@ fn redirect(wire: mesh::Redirect) -> Result<Redirect, Refusal> {
         authority: authority(&wire.authority)?,
         port: optional_port(wire.port).map_err(|refusal| refusal.within("port"))?,
         path: path(wire.path).map_err(|refusal| refusal.within("path"))?,
+        keep_port: wire.keep_port,
         status: status(code, |code| matches!(code, 301 | 302 | 303 | 307 | 308))
             .map_err(|refusal| refusal.within("status"))?,
     })
