@@ -11,6 +11,7 @@ mod dns;
 mod encoded;
 mod endpoints;
 mod entries;
+pub mod gateway;
 mod hosts;
 mod judge;
 mod locality;
@@ -44,9 +45,10 @@ use self::{hosts::Hosts, sharded::ShardedMap};
 use crate::{
     name::{Kind, NsName, ObjectKey},
     resources::{
-        destination_rule::DestinationRule, endpoint_slice::EndpointSlice, labels::Labels,
-        network::Network, node::Node, peer_authentication::PeerAuthentication, pod::Pod,
-        service::Service, service_entry::ServiceEntry, sidecar::Sidecar, telemetry::Telemetry,
+        destination_rule::DestinationRule, endpoint_slice::EndpointSlice,
+        gateway as gateway_resources, labels::Labels, network::Network, node::Node,
+        peer_authentication::PeerAuthentication, pod::Pod, service::Service,
+        service_entry::ServiceEntry, sidecar::Sidecar, telemetry::Telemetry,
         virtual_service::VirtualService,
     },
     source::{Object, Refusal, Resource},
@@ -132,6 +134,12 @@ pub struct Model {
     mentions: ShardedMap<NsName, Arc<[NsName]>>,
     /// Routes in force by the VirtualService that they delegate to.
     delegating: ShardedMap<NsName, Arc<[NsName]>>,
+    /// Gateway API's routes, of both kinds.
+    gateway_routes: ShardedMap<ObjectKey, Arc<Object>>,
+    /// The same by the Services that they are attached to.
+    gateway_of: ShardedMap<NsName, Arc<[ObjectKey]>>,
+    /// The same by every Service that they name.
+    gateway_mentions: ShardedMap<NsName, Arc<[ObjectKey]>>,
     /// DestinationRules in force.
     rules: ShardedMap<NsName, Arc<Object>>,
     /// Those of which something else is written.
@@ -204,6 +212,9 @@ impl Model {
             wildcard_routes: Arc::default(),
             mentions: ShardedMap::default(),
             delegating: ShardedMap::default(),
+            gateway_routes: ShardedMap::default(),
+            gateway_of: ShardedMap::default(),
+            gateway_mentions: ShardedMap::default(),
             rules: ShardedMap::default(),
             held_rules: Arc::default(),
             rules_of: ShardedMap::default(),
@@ -295,6 +306,7 @@ impl Model {
         of_routes
             .chain(of_rules)
             .flat_map(|refusals| refusals.iter().cloned())
+            .chain(self.gateway_refusals())
             .collect()
     }
 
@@ -329,6 +341,7 @@ accessors! {
     pod Pod Pod;
     slice EndpointSlice EndpointSlice;
     route VirtualService VirtualService;
+    gateway_route GatewayRoute gateway_resources::Route;
     rule DestinationRule DestinationRule;
     authentication PeerAuthentication PeerAuthentication;
     telemetry Telemetry Telemetry;

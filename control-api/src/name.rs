@@ -92,6 +92,10 @@ pub enum Kind {
     DestinationRule,
     /// Istio's routes of a host.
     VirtualService,
+    /// Gateway API's routes for HTTP.
+    HttpRoute,
+    /// Gateway API's routes for gRPC.
+    GrpcRoute,
     /// Istio's mutual-TLS mode of workloads.
     PeerAuthentication,
     /// Istio's telemetry settings.
@@ -112,6 +116,8 @@ impl Kind {
                 | Self::ServiceEntry
                 | Self::DestinationRule
                 | Self::VirtualService
+                | Self::HttpRoute
+                | Self::GrpcRoute
                 | Self::PeerAuthentication
                 | Self::Telemetry
                 | Self::Sidecar
@@ -123,7 +129,7 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Namespace,
         Self::ServiceAccount,
         Self::Service,
@@ -133,6 +139,8 @@ impl Kind {
         Self::ServiceEntry,
         Self::DestinationRule,
         Self::VirtualService,
+        Self::HttpRoute,
+        Self::GrpcRoute,
         Self::PeerAuthentication,
         Self::Telemetry,
         Self::Sidecar,
@@ -151,6 +159,8 @@ impl Kind {
             Self::ServiceEntry => "ServiceEntry",
             Self::DestinationRule => "DestinationRule",
             Self::VirtualService => "VirtualService",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
             Self::PeerAuthentication => "PeerAuthentication",
             Self::Telemetry => "Telemetry",
             Self::Sidecar => "Sidecar",

@@ -8,6 +8,7 @@ pub mod destination_rule;
 pub mod duration;
 pub mod endpoint_slice;
 pub mod export;
+pub mod gateway;
 pub mod header;
 pub mod labels;
 pub mod metadata;

@@ -30,6 +30,10 @@ pub fn admission(model: &Model, object: &Arc<Object>) -> Vec<Refusal> {
             "it is not in force until that is there; its last good version, if there is one, stays"
                 .into();
     }
+    // A route's status tells of these, and the rest of the route is in force.
+    for refusal in found.iter_mut().filter(|one| one.code.is_of_gateway_api()) {
+        refusal.severity = refusal.severity.min(Severity::Warning);
+    }
     found.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
     found.dedup();
     found

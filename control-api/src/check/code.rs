@@ -176,12 +176,25 @@ codes! {
     BadWorkload = 704 Error "a workload of which no pod can be made" "it has no pods";
     UndeclaredPort = 705 Note "a port that declares no protocol" "the sidecar looks at the first bytes; a server that speaks first is waited for some milliseconds";
     NotMeshed = 706 Note "routes to a service without sidecars" "clients' sidecars follow them, without mutual TLS, without an identity of the server and without its span";
+    // 08: Gateway API.
+    NoParent = 801 Error "a parentRef that leads to no Service with a cluster IP" "the route does not apply there";
+    PortTaken = 802 Error "an HTTPRoute at a port that a GRPCRoute has" "the HTTPRoute does not apply there";
+    NoBackend = 803 Error "a backendRef that leads to no Service and port" "its share is answered with 500 (gRPC: UNAVAILABLE)";
+    BackendKind = 804 Error "a backendRef to what cannot be called" "its share is answered with 500 (gRPC: UNAVAILABLE)";
+    UnsupportedFilter = 805 Error "a filter that the mesh does not have" "requests that should pass it are answered with 500 (gRPC: UNAVAILABLE)";
+    FiltersCollide = 806 Error "filters that exclude each other" "requests of the rule are answered with 500 (gRPC: UNAVAILABLE)";
+    NoShare = 807 Warning "a rule whose backendRefs have no weight" "its requests are answered with 500 (gRPC: UNAVAILABLE)";
 }
 
 impl Code {
     /// Whether it says only that something is not there, which may come later.
     pub fn may_mend_itself(self) -> bool {
         matches!(self, Self::NoService | Self::NoPort | Self::NoSubset)
+    }
+
+    /// Whether it is about one part of a route of Gateway API, the rest of which is in force.
+    pub fn is_of_gateway_api(self) -> bool {
+        self.number() / 100 == 8
     }
 
     /// Its number.

@@ -3,6 +3,7 @@
 //! changed for proxies.
 
 mod entries;
+mod gateway;
 mod judgement;
 mod names;
 mod nodes;
@@ -75,6 +76,9 @@ impl Model {
             Kind::ServiceEntry => self.change_entry(name, object, touched),
             Kind::DestinationRule => self.change_rule(name, object, touched),
             Kind::VirtualService => self.change_route(name, object, touched),
+            Kind::HttpRoute | Kind::GrpcRoute => {
+                self.change_gateway_route(ObjectKey { kind, name }, object, touched)
+            }
             Kind::PeerAuthentication => self.change_authentication(name, object, touched),
             Kind::Telemetry => self.change_telemetry(name, object, touched),
             Kind::Sidecar => self.change_sidecar(name, object, touched),
@@ -145,6 +149,6 @@ fn rank(kind: Kind) -> u8 {
         Kind::EndpointSlice | Kind::ServiceEntry => 3,
         Kind::PeerAuthentication | Kind::Telemetry | Kind::Sidecar => 4,
         Kind::DestinationRule => 5,
-        Kind::VirtualService => 6,
+        Kind::VirtualService | Kind::HttpRoute | Kind::GrpcRoute => 6,
     }
 }

@@ -6,8 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 use heddle_proto::mesh::{self, Endpoint, Health};
 
 use super::{
-    Client, Encoded, Model, candidates::Candidate, entries::resolution, protocol,
-    workload::shown_labels,
+    Client, Encoded, Model, candidates::Candidate, entries::resolution, workload::shown_labels,
 };
 use crate::{
     name::NsName,
@@ -70,11 +69,7 @@ impl Model {
                 TargetPort::Number(number) => number,
                 TargetPort::Name(_) => port.number,
             };
-            let protocol = protocol::of_port(
-                port.app_protocol.as_deref(),
-                &port.name,
-                &[port.number, target],
-            );
+            let protocol = self.port_protocol(name, port, target);
             mesh::Port {
                 number: port.number.into(),
                 name: port.name.as_ref().into(),

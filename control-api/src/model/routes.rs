@@ -10,7 +10,7 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use self::source::{http_source, tcp_source, tls_source};
 pub(super) use self::{
-    compile::http_match,
+    compile::{http_match, sticky},
     rules::{NoDelegate, delegate_name},
 };
 use super::{Client, Encoded, Model, hosts::filed};
@@ -40,7 +40,7 @@ impl Model {
         let winner = self.route_for(name, &client.namespace);
         let mut variant =
             winner.and_then(|object| self.distinction(object, object.route()?, client));
-        if self.has_restricted_routes(name) {
+        if self.has_restricted_routes(name) || self.has_consumer_routes(name) {
             let all = variant.get_or_insert_with(|| Client {
                 namespace: client.namespace.clone(),
                 labels: Labels::default(),

@@ -5,6 +5,7 @@ mod destination_rules;
 mod dns;
 mod endpoints;
 mod entries;
+mod gateway;
 mod judgement;
 mod lints;
 mod policies;

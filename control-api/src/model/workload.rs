@@ -120,9 +120,7 @@ impl Model {
                 let Some(number) = target_number(port, pod) else {
                     continue;
                 };
-                let numbers = [port.number, number];
-                let protocol =
-                    protocol::of_port(port.app_protocol.as_deref(), &port.name, &numbers);
+                let protocol = self.port_protocol(service_name, port, number);
                 let new = InboundPort {
                     number: number.into(),
                     protocol: protocol.into(),

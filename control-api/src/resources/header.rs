@@ -131,7 +131,7 @@ pub fn literal(value: &str) -> String {
     value.replace("%%", "%")
 }
 
-fn bad_name(path: &str, at: Position, name: &str) -> Option<Problem> {
+pub(crate) fn bad_name(path: &str, at: Position, name: &str) -> Option<Problem> {
     let lower = name.to_ascii_lowercase();
     let (code, reason, suggestion) = if lower.starts_with(':') {
         let reason = "a pseudo-header is not changed here";

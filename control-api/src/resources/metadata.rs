@@ -26,10 +26,11 @@ pub struct Metadata {
     pub deletion_timestamp: Option<String>,
     /// What made it.
     pub owner_references: Option<Vec<OwnerReference>>,
+    /// Counts changes of `spec`.
+    pub generation: Option<i64>,
     generate_name: Option<Ignored>,
     uid: Option<Ignored>,
     resource_version: Option<Ignored>,
-    generation: Option<Ignored>,
     deletion_grace_period_seconds: Option<Ignored>,
     finalizers: Option<Ignored>,
     managed_fields: Option<Ignored>,

@@ -129,6 +129,8 @@ pub struct Service {
     pub publish_not_ready: bool,
     /// Whether it is meant to have no Service IP.
     pub headless: bool,
+    /// Whether it only stands for a name of elsewhere.
+    pub external_name: bool,
     /// The families that a headless one's names stand for; None: every one.
     pub families: Option<Vec<IpFamily>>,
     /// What a ServiceEntry says beyond that; None: it is a Service.
@@ -223,6 +225,7 @@ impl ServiceSpec {
                 .selector
                 .filter(|s| !s.is_empty())
                 .map(|s| interner.labels(&s)),
+            external_name: self.type_.as_deref() == Some("ExternalName"),
             publish_not_ready: self.publish_not_ready_addresses.unwrap_or(false),
             families: self.ip_families.filter(|families| !families.is_empty()),
             ..Service::default()

@@ -7,8 +7,8 @@ use crate::{
     check::{Code, Severity},
     name::{NsName, ObjectKey},
     resources::{
-        destination_rule::DestinationRule, endpoint_slice::EndpointSlice, node::Node,
-        peer_authentication::PeerAuthentication, pod::Pod, service::Service,
+        destination_rule::DestinationRule, endpoint_slice::EndpointSlice, gateway::Route,
+        node::Node, peer_authentication::PeerAuthentication, pod::Pod, service::Service,
         service_entry::ServiceEntry, sidecar::Sidecar, telemetry::Telemetry,
         virtual_service::VirtualService,
     },
@@ -80,6 +80,8 @@ pub enum Resource {
     DestinationRule(Box<DestinationRule>),
     /// Routes.
     VirtualService(Box<VirtualService>),
+    /// Routes of Gateway API, of either kind.
+    GatewayRoute(Box<Route>),
     /// Mutual TLS.
     PeerAuthentication(PeerAuthentication),
     /// Telemetry.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use heddle_proto::mesh::{HttpMatch, NamedMatch};
+use heddle_proto::mesh::{HttpMatch, NamedMatch, StringMatch, string_match};
 
 use super::pattern::{Pattern, Shape};
 
@@ -13,6 +13,8 @@ pub(crate) enum Part {
     PathAndQuery,
     Method,
     Authority,
+    /// Without its port.
+    Host,
     Scheme,
     Port,
     Header(String),
@@ -64,6 +66,7 @@ impl Conditions {
             port,
             scheme,
             path_segments,
+            host,
         } = one;
         let mut all = Vec::new();
         let mut add = |part: Part, pattern: Pattern, negated: bool| {
@@ -111,6 +114,12 @@ impl Conditions {
             if value.is_some() {
                 add(part, Pattern::new(value.as_ref(), false), false);
             }
+        }
+        if !host.is_empty() {
+            // Also of `*.`: two that are written alike are alike, of others nothing is said.
+            let kind = Some(string_match::Kind::Exact(host.clone()));
+            let written = StringMatch { kind };
+            add(Part::Host, Pattern::new(Some(&written), true), false);
         }
         let value = |named: &NamedMatch| Pattern::new(named.value.as_ref(), false);
         for named in headers {

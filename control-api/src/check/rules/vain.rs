@@ -156,6 +156,7 @@ fn name(part: &Part) -> String {
         Part::Path | Part::PathAndQuery => "the path".into(),
         Part::Method => "the method".into(),
         Part::Authority => "the authority".into(),
+        Part::Host => "the host".into(),
         Part::Scheme => "the scheme".into(),
         Part::Port => "the port".into(),
         Part::Header(name) => format!("the header {}", name.escape_debug()),

@@ -120,6 +120,7 @@ impl Model {
             touched.judge.insert(route.clone());
             self.touch_route_hosts(route, touched);
         }
+        self.touch_gateway_parents(&name, touched);
         touched.dirty.services.insert(name);
     }
 
@@ -138,7 +139,7 @@ impl Model {
     }
 
     /// The pods of a service show its ports as theirs.
-    fn touch_members(&self, service: &NsName, touched: &mut Touched) {
+    pub(super) fn touch_members(&self, service: &NsName, touched: &mut Touched) {
         for pod in self
             .members
             .get(service)

@@ -12,7 +12,7 @@ use heddle_proto::mesh::{
     http_rule::Answer,
 };
 
-pub(in crate::model) use self::matches::http_match;
+pub(in crate::model) use self::{actions::sticky, matches::http_match};
 use super::{
     RouteView,
     rules::Rule,
@@ -38,7 +38,6 @@ impl Model {
         client: &Client,
     ) -> RouteView {
         let mut table = RouteTable::default();
-        let mut names = Vec::new();
         if let Some((object, spec)) = winner.and_then(|object| Some((object, object.route()?))) {
             let compiler = Compiler {
                 model: self,
@@ -62,18 +61,19 @@ impl Model {
             let tcp = spec.tcp.iter().enumerate();
             let tcp = tcp.flat_map(|(i, rule)| compiler.tcp(i, rule));
             table.tcp = tls.chain(tcp).collect();
-            let http = table.http.iter().flat_map(|rule| &rule.destinations);
-            let mirrors = table.http.iter().flat_map(|rule| &rule.mirrors);
-            let tcp = table.tcp.iter().flat_map(|rule| &rule.destinations);
-            names = http
-                .chain(mirrors.filter_map(|mirror| mirror.destination.as_ref()))
-                .chain(tcp)
-                .filter_map(|to| NsName::parse(&to.service))
-                .collect();
-            names.retain(|name| self.services.get(name).is_some());
-            names.sort_unstable();
-            names.dedup();
         }
+        self.put_gateway_rules(service, &client.namespace, &mut table);
+        let http = table.http.iter().flat_map(|rule| &rule.destinations);
+        let mirrors = table.http.iter().flat_map(|rule| &rule.mirrors);
+        let tcp = table.tcp.iter().flat_map(|rule| &rule.destinations);
+        let mut names: Vec<NsName> = http
+            .chain(mirrors.filter_map(|mirror| mirror.destination.as_ref()))
+            .chain(tcp)
+            .filter_map(|to| NsName::parse(&to.service))
+            .collect();
+        names.retain(|name| self.services.get(name).is_some());
+        names.sort_unstable();
+        names.dedup();
         RouteView {
             encoded: Arc::new(Encoded::new(&table)),
             names: names.into(),

@@ -241,7 +241,7 @@ fn at_part(one: &HttpMatch, part: &Part) -> Option<Position> {
     let scalar = match part {
         Part::Path | Part::PathAndQuery => &one.uri,
         Part::Method => &one.method,
-        Part::Authority => &one.authority,
+        Part::Authority | Part::Host => &one.authority,
         Part::Scheme => &one.scheme,
         Part::Header(name) => {
             let mut all = one.headers.iter().chain(&one.without_headers);

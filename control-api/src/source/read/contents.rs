@@ -7,6 +7,7 @@ use crate::{
     name::Kind,
     resources::{
         endpoint_slice::SliceDocument,
+        gateway::{GrpcRouteSpec, HttpRouteSpec, Route},
         labels::Interner,
         metadata::Metadata,
         node::{self as kept, place},
@@ -94,9 +95,39 @@ pub(super) fn contents(
                 Err(problems)
             }
         }
+        Kind::HttpRoute => {
+            let spec: HttpRouteSpec = decode(spec, "spec", Unknown::Refuse)?;
+            gateway_route(root, metadata, spec.problems(), || spec.build())
+        }
+        Kind::GrpcRoute => {
+            let spec: GrpcRouteSpec = decode(spec, "spec", Unknown::Refuse)?;
+            gateway_route(root, metadata, spec.problems(), || spec.build())
+        }
         Kind::PeerAuthentication => checked!(PeerAuthentication),
         Kind::Telemetry => checked!(Telemetry),
         Kind::Sidecar => checked!(Sidecar),
+    }
+}
+
+fn gateway_route(
+    root: &Node,
+    metadata: &Metadata,
+    mut problems: Vec<Problem>,
+    build: impl FnOnce() -> Route,
+) -> Result<Option<Resource>, Vec<Problem>> {
+    let sticky = metadata.annotation(STICKY);
+    let sticky = sticky.map(|text| Sticky::parse(text, annotation_at(root)));
+    match sticky.transpose() {
+        Ok(sticky) if problems.is_empty() => Ok(Some(Resource::GatewayRoute(Box::new(Route {
+            sticky,
+            generation: metadata.generation.unwrap_or(0),
+            ..build()
+        })))),
+        Ok(_) => Err(problems),
+        Err(problem) => {
+            problems.push(problem);
+            Err(problems)
+        }
     }
 }
 

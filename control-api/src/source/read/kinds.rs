@@ -78,6 +78,8 @@ pub(super) fn kind_of(group: &str, kind: &str) -> Option<(Kind, &'static [&'stat
         ("security.istio.io", "PeerAuthentication") => {
             (Kind::PeerAuthentication, &["v1", "v1beta1"])
         }
+        ("gateway.networking.k8s.io", "HTTPRoute") => (Kind::HttpRoute, &["v1", "v1beta1"]),
+        ("gateway.networking.k8s.io", "GRPCRoute") => (Kind::GrpcRoute, &["v1"]),
         ("telemetry.istio.io", "Telemetry") => (Kind::Telemetry, &["v1", "v1alpha1"]),
         ("networking.k8s.io", "NetworkPolicy") => (Kind::NetworkPolicy, &["v1"]),
         _ => return None,

@@ -39,6 +39,7 @@ pub(super) fn redirect(to: &Redirect, path: Option<PathRewrite>) -> mesh::Redire
         authority: text(&to.authority),
         port,
         path,
+        keep_port: to.derive_port == Some(RedirectPort::FromRequestPort),
         status: to.redirect_code.as_ref().map_or(301, |code| code.value),
     }
 }
@@ -160,7 +161,7 @@ pub(super) fn cors(policy: &CorsPolicy) -> Cors {
     }
 }
 
-pub(super) fn sticky(by: &Sticky) -> mesh::Sticky {
+pub(in crate::model) fn sticky(by: &Sticky) -> mesh::Sticky {
     let key = match by {
         Sticky::Header(name) => Key::Header(name.clone()),
         Sticky::Cookie { name, path, ttl } => Key::Cookie(mesh::Cookie {

@@ -1,0 +1,238 @@
+//! What of a route cannot be meant, where it stands, and what becomes of the requests concerned.
+//! One list, of which the status, the refusals and `heddle check` are made.
+
+use std::sync::Arc;
+
+use super::{super::Model, attach::Attached, status::Reason};
+use crate::{
+    check::{Code, Severity},
+    name::NsName,
+    resources::{
+        at::At,
+        gateway::{Backend, BackendRef, Filter, Rule},
+    },
+    source::{Object, Refusal, decode::Problem, node::Position},
+};
+
+/// One thing that cannot be meant.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) what: What,
+    pub(super) reason: Reason,
+    at: Position,
+    /// The field.
+    path: String,
+    text: String,
+    suggestion: String,
+}
+
+/// What it concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// This parentRef: the route is not attached there.
+    Parent(usize),
+    /// A whole rule: its requests are answered with an error.
+    Rule(usize),
+    /// A backend: its share is, if it has one.
+    Share(bool),
+    /// A copy: nobody gets it.
+    Copy,
+}
+
+impl Fault {
+    /// For the status: what is wrong and what to change.
+    pub(super) fn message(&self) -> String {
+        let Self { path, text, .. } = self;
+        match self.suggestion.as_str() {
+            "" => format!("{path}: {text}"),
+            suggestion => format!("{path}: {text} ({suggestion})"),
+        }
+    }
+
+    fn refusal(&self, object: &Object) -> Refusal {
+        let code = match self.reason {
+            Reason::NoMatchingParent => Code::NoParent,
+            Reason::Conflicted => Code::PortTaken,
+            Reason::UnsupportedValue => Code::UnsupportedFilter,
+            Reason::IncompatibleFilters => Code::FiltersCollide,
+            Reason::InvalidKind => Code::BackendKind,
+            _ => Code::NoBackend,
+        };
+        let reason = format!("{}: {}", self.path, self.text);
+        let mut problem = Problem::new(code, self.at, reason).suggest(&*self.suggestion);
+        match self.what {
+            What::Copy => problem = problem.follows("nothing is copied"),
+            What::Share(false) => {
+                problem = problem.follows("it has no share, so nothing is lost");
+                problem.severity = Severity::Warning;
+            }
+            _ => {}
+        }
+        Refusal::of(&object.key, &object.origin, problem)
+    }
+}
+
+/// Why a rule as a whole cannot be meant: the place among its filters, and in words.
+pub(super) fn of_rule(rule: &Rule) -> Option<(usize, Reason, String, &'static str)> {
+    let has = |wanted: fn(&Filter) -> bool| rule.filters.iter().any(|filter| wanted(filter));
+    for (i, filter) in rule.filters.iter().enumerate() {
+        match &filter.value {
+            Filter::Unsupported(name) => {
+                let text = format!("filters of type {name} are not supported");
+                let instead = "take the rule out, or use a filter that is";
+                return Some((i, Reason::UnsupportedValue, text, instead));
+            }
+            Filter::Rewrite(_) if has(|filter| matches!(filter, Filter::Redirect(_))) => {
+                let text = "a rule cannot both redirect and rewrite".to_owned();
+                let instead = "take RequestRedirect or URLRewrite out";
+                return Some((i, Reason::IncompatibleFilters, text, instead));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The first filter of a backend that only a whole rule can have.
+pub(super) fn of_backend(backend: &Backend) -> Option<(usize, String)> {
+    let only_of_rules = |filter: &At<Filter>| {
+        !matches!(
+            filter.value,
+            Filter::RequestHeaders(_) | Filter::ResponseHeaders(_) | Filter::Rewrite(_)
+        )
+    };
+    let i = backend.filters.iter().position(only_of_rules)?;
+    let name = backend.filters[i].name();
+    Some((
+        i,
+        format!("filters of type {name} are not supported for a backendRef"),
+    ))
+}
+
+impl Model {
+    /// Everything of a route that cannot be meant.
+    pub(super) fn faults(&self, object: &Object) -> Vec<Fault> {
+        let Some(spec) = object.gateway_route() else {
+            return Vec::new();
+        };
+        let route = &object.key.name;
+        let mut found = Vec::new();
+        for (i, parent) in spec.parents.iter().enumerate() {
+            self.of_parent(
+                object,
+                i,
+                parent.at,
+                &self.attached(route, parent),
+                &mut found,
+            );
+        }
+        for (i, rule) in spec.rules.iter().enumerate() {
+            let path = format!("spec.rules[{i}]");
+            if let Some((place, reason, text, suggestion)) = of_rule(rule) {
+                found.push(Fault {
+                    what: What::Rule(i),
+                    reason,
+                    at: rule.filters[place].at,
+                    path: format!("{path}.filters[{place}]"),
+                    text,
+                    suggestion: suggestion.to_owned(),
+                });
+            }
+            self.of_backends(route, &path, rule, &mut found);
+        }
+        found
+    }
+
+    fn of_parent(
+        &self,
+        object: &Object,
+        i: usize,
+        at: Position,
+        attached: &Attached,
+        found: &mut Vec<Fault>,
+    ) {
+        let mut fault = |reason, text: String, suggestion: String| {
+            found.push(Fault {
+                what: What::Parent(i),
+                reason,
+                at,
+                path: format!("spec.parentRefs[{i}]"),
+                text,
+                suggestion,
+            });
+        };
+        match attached {
+            Attached::Elsewhere => {}
+            Attached::Nowhere(text, suggestion) => {
+                fault(Reason::NoMatchingParent, text.clone(), suggestion.clone());
+            }
+            Attached::To(service, ports) => {
+                let rivals: Option<Vec<_>> = ports
+                    .iter()
+                    .map(|port| self.rival(&object.key, service, *port))
+                    .collect();
+                if let Some(rival) = rivals.and_then(|rivals| rivals.first().copied()) {
+                    let text = format!(
+                        "{rival} is attached to the same port of Service {service}, and GRPCRoutes come before HTTPRoutes"
+                    );
+                    let instead = "attach one of them to another port".to_owned();
+                    fault(Reason::Conflicted, text, instead);
+                }
+            }
+        }
+    }
+
+    fn of_backends(&self, route: &NsName, path: &str, rule: &Rule, found: &mut Vec<Fault>) {
+        let mut unknown = |what, at, path: String, to: &BackendRef| {
+            if let Err(none) = self.backend(route, to) {
+                found.push(Fault {
+                    what,
+                    reason: none.reason,
+                    at,
+                    path,
+                    text: none.text,
+                    suggestion: none.suggestion,
+                });
+            }
+        };
+        for (i, backend) in rule.backends.iter().enumerate() {
+            let path = format!("{path}.backendRefs[{i}]");
+            unknown(
+                What::Share(backend.weight > 0),
+                backend.at,
+                path,
+                &backend.to,
+            );
+        }
+        for (i, filter) in rule.filters.iter().enumerate() {
+            if let Filter::Mirror(mirror) = &filter.value {
+                let path = format!("{path}.filters[{i}].requestMirror.backendRef");
+                unknown(What::Copy, filter.at, path, &mirror.to);
+            }
+        }
+        for (i, backend) in rule.backends.iter().enumerate() {
+            if let Some((place, text)) = of_backend(backend) {
+                found.push(Fault {
+                    what: What::Share(backend.weight > 0),
+                    reason: Reason::UnsupportedValue,
+                    at: backend.filters[place].at,
+                    path: format!("{path}.backendRefs[{i}].filters[{place}]"),
+                    text,
+                    suggestion: "write it as a filter of the rule".to_owned(),
+                });
+            }
+        }
+    }
+
+    /// What of Gateway API's routes is not in force as it is written.
+    pub(in crate::model) fn gateway_refusals(&self) -> impl Iterator<Item = Refusal> {
+        let routes = self.gateway_routes.iter();
+        routes.flat_map(|(_, object)| self.refusals_of_gateway_route(object))
+    }
+
+    /// The same of one.
+    pub(crate) fn refusals_of_gateway_route(&self, object: &Arc<Object>) -> Vec<Refusal> {
+        let faults = self.faults(object);
+        faults.iter().map(|fault| fault.refusal(object)).collect()
+    }
+}
