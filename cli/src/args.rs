@@ -62,7 +62,7 @@ pub(crate) enum Command {
     Status(Output),
     /// Find mistakes in manifests, or in what a running mesh was told.
     #[command(
-        after_help = "Example:\n  heddle check -f routes/\n  heddle check -f shop.yaml -o json\n  heddle check"
+        after_help = "Example:\n  heddle check -f routes/\n  heddle check -f shop.yaml -o sarif > shop.sarif\n  heddle check --explain HDL0205\n  heddle check\n\nExits with 0 when nothing is wrong, 1 when something is, 2 when it could not check."
     )]
     Check(Check),
     /// Tell what becomes of a request, and why: which rule, which shares, which pods, who is expected.
@@ -232,8 +232,34 @@ pub(crate) struct Check {
     /// A file or directory, or `-` for standard input; may be repeated. None: the running mesh.
     #[arg(short = 'f', long = "filename", value_name = "PATH")]
     pub(crate) files: Vec<PathBuf>,
-    #[command(flatten)]
-    pub(crate) output: Output,
+    /// For people, or for programs.
+    #[arg(short = 'o', long = "output", default_value = "table")]
+    pub(crate) format: CheckFormat,
+    /// Show what is at least as bad as this.
+    #[arg(long, value_name = "SEVERITY", default_value = "note")]
+    pub(crate) severity: Severity,
+    /// Fail on warnings too.
+    #[arg(long)]
+    pub(crate) warnings_as_errors: bool,
+    /// Say what a code means, with an example, and check nothing.
+    #[arg(long, value_name = "CODE", conflicts_with = "files")]
+    pub(crate) explain: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckFormat {
+    Table,
+    Json,
+    Yaml,
+    /// SARIF 2.1.0, which code hosts show at the lines.
+    Sarif,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Severity {
+    Note,
+    Warning,
+    Error,
 }
 
 #[derive(Debug, Args)]

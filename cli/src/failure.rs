@@ -58,6 +58,12 @@ impl Failure {
         }
     }
 
+    /// With another exit code than 1.
+    pub(crate) fn exits_with(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
     /// The message in lines.
     pub(crate) fn render(&self, style: Style) -> String {
         let mut out = String::new();

@@ -2,7 +2,7 @@
 //! injected and given addresses as `heddle up` would, and the control plane's own source and model
 //! judge the whole. So what is said of files here is what would be said of them in a mesh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ use std::time::SystemTime;
 
 use heddle_control::check::Code;
 use heddle_control::model::{Model, Settings};
+use heddle_control::source::document::split;
+use heddle_control::source::node::{Position, ends};
 use heddle_control::source::{Refusal, directory};
 use heddle_identity::TrustDomain;
 use heddle_injector::{DefaultInject, InjectConfig};
@@ -54,7 +56,7 @@ pub(crate) fn of(paths: &[PathBuf]) -> Outcome<Picture> {
     problems.extend(
         refusals
             .into_iter()
-            .filter_map(|refusal| made.problem(refusal)),
+            .filter_map(|refusal| made.problem(refusal, &loaded)),
     );
     let known = |problem: &Problem| problems.iter().any(|other| is_the_same(other, problem));
     let own: Vec<Problem> = loaded.problems.into_iter().filter(|p| !known(p)).collect();
@@ -170,13 +172,21 @@ impl Directory {
         Ok(path)
     }
 
-    /// In the person's own files; what was made here is not theirs to mend.
-    fn problem(&self, refusal: Refusal) -> Option<Problem> {
-        let file = Path::new(&refusal.file);
-        let file = match file.strip_prefix(&self.0) {
+    /// In the person's own files. What was made here is not theirs to mend, but what is likely to be a
+    /// mistake in it is told where they wrote it.
+    fn problem(&self, refusal: Refusal, loaded: &Loaded) -> Option<Problem> {
+        let file = match Path::new(&refusal.file).strip_prefix(&self.0) {
             Ok(below) if below.starts_with("stdin") => STDIN.to_owned(),
+            Ok(_) if refusal.is_warning() => {
+                let key = Key::new(&refusal.kind, &refusal.namespace, &refusal.name);
+                let origin = &loaded.objects.get(&key)?.origin;
+                let mut problem = Problem::from_refusal(refusal);
+                problem.file = origin.file.display().to_string();
+                (problem.line, problem.column) = (origin.line, 1);
+                return Some(problem);
+            }
             Ok(_) => return None,
-            Err(_) => refusal.file,
+            Err(_) => refusal.file.clone(),
         };
         Some(Problem::from_refusal(Refusal { file, ..refusal }))
     }
@@ -253,12 +263,28 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
 
 /// The lines of the files that problems stand in, each read once.
 #[derive(Default)]
-pub(crate) struct Sources(BTreeMap<String, Vec<String>>);
+pub(crate) struct Sources {
+    lines: BTreeMap<String, Vec<String>>,
+    ends: BTreeMap<String, HashMap<Position, Position>>,
+}
 
 impl Sources {
+    /// Where what begins at a place of a file ends, if that is known.
+    pub(crate) fn end(&mut self, file: &str, line: u32, column: u32) -> Option<(u32, u32)> {
+        let ends = self.ends.entry(file.to_owned()).or_insert_with(|| {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            let documents = split(&text);
+            let all = documents.iter();
+            all.flat_map(|document| ends(document.text, document.line_offset))
+                .collect()
+        });
+        let end = ends.get(&Position { line, column })?;
+        Some((end.line, end.column))
+    }
+
     /// A line of a file, from 1; `None` where it cannot be shown.
     pub(crate) fn line(&mut self, file: &str, line: u32) -> Option<&str> {
-        let lines = self.0.entry(file.to_owned()).or_insert_with(|| {
+        let lines = self.lines.entry(file.to_owned()).or_insert_with(|| {
             let text = std::fs::read_to_string(file).unwrap_or_default();
             text.lines().map(str::to_owned).collect()
         });

@@ -1,16 +1,18 @@
 //! `heddle check`: every mistake in manifests, or of a running mesh, with the line it stands in. It
-//! fails when something is wrong, not when something is only likely to be.
+//! fails when something is wrong, not when something is only likely to be, unless it is asked to.
 
-use std::fmt::Write as _;
+mod meaning;
+mod picture;
+mod sarif;
 
 use serde::Serialize;
 
-use super::output::{near, print};
+use super::output::{print, write};
 use crate::api::Client;
-use crate::args::Check;
+use crate::args::{Check, CheckFormat, Format, Severity};
 use crate::failure::{Failure, Outcome};
 use crate::manifests::Problem;
-use crate::picture::{self, Sources};
+use crate::picture::{Sources, of};
 use crate::terminal::{Style, say};
 
 /// What is printed for programs.
@@ -18,92 +20,93 @@ use crate::terminal::{Style, say};
 struct Report {
     errors: usize,
     warnings: usize,
+    notes: usize,
     problems: Vec<Problem>,
 }
 
+/// Exit code of a check that could not be made.
+const NOT_CHECKED: u8 = 2;
+
 pub(crate) async fn run(client: &Client, check: &Check) -> Outcome {
-    let (problems, of) = if check.files.is_empty() {
+    if let Some(code) = &check.explain {
+        return write(&meaning::of(code).map_err(|failure| failure.exits_with(NOT_CHECKED))?);
+    }
+    let found = problems(client, check).await;
+    let (problems, of) = found.map_err(|failure| failure.exits_with(NOT_CHECKED))?;
+    let mut sources = Sources::default();
+    let report = Report::new(problems, check.severity, &mut sources);
+    let mut printed = |format| {
+        let table = || {
+            let problems = report.problems.iter();
+            problems
+                .map(|problem| picture::render(problem, &mut sources, Style::stdout()))
+                .collect()
+        };
+        print(format, &report, table)
+    };
+    match check.format {
+        CheckFormat::Table => printed(Format::Table)?,
+        CheckFormat::Json => printed(Format::Json)?,
+        CheckFormat::Yaml => printed(Format::Yaml)?,
+        CheckFormat::Sarif => write(&sarif::log(&report.problems)?)?,
+    }
+    say!(
+        "{of}: {} wrong, {} likely to be a mistake, {} good to know",
+        report.errors,
+        report.warnings,
+        report.notes
+    );
+    match report.exit_code(check.warnings_as_errors) {
+        0 => Ok(()),
+        code => Err(Failure::silent(code)),
+    }
+}
+
+async fn problems(client: &Client, check: &Check) -> Outcome<(Vec<Problem>, String)> {
+    if check.files.is_empty() {
         let status = client.status().await?;
         let problems = status.refused.into_iter().chain(status.warnings).collect();
-        (problems, format!("mesh {}", status.mesh))
-    } else {
-        let picture = picture::of(&check.files)?;
-        (picture.problems, format!("{} objects", picture.objects))
-    };
-    let errors = problems
-        .iter()
-        .filter(|problem| !problem.is_warning())
-        .count();
-    let warnings = problems.len() - errors;
-    let report = Report {
-        errors,
-        warnings,
-        problems,
-    };
-    print(check.output.format, &report, || {
-        let mut sources = Sources::default();
-        let problems = report.problems.iter();
-        problems
-            .map(|problem| render(problem, &mut sources, Style::stdout()))
-            .collect()
-    })?;
-    say!("{of}: {errors} wrong, {warnings} likely to be a mistake");
-    match errors {
-        0 => Ok(()),
-        _ => Err(Failure::silent(1)),
+        return Ok((problems, format!("mesh {}", status.mesh)));
+    }
+    let picture = of(&check.files)?;
+    Ok((picture.problems, format!("{} objects", picture.objects)))
+}
+
+impl Report {
+    fn new(mut problems: Vec<Problem>, least: Severity, sources: &mut Sources) -> Self {
+        let count = |severity: &str| problems.iter().filter(|p| p.severity == severity).count();
+        let (errors, warnings, notes) = (count("error"), count("warning"), count("note"));
+        problems.retain(|problem| severity(problem) >= least);
+        for problem in &mut problems {
+            if let Some(end) = sources.end(&problem.file, problem.line, problem.column) {
+                (problem.end_line, problem.end_column) = end;
+            }
+        }
+        Self {
+            errors,
+            warnings,
+            notes,
+            problems,
+        }
+    }
+
+    /// 1 when something is wrong, 2 when something could not even be read.
+    fn exit_code(&self, warnings_as_errors: bool) -> u8 {
+        let unreadable = heddle_control::check::Code::Unreadable.to_string();
+        match () {
+            () if self.problems.iter().any(|p| p.code == unreadable) => NOT_CHECKED,
+            () if self.errors > 0 || (warnings_as_errors && self.warnings > 0) => 1,
+            () => 0,
+        }
     }
 }
 
-/// A problem for people: what, where with the line underlined, and what to write.
-fn render(problem: &Problem, sources: &mut Sources, style: Style) -> String {
-    let colour = |text: &str| match problem.severity.as_str() {
-        "error" => style.red(text),
-        "warning" => style.yellow(text),
-        _ => style.cyan(text),
-    };
-    let severity = colour(&format!("{}[{}]:", problem.severity, problem.code));
-    let mut out = String::new();
-    // Writing to a String does not fail.
-    let _ = writeln!(
-        out,
-        "{severity} {}: {}",
-        style.bold(&problem.subject()),
-        problem.reason
-    );
-    let _ = writeln!(out, "  {} {}", style.dim("-->"), near(&problem.place()));
-    if let Some(line) = sources.line(&problem.file, problem.line) {
-        let number = problem.line.to_string();
-        let blank = " ".repeat(number.len());
-        let mark = colour(&underline(line, problem.column));
-        let _ = writeln!(out, "  {} {line}", style.dim(&format!("{number} |")));
-        let _ = writeln!(out, "  {} {mark}", style.dim(&format!("{blank} |")));
+fn severity(problem: &Problem) -> Severity {
+    match problem.severity.as_str() {
+        "note" => Severity::Note,
+        "warning" => Severity::Warning,
+        _ => Severity::Error,
     }
-    if !problem.consequence.is_empty() {
-        let _ = writeln!(out, "  {} {}", style.dim("so:"), problem.consequence);
-    }
-    if !problem.suggestion.is_empty() {
-        let _ = writeln!(out, "  {} {}", style.cyan("try:"), problem.suggestion);
-    }
-    out.push('\n');
-    out
-}
-
-/// Marks what begins at a column (from 1, in characters): to the end of the line, without a comment.
-fn underline(line: &str, column: u32) -> String {
-    let start = usize::try_from(column).map_or(0, |column| column.saturating_sub(1));
-    let rest: String = line.chars().skip(start).collect();
-    let rest = match rest.find(" #") {
-        Some(comment) => &rest[..comment],
-        None => &rest,
-    };
-    let width = rest.trim_end().chars().count().max(1);
-    // A tab is as wide in the line above as it is here.
-    let indent: String = line
-        .chars()
-        .take(start)
-        .map(|c| if c == '\t' { '\t' } else { ' ' })
-        .collect();
-    indent + &"^".repeat(width)
 }
 
 #[cfg(test)]

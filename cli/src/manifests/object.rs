@@ -76,6 +76,11 @@ pub(crate) struct Problem {
     pub(crate) file: String,
     pub(crate) line: u32,
     pub(crate) column: u32,
+    /// Where it ends, exclusive; 0: not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) end_line: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) end_column: u32,
     /// What it is, for programs: `HDL0102`.
     pub(crate) code: String,
     /// `error`; or of what is in force all the same: `warning`, `note`.
@@ -86,6 +91,10 @@ pub(crate) struct Problem {
     pub(crate) consequence: String,
     #[serde(default)]
     pub(crate) suggestion: String,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Problem {
@@ -104,6 +113,8 @@ impl Problem {
             file: file.display().to_string(),
             line,
             column,
+            end_line: 0,
+            end_column: 0,
             code: code.to_string(),
             severity: code.severity().to_string(),
             reason: reason.into(),
@@ -121,6 +132,8 @@ impl Problem {
             file: refusal.file,
             line: refusal.at.line,
             column: refusal.at.column,
+            end_line: 0,
+            end_column: 0,
             code: refusal.code.to_string(),
             severity: refusal.severity.to_string(),
             reason: refusal.reason,
@@ -139,6 +152,8 @@ impl Problem {
             file: refused.file,
             line: refused.line,
             column: refused.column,
+            end_line: 0,
+            end_column: 0,
             code: refused.code,
             severity: refused.severity,
             reason: refused.reason,

@@ -173,7 +173,7 @@ codes! {
     SharedAddresses = 701 Warning "hosts that share addresses" "calls of the addresses are those of the first host by name";
     NoEndpoints = 702 Warning "a service without endpoints" "every call fails";
     NoPorts = 703 Warning "a service without ports" "no call is one of it";
-    BadWorkload = 704 Error "a workload of which no pod can be made" "it has no pods";
+    BadWorkload = 704 Error "a workload or service of which nothing can be made" "it has no pods, or no address";
     UndeclaredPort = 705 Note "a port that declares no protocol" "the sidecar looks at the first bytes; a server that speaks first is waited for some milliseconds";
     NotMeshed = 706 Note "routes to a service without sidecars" "clients' sidecars follow them, without mutual TLS, without an identity of the server and without its span";
     // 08: Gateway API.

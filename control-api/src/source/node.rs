@@ -4,8 +4,10 @@
 //! whatever the text.
 
 mod build;
+mod ends;
 
 use self::build::Builder;
+pub use self::ends::ends;
 
 /// Nesting that a document may have; Kubernetes objects stay below 30.
 pub const MAX_DEPTH: usize = 64;

@@ -1,7 +1,11 @@
 #![allow(clippy::unwrap_used)]
 use std::path::PathBuf;
 
+use super::picture::{render, underline};
+use heddle_control::check::Code;
+
 use super::*;
+use crate::picture;
 
 const SHOP: &str = "\
 apiVersion: v1
@@ -94,7 +98,156 @@ fn nothing_is_left_in_the_temporary_directory() {
 
 #[test]
 fn what_is_marked_ends_before_a_comment() {
-    assert_eq!(underline("  a: bc # d", 6), "     ^^");
-    assert_eq!(underline("\ta: b", 5), "\t   ^");
-    assert_eq!(underline("short", 40), "     ^");
+    assert_eq!(underline("  a: bc # d", 6, None), "     ^^");
+    assert_eq!(underline("\ta: b", 5, None), "\t   ^");
+    assert_eq!(underline("short", 40, None), "     ^");
+}
+
+/// The blocks of YAML in a text.
+fn blocks(text: &str) -> Vec<&str> {
+    let starts = text.split("```yaml\n").skip(1);
+    starts
+        .filter_map(|rest| rest.split_once("\n```").map(|(block, _)| block))
+        .collect()
+}
+
+/// Codes without an example in the guide, each with the test that produces it.
+const ELSEWHERE: [(Code, &str); 5] = [
+    (
+        Code::Unreadable,
+        "what_cannot_be_read_is_an_exit_code_of_its_own",
+    ),
+    (Code::TooLarge, "read::tests"),
+    (Code::BadValue, "decode::tests"),
+    (
+        Code::SubsetInUse,
+        "admission_judges_one_object_and_changes_nothing",
+    ),
+    (Code::BadWorkload, "manifests of pods"),
+];
+
+#[test]
+fn every_code_is_explained_with_an_example_that_produces_it() {
+    let (_, shop) = meaning::GUIDE
+        .split_once("\n## The examples' application\n")
+        .unwrap();
+    let shop = blocks(shop)[0];
+    let mut wrong = Vec::new();
+    for code in Code::ALL.iter().copied() {
+        let Some(section) = meaning::section(code) else {
+            wrong.push(format!(
+                "{code} has no section of this title: {}",
+                code.meaning()
+            ));
+            continue;
+        };
+        let found = |block: &str| {
+            let (found, ..) = problems(&format!("{shop}\n---\n{block}\n"));
+            found.iter().map(|p| p.code.clone()).collect::<Vec<_>>()
+        };
+        let own = code.to_string();
+        match blocks(section).as_slice() {
+            [] if ELSEWHERE.iter().any(|(known, _)| *known == code) => {}
+            [] => wrong.push(format!("{code} has no example")),
+            [bad, good @ ..] => {
+                let codes = found(bad);
+                if !codes.contains(&own) {
+                    wrong.push(format!("{code}: its example produces {codes:?}"));
+                }
+                for good in good {
+                    let codes = found(good);
+                    if codes.contains(&own) {
+                        wrong.push(format!("{code}: what is right produces it"));
+                    }
+                    let errors = codes.iter().filter_map(|code| code.parse::<Code>().ok());
+                    let errors: Vec<_> = errors
+                        .filter(|code| code.severity() == heddle_control::check::Severity::Error)
+                        .collect();
+                    if !errors.is_empty() {
+                        wrong.push(format!("{code}: what is right is wrong: {errors:?}"));
+                    }
+                }
+            }
+        }
+        let told = meaning::of(&own).unwrap();
+        assert!(
+            told.starts_with(&own) && told.contains(code.consequence()),
+            "{told}"
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_value_is_underlined_exactly() {
+    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{name: http, port: 65536}]}\n";
+    let (found, _, _dir) = problems(text);
+    let mut sources = Sources::default();
+    let report = Report::new(found, Severity::Note, &mut sources);
+    assert_eq!(report.errors, 1, "{:?}", report.problems);
+    let one = &report.problems[0];
+    assert_eq!((one.column, one.end_line, one.end_column), (35, 4, 40));
+    let shown = render(one, &mut sources, Style::PLAIN);
+    let mark = format!("    | {}^^^^^\n", " ".repeat(34));
+    assert!(shown.contains(&mark), "{shown}");
+}
+
+#[test]
+fn exit_codes_are_for_ci() {
+    let report = |text: &str| {
+        let (found, _, _dir) = problems(text);
+        Report::new(found, Severity::Note, &mut Sources::default())
+    };
+    let good = report(&(SHOP.to_owned() + &routes("v1")));
+    assert_eq!((good.exit_code(false), good.exit_code(true)), (0, 1));
+    assert_eq!((good.errors, good.warnings), (0, 1));
+    assert_eq!(
+        report(&(SHOP.to_owned() + &routes("v9"))).exit_code(false),
+        1
+    );
+    let (found, _, _dir) = problems(&(SHOP.to_owned() + &routes("v9")));
+    let only = Report::new(found, Severity::Error, &mut Sources::default());
+    assert!(only.problems.iter().all(|p| p.severity == "error") && only.warnings == 1);
+}
+
+#[test]
+fn what_cannot_be_read_is_an_exit_code_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.yaml"), b"a: \xe4").unwrap();
+    let found = picture::of(&[dir.path().to_owned()]).unwrap().problems;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].code, Code::Unreadable.to_string());
+    assert_eq!(
+        Report::new(found, Severity::Note, &mut Sources::default()).exit_code(false),
+        2
+    );
+}
+
+#[test]
+fn sarif_has_what_code_hosts_ask_for() {
+    let (found, _, _dir) = problems(&(SHOP.to_owned() + &routes("v9")));
+    let report = Report::new(found, Severity::Note, &mut Sources::default());
+    let log: serde_json::Value =
+        serde_json::from_str(&sarif::log(&report.problems).unwrap()).unwrap();
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    let (rules, results) = (
+        &run["tool"]["driver"]["rules"],
+        run["results"].as_array().unwrap(),
+    );
+    assert_eq!(results.len(), report.problems.len());
+    for (result, problem) in results.iter().zip(&report.problems) {
+        let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+        assert_eq!(result["level"], problem.severity);
+        let place = &result["locations"][0]["physicalLocation"];
+        let uri = place["artifactLocation"]["uri"].as_str().unwrap();
+        assert!(
+            uri.starts_with("file:///") && uri.ends_with("/shop.yaml"),
+            "{uri}"
+        );
+        assert_eq!(place["region"]["startLine"], problem.line);
+        assert!(place["region"]["endColumn"].as_u64().unwrap() > 0);
+        assert!(!result["message"]["text"].as_str().unwrap().is_empty());
+    }
 }

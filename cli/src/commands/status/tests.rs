@@ -34,6 +34,8 @@ fn status() -> Status {
         file: "r.yaml".into(),
         line: 12,
         column: 7,
+        end_line: 0,
+        end_column: 0,
         code: "HDL0104".into(),
         severity: "error".into(),
         reason: "subset v9 is not defined".into(),
