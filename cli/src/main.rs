@@ -9,6 +9,7 @@ mod failure;
 mod manifests;
 mod node;
 mod picture;
+mod snapshots;
 mod terminal;
 mod traces;
 

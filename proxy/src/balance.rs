@@ -4,8 +4,7 @@
 
 mod arrange;
 mod choose;
-mod hash;
-pub(crate) mod key;
+pub(crate) mod ejections;
 pub(crate) mod learnt;
 mod load;
 pub(crate) mod outlier;
@@ -17,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use heddle_proxy_config::key;
 use heddle_proxy_config::snapshot::{Algorithm, HashKey, TrafficPolicy};
 use rand::{Rng, RngExt};
 
@@ -133,7 +133,7 @@ impl Governed {
         let mut rng = rand::rng();
         let ticket = pick
             .hash
-            .map_or_else(|| rng.next_u64(), |key| hash::mix(key ^ 1));
+            .map_or_else(|| rng.next_u64(), |key| key::hash::mix(key ^ 1));
         let first = drawn(&shares, ticket)?;
         let chosen = |share: &Share, avoided: &[Rc<Upstream>]| {
             let group = &self.levels[share.level][share.group];

@@ -146,6 +146,7 @@ fn worker(app: SocketAddr) -> Rc<Worker> {
         tracer,
         metrics,
         breakers: Default::default(),
+        ejections: Default::default(),
         phase,
         connections: Arc::default(),
         tasks: crate::tasks::Tasks::default(),

@@ -3,12 +3,12 @@
 //! be read in two ways is refused, and headers that only the mesh may set are taken off what a peer
 //! sent.
 
-mod path;
 mod survey;
 
 use std::net::SocketAddr;
 
 use h2::ext::Protocol;
+use heddle_proxy_config::route::normal;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
@@ -156,7 +156,7 @@ pub(crate) fn prepare<B>(
         return prepare_connect(request, version);
     }
     if let Some(path) = request.uri().path_and_query()
-        && let Some(path) = path::normal(path)?
+        && let Some(path) = normal(path).map_err(|_| HeadError::Path)?
     {
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.path_and_query = Some(path);

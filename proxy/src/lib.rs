@@ -15,6 +15,7 @@ mod detect;
 mod dns;
 mod drain;
 mod exchange;
+mod explain;
 mod forward;
 mod head;
 mod hello;

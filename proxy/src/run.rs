@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::balance::ejections::Ejections;
 use crate::drain::Drain;
 use crate::listener::Listeners;
 use crate::readiness;
@@ -114,6 +115,7 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
         tracer: tracer.clone(),
         metrics: metrics.clone(),
         breakers: Default::default(),
+        ejections: Ejections::default(),
         phase: drain.phase(),
         connections: Arc::clone(drain.connections()),
         tasks: tasks.clone(),
@@ -165,6 +167,7 @@ async fn serve(settings: Settings) -> Result<(), RunError> {
                 let store = store.clone();
                 move || crate::status::config_dump(&store)
             }),
+            explain: crate::explain::answers(store.clone(), shared.ejections.clone()),
             drain: Arc::new({
                 let drain = drain.clone();
                 move || drain.begin()

@@ -17,6 +17,7 @@ use heddle_proxy_telemetry::{Labels, Metrics, Peer, Shard, TcpSeries, Tracer};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use crate::balance::ejections::Ejections;
 use crate::breaker::Breakers;
 use crate::forward::tally::Tally;
 use crate::inbound;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// Counts of what is bounded over all workers.
     pub(crate) breakers: Breakers,
+    /// Who is left out, for people.
+    pub(crate) ejections: Ejections,
     pub(crate) phase: watch::Receiver<Phase>,
     /// Connections under way, over all workers.
     pub(crate) connections: Arc<AtomicUsize>,
@@ -86,7 +89,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(shared: &Shared) -> Self {
-        let mut upstreams = Upstreams::new(shared.breakers.clone(), shared.metrics.clone());
+        let mut upstreams = Upstreams::new(
+            shared.breakers.clone(),
+            shared.ejections.clone(),
+            shared.metrics.clone(),
+        );
         let snapshot: Arc<Snapshot> = shared.store.snapshot().load_full();
         let view = Rc::new(View::new(snapshot, None, &mut upstreams));
         Self {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::{Change, Deletion, Failed, Manifest, Query, Report, Status};
+use super::{Ask, Change, Deletion, Failed, Manifest, Query, Report, Status};
 use crate::manifests::Key;
 use crate::node::MeshName;
 use crate::traces::{Filter, Trace, TraceSummary};
@@ -90,6 +90,12 @@ impl Client {
         query: &Query,
     ) -> Result<Vec<serde_json::Value>, ClientError> {
         self.call(Method::POST, "/v1/objects", Some(query), QUICK)
+            .await
+    }
+
+    /// What a pod's sidecar says it would do.
+    pub(crate) async fn explain<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, ClientError> {
+        self.call(Method::POST, "/v1/explain", Some(ask), PATIENT)
             .await
     }
 

@@ -13,7 +13,7 @@ use http::StatusCode;
 use serde_json::Value;
 use tokio::net::UnixListener;
 
-use super::{Change, Deletion, Failed, Manifest, Query, Report, Status};
+use super::{Ask, Change, Deletion, Failed, Manifest, Query, Report, Status};
 use crate::traces::{Filter, Store};
 
 /// Largest request, bytes: the manifests of one apply.
@@ -28,6 +28,7 @@ pub(crate) trait Daemon: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Report, Failed>> + Send;
     fn delete(&self, deletion: Deletion) -> impl Future<Output = Result<Report, Failed>> + Send;
     fn objects(&self, query: Query) -> impl Future<Output = Result<Vec<Value>, Failed>> + Send;
+    fn explain(&self, ask: Ask) -> impl Future<Output = Result<Value, Failed>> + Send;
     fn system(
         &self,
         component: String,
@@ -62,6 +63,7 @@ fn router<D: Daemon>(daemon: Arc<D>) -> Router {
         .route("/v1/apply", post(apply::<D>))
         .route("/v1/delete", post(delete::<D>))
         .route("/v1/objects", post(objects::<D>))
+        .route("/v1/explain", post(explain::<D>))
         .route("/v1/system/{component}/{action}", post(system::<D>))
         .route("/v1/shutdown", post(shutdown::<D>))
         .route("/v1/traces", post(traces::<D>))
@@ -98,6 +100,13 @@ async fn objects<D: Daemon>(
     Json(query): Json<Query>,
 ) -> Result<Json<Vec<Value>>, Failed> {
     daemon.objects(query).await.map(Json)
+}
+
+async fn explain<D: Daemon>(
+    State(daemon): State<Arc<D>>,
+    Json(ask): Json<Ask>,
+) -> Result<Json<Value>, Failed> {
+    daemon.explain(ask).await.map(Json)
 }
 
 async fn system<D: Daemon>(

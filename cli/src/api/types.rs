@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use heddle_proxy_config::decision;
 use serde::{Deserialize, Serialize};
 
 use crate::manifests::{Key, Problem};
@@ -130,6 +131,24 @@ pub(crate) struct Manifest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Deletion {
     pub(crate) keys: Vec<Key>,
+}
+
+/// What the sidecar of a pod is asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    pub(crate) namespace: String,
+    pub(crate) pod: String,
+    pub(crate) question: Question,
+}
+
+/// What becomes of this.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Question {
+    /// From the pod.
+    Request(decision::Asked),
+    /// To the pod.
+    Connection(decision::AskedInbound),
 }
 
 /// What became of an apply or a delete.

@@ -53,7 +53,7 @@ fn container<'a>(pod: &'a Pod, asked: Option<&str>) -> Outcome<&'a Container> {
 }
 
 /// The pod of that name, else the first ready pod of a workload of that name.
-fn find<'a>(status: &'a Status, namespace: &str, asked: &str) -> Outcome<&'a Pod> {
+pub(super) fn find<'a>(status: &'a Status, namespace: &str, asked: &str) -> Outcome<&'a Pod> {
     let (kind, name) = match asked.split_once('/') {
         None => (None, asked),
         Some((word, name)) => {

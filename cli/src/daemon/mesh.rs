@@ -17,8 +17,8 @@ use super::sidecar::{self, SidecarStatus};
 use super::system::System;
 use super::view::PodView;
 use crate::api::{
-    Change, Container, Daemon, Deletion, Dns, Failed, Manifest, Nack, Pod, Query, Report, Status,
-    Traces,
+    Ask, Change, Container, Daemon, Deletion, Dns, Failed, Manifest, Nack, Pod, Query, Report,
+    Status, Traces,
 };
 use crate::cluster::rfc3339;
 use crate::manifests::Key;
@@ -142,6 +142,31 @@ impl Daemon for Mesh {
             .handle
             .view()
             .select(&kinds, query.namespace.as_deref(), query.name.as_deref()))
+    }
+
+    async fn explain(&self, ask: Ask) -> Result<Value, Failed> {
+        let view = self.handle.view();
+        let mut pods = view.pods.iter();
+        let named = format!("{}/{}", ask.namespace, ask.pod);
+        let pod = pods
+            .find(|pod| (&pod.status.namespace, &pod.status.name) == (&ask.namespace, &ask.pod));
+        let pod = pod.ok_or_else(|| Failed {
+            error: format!("there is no pod {named}"),
+            advice: Some("heddle get pods -A  lists them".to_owned()),
+        })?;
+        if let Some(reason) = pod.skipped {
+            return Err(Failed {
+                error: format!("pod {named} has no sidecar: {reason}"),
+                advice: Some(
+                    "no route applies to what it sends; name a pod that has one".to_owned(),
+                ),
+            });
+        }
+        let answered = sidecar::explain(&pod.status.netns, &ask.question).await;
+        answered.map_err(|failed| Failed {
+            error: format!("pod {named}: {}", failed.error),
+            ..failed
+        })
     }
 
     async fn system(&self, component: String, action: String) -> Result<Change, Failed> {

@@ -97,7 +97,7 @@ fn ports(policy: Option<&TrafficPolicy>) -> impl Iterator<Item = u16> {
     settings.map(|of_port| of_port.port.number)
 }
 
-fn origin(object: &Object, at: Position) -> String {
+pub(super) fn origin(object: &Object, at: Position) -> String {
     let key = &object.key;
     match &object.origin.file {
         Some(file) => format!("{}/{} ({}:{})", key.kind, key.name, file.display(), at.line),

@@ -37,7 +37,9 @@ impl Model {
         }
         for port in &mut ports {
             let number = u16::try_from(port.number).unwrap_or_default();
-            port.set_mtls(modes.of(number));
+            let decided = modes.of(number);
+            port.set_mtls(decided.mode);
+            port.mtls_origin.clone_from(&decided.origin);
         }
         ports.sort_by_key(|port| port.number);
         let locality = self.locality(pod);
@@ -46,7 +48,8 @@ impl Model {
             name: name.name().into(),
             identity: self.identity(name.namespace(), pod),
             ports,
-            mtls: modes.default.into(),
+            mtls: modes.default.mode.into(),
+            mtls_origin: modes.default.origin,
             labels: shown_labels(pod),
             owner: pod.owner.as_ref().into(),
             priority_labels: self.all_labels(pod, &locality),
@@ -64,7 +67,7 @@ impl Model {
 
     /// Whom to expect at the pod; empty: nobody who speaks mesh TLS.
     pub(super) fn expected_identity(&self, namespace: &str, pod: &Pod) -> String {
-        if pod.meshed && self.modes(namespace, pod).default != MtlsMode::Disable {
+        if pod.meshed && self.modes(namespace, pod).default.mode != MtlsMode::Disable {
             self.identity(namespace, pod)
         } else {
             String::new()
@@ -126,6 +129,7 @@ impl Model {
                     protocol: protocol.into(),
                     mtls: MtlsMode::Unspecified.into(),
                     service: service_name.to_string(),
+                    mtls_origin: String::new(),
                 };
                 match ports.iter_mut().find(|known| known.number == new.number) {
                     None => ports.push(new),
@@ -147,6 +151,7 @@ impl Model {
                     protocol: protocol.into(),
                     mtls: MtlsMode::Unspecified.into(),
                     service: String::new(),
+                    mtls_origin: String::new(),
                 }),
             }
         }

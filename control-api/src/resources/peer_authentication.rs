@@ -17,7 +17,7 @@ pub struct PeerAuthentication {
     /// Pods that it is for; absent: the namespace, or the mesh in the system namespace.
     pub selector: Option<Selector>,
     /// The mode.
-    pub mtls: Option<Mtls>,
+    pub mtls: Option<At<Mtls>>,
     /// By port of the pod.
     #[serde(default)]
     pub port_level_mtls: BTreeMap<String, At<Mtls>>,

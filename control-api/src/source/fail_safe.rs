@@ -84,7 +84,7 @@ fn of_tree(root: &Node) -> Option<PeerAuthentication> {
         // Ports are those of pods, so they need a policy for pods.
         any_pod: selector.is_none() && (written.is_some() || !ports.is_empty()),
         selector,
-        mtls: is_strict.then_some(Mtls { mode: Mode::Strict }),
+        mtls: is_strict.then_some(At::nowhere(Mtls { mode: Mode::Strict })),
         port_level_mtls: ports,
     })
 }
@@ -117,7 +117,7 @@ fn of_lines(text: &str) -> Option<PeerAuthentication> {
 
 fn strict() -> PeerAuthentication {
     PeerAuthentication {
-        mtls: Some(Mtls { mode: Mode::Strict }),
+        mtls: Some(At::nowhere(Mtls { mode: Mode::Strict })),
         ..PeerAuthentication::default()
     }
 }

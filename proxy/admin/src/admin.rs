@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::explain;
 use crate::handles::AdminHandles;
 use crate::health::Health;
 use crate::metrics;
@@ -20,6 +21,8 @@ heddle sidecar
 GET  /status            its state in short (JSON)
 GET  /config_dump       what the control plane told it (JSON)
 GET  /stats/prometheus  its metrics
+POST /explain           what becomes of a request of the app's, and why (JSON both ways)
+POST /explain/inbound   whether a connection to the app is let in, and why (JSON both ways)
 GET  /ready             200 when it takes traffic, else 503 and why
 POST /drain             unready; connections end as soon as they politely can
 POST /drain?wait        the same because the pod ends: answers when it is done, or its time is over
@@ -39,6 +42,8 @@ pub(crate) fn router(handles: Arc<AdminHandles>, health: Arc<Health>) -> Router 
         )
         .route(metrics::PATH, get(metrics::own))
         .route("/ready", get(move || async move { health.ready() }))
+        .route("/explain", post(explain::request))
+        .route("/explain/inbound", post(explain::connection))
         .route("/drain", post(drain))
         .route("/quitquitquit", post(quit))
         .with_state(handles)

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -20,6 +21,29 @@ pub struct Readiness {
 /// The end of draining.
 pub type Drained = Pin<Box<dyn Future<Output = usize> + Send>>;
 
+/// What the sidecar is asked to explain, as the body of a request says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A request of the app's.
+    Request(Bytes),
+    /// A connection to the app.
+    Connection(Bytes),
+}
+
+/// An explanation on its way.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Value, NoAnswer>> + Send>>;
+
+/// Why there is no explanation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// It is no question.
+    #[error("{0}")]
+    NotAsked(String),
+    /// What it needs cannot be had.
+    #[error("{0}")]
+    NotKnown(String),
+}
+
 /// The sidecar as this crate sees it. Nothing here may block: it is called on the control thread.
 #[derive(Clone)]
 pub struct AdminHandles {
@@ -31,6 +55,8 @@ pub struct AdminHandles {
     pub status: Arc<dyn Fn() -> Value + Send + Sync>,
     /// Everything that the control plane told the sidecar.
     pub config_dump: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// What becomes of a request, or of a connection, and why.
+    pub explain: Arc<dyn Fn(Asked) -> Answer + Send + Sync>,
     /// Begins to drain: connections end as soon as they politely can.
     pub drain: Arc<dyn Fn() + Send + Sync>,
     /// The pod is ending: drains, and waits until that is done or its time is over. How many connections are left.

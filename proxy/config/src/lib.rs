@@ -5,6 +5,8 @@
 
 pub mod ads;
 pub mod compile;
+pub mod decision;
+pub mod key;
 pub mod kind;
 pub mod names;
 pub mod node;

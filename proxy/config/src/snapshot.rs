@@ -9,7 +9,7 @@ mod treatment;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use heddle_identity::SpiffeId;
@@ -21,8 +21,8 @@ pub use self::policy::{
 };
 pub use self::rule::{GrpcCode, HttpRule, RetryOn, RetryPolicy};
 pub use self::treatment::{
-    Abort, AbortStatus, Answer, Changes, Cors, Delay, DestinationTreatment, DirectResponse, Fault,
-    HeaderChanges, Mirror, Redirect, Rewrite, Treatment,
+    Abort, AbortStatus, Answer, Changes, Cors, CorsMeaning, Delay, DestinationTreatment,
+    DirectResponse, Fault, HeaderChanges, Mirror, Redirect, Rewrite, Treatment,
 };
 use crate::route::HttpTable;
 
@@ -167,6 +167,28 @@ pub struct Endpoints {
     pub endpoints: Vec<Arc<Endpoint>>,
 }
 
+impl Endpoints {
+    /// The endpoints of a subset that serve a port, with their addresses for it.
+    pub fn members(
+        &self,
+        subset: Option<&str>,
+        port: u16,
+    ) -> impl Iterator<Item = (SocketAddr, &Arc<Endpoint>)> {
+        let slot = self.service_ports.iter().position(|p| *p == port);
+        let subset = subset.map(|name| self.subset_names.iter().position(|n| &**n == name));
+        let is_member = move |endpoint: &&Arc<Endpoint>| match subset {
+            None => true,
+            Some(None) => false,
+            Some(Some(index)) => endpoint.subsets.contains(&index),
+        };
+        let all = self.endpoints.iter().filter(is_member);
+        all.filter_map(move |endpoint| {
+            let target = (*endpoint.target_ports.get(slot?)?)?;
+            Some((SocketAddr::new(endpoint.ip, target), endpoint))
+        })
+    }
+}
+
 /// One pod, or another address that serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -287,6 +309,10 @@ pub struct Workload {
     pub ports: HashMap<u16, InboundPort>,
     /// For every other port.
     pub mtls: MtlsMode,
+    /// The policy that says so, with its file and line; empty: it is the default.
+    pub mtls_origin: Arc<str>,
+    /// The same of ports of which another policy decides, or another line.
+    pub port_mtls_origins: HashMap<u16, Arc<str>>,
     /// `app` label; may be empty.
     pub app: Arc<str>,
     /// `version` label; may be empty.

@@ -88,6 +88,7 @@ fn text(kind: mesh::string_match::Kind) -> Option<mesh::StringMatch> {
 
 fn workload(change: impl Fn(&mut mesh::Workload)) -> mesh::Workload {
     let port = |number| mesh::InboundPort {
+        mtls_origin: String::new(),
         number,
         protocol: mesh::Protocol::Grpc as i32,
         mtls: mesh::MtlsMode::Strict as i32,

@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use heddle_proxy_config::route::{
-    Field, FieldMatch, HostMatch, HttpMatch, HttpTable, QueryMatch, StringMatch, Verdict,
+    Explained, Field, FieldMatch, HostMatch, HttpMatch, HttpTable, QueryMatch, StringMatch, Verdict,
 };
 use heddle_proxy_config::snapshot::{Destination, HttpRule, Name};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -70,8 +70,22 @@ impl Plain {
     }
 
     fn explain(&self, table: &HttpTable) -> Vec<Verdict> {
+        let told = self.explain_some(table, usize::MAX);
+        assert_eq!(told.left_out, 0);
+        let verdicts = told.verdicts.into_iter();
+        verdicts.map(|(_, verdict)| verdict).collect()
+    }
+
+    fn explain_some(&self, table: &HttpTable, most: usize) -> Explained {
         let (uri, headers) = self.asked();
-        table.explain(&self.method, &uri, &self.authority, &headers, self.port)
+        table.explain(
+            &self.method,
+            &uri,
+            &self.authority,
+            &headers,
+            self.port,
+            most,
+        )
     }
 
     fn asked(&self) -> (Uri, HeaderMap) {
@@ -319,6 +333,11 @@ fn agrees(rules: Vec<Vec<HttpMatch>>, requests: &[Plain]) -> Result<(), TestCase
         let taken = |verdict: &Verdict| matches!(verdict, Verdict::Taken(_));
         prop_assert_eq!(explained.iter().position(taken), found);
         prop_assert_eq!(explained.len(), found.map_or(rules.len(), |rule| rule + 1));
+        let some = request.explain_some(&table, 2);
+        prop_assert_eq!(some.taken(), found);
+        let missed = some.verdicts.len() - usize::from(found.is_some());
+        prop_assert!(missed <= 2, "{:?}", some);
+        prop_assert_eq!(missed + some.left_out, found.unwrap_or(rules.len()));
         for verdict in explained {
             if let Verdict::Missed(reasons) = verdict {
                 let known = |reason: &String| reason != "it does not match";

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use heddle_proxy_config::snapshot::{Endpoint, HashTable, OutlierDetection, TrafficPolicy};
 use heddle_proxy_telemetry::Metrics;
 
+use super::ejections::Ejections;
 use super::outlier::{Count, Outcome};
 use super::table::Table;
 
@@ -30,6 +31,9 @@ pub(crate) struct Learnt {
     cluster: String,
     service: Arc<str>,
     metrics: Metrics,
+    ejections: Ejections,
+    /// What of it is shown there.
+    shown: RefCell<Vec<SocketAddr>>,
     standings: RefCell<HashMap<SocketAddr, Rc<Standing>>>,
     pub(super) tables: RefCell<Vec<(TableOf, Rc<Table>)>>,
     terms: RefCell<Option<OutlierDetection>>,
@@ -89,11 +93,18 @@ impl Standing {
 }
 
 impl Learnt {
-    pub(crate) fn new(cluster: String, service: Arc<str>, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        cluster: String,
+        service: Arc<str>,
+        metrics: Metrics,
+        ejections: Ejections,
+    ) -> Self {
         Self {
             cluster,
             service,
             metrics,
+            ejections,
+            shown: RefCell::default(),
             standings: RefCell::default(),
             tables: RefCell::default(),
             terms: RefCell::default(),
@@ -268,6 +279,12 @@ impl Learnt {
             .filter_map(|standing| standing.until.get());
         self.ejected.set(until.clone().count());
         self.next_return.set(until.min());
+        if self.ejected.get() > 0 || !self.shown.borrow().is_empty() {
+            let out = standings.iter().filter(|(_, s)| s.is_ejected());
+            let now: Vec<SocketAddr> = out.map(|(addr, _)| *addr).collect();
+            let before = self.shown.replace(now.clone());
+            self.ejections.replace(&self.cluster, &before, &now);
+        }
         self.version.update(|version| version + 1);
     }
 
@@ -292,6 +309,8 @@ impl Drop for Learnt {
         for _ in 0..self.ejected.get() {
             self.count_ejected(-1);
         }
+        let shown = self.shown.take();
+        self.ejections.replace(&self.cluster, &shown, &[]);
     }
 }
 

@@ -2,9 +2,8 @@
 //! points, or Maglev's table (Eisenbud et al., 2016, §3.4). Both give each endpoint a share by its
 //! weight, and both depend on the endpoints' names alone, so that every sidecar makes the same.
 
+use heddle_proxy_config::key::hash::{hash, mix};
 use heddle_proxy_config::snapshot::HashTable;
-
-use super::hash::{hash, mix};
 
 /// Points of the heaviest endpoint on the smallest ring.
 const LEAST_POINTS: u32 = 16;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use heddle_proxy_config::key::{self, Key};
 use heddle_proxy_config::snapshot::HttpRule;
 use heddle_proxy_telemetry::{
     HttpSeries, Kind, Labels, Peer, Reporter, RequestProtocol, ResponseFlag, Security, Service,
@@ -13,7 +14,6 @@ use http::header::SET_COOKIE;
 use http::{Request, Response, StatusCode};
 
 use super::{Outbound, Target, refused};
-use crate::balance::key::{self, Key};
 use crate::body::{Incoming, ReplyBody};
 use crate::cluster::{Cluster, Member};
 use crate::exchange::Exchange;

@@ -6,12 +6,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use heddle_proxy_config::key;
 use heddle_proxy_telemetry::{Labels, RequestProtocol, ResponseFlag, TcpSeries};
 
 use tokio::time::timeout;
 
 use super::{Outbound, Target, http};
-use crate::balance::{Pick, key};
+use crate::balance::Pick;
 use crate::breaker::Overflow;
 use crate::cluster::Cluster;
 use crate::hello::{self, Hello};

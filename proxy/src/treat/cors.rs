@@ -2,13 +2,13 @@
 //! answered here, and what such an origin really asks for is marked on its way back.
 
 use bytes::Bytes;
-use heddle_proxy_config::snapshot::Cors;
+use heddle_proxy_config::snapshot::{Cors, CorsMeaning};
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderMap,
+    HeaderName, HeaderValue, ORIGIN, VARY,
 };
-use http::{Method, Request, Response};
+use http::{Request, Response};
 
 /// What a request is, to CORS.
 pub(super) enum Look {
@@ -22,18 +22,15 @@ pub(super) enum Look {
 
 pub(super) fn look<B>(cors: &Cors, request: &Request<B>) -> Look {
     let headers = request.headers();
-    let Some(origin) = headers.get(ORIGIN) else {
+    let meaning = cors.meaning(request.method(), headers);
+    let (Some(origin), preflight) = (match meaning {
+        CorsMeaning::Own => (None, false),
+        CorsMeaning::Preflight { allowed: false } => return Look::Preflight(Response::default()),
+        CorsMeaning::Preflight { allowed: true } => (headers.get(ORIGIN), true),
+        CorsMeaning::Allowed => (headers.get(ORIGIN), false),
+    }) else {
         return Look::Own;
     };
-    let preflight =
-        *request.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let mut origins = cors.allow_origins.iter();
-    if !origins.any(|may| may.is_match(origin.as_bytes())) {
-        return match preflight && !cors.forward_unmatched_preflights {
-            true => Look::Preflight(Response::default()),
-            false => Look::Own,
-        };
-    }
     let mut allowed = vec![(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())];
     if cors.allow_credentials {
         let yes = HeaderValue::from_static("true");
@@ -78,6 +75,7 @@ pub(super) fn mark(headers: &mut HeaderMap, allowed: Vec<(HeaderName, HeaderValu
 mod tests {
     #![allow(clippy::unwrap_used)]
     use heddle_proxy_config::route::StringMatch;
+    use http::Method;
 
     use super::*;
 

@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
+use heddle_proxy_config::key;
 use heddle_proxy_config::route::stick;
 use heddle_proxy_config::snapshot::{HttpRule, Treatment};
 use http::{HeaderValue, Request};
 
-use crate::balance::key;
 use crate::view::LocalRule;
 
 /// What was drawn for a request.

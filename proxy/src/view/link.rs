@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use heddle_proxy_config::snapshot::{
-    Algorithm, ConnectionPool, Endpoint, Endpoints, Name, Resolution, Snapshot, TrafficPolicy,
+    Algorithm, ConnectionPool, Endpoint, Name, Resolution, Snapshot, TrafficPolicy,
 };
 
 use super::Upstreams;
@@ -61,8 +61,11 @@ impl<'a> Clusters<'a> {
         let (name, subset, port) = key;
         let service = self.snapshot.services.get(name);
         let policy = service.and_then(|service| service.policy(subset.as_deref(), *port));
-        let endpoints = match self.snapshot.endpoints.get(name) {
-            Some(endpoints) => of_port(endpoints, subset.as_deref(), *port),
+        let endpoints: Vec<_> = match self.snapshot.endpoints.get(name) {
+            Some(endpoints) => {
+                let members = endpoints.members(subset.as_deref(), *port);
+                members.map(|(addr, one)| (addr, Arc::clone(one))).collect()
+            }
             None => Vec::new(),
         };
         let host = service.and_then(|service| service.hosts.first().cloned());
@@ -155,30 +158,4 @@ fn called(
         )
         .bounded(pool.clone())
     })
-}
-
-/// The endpoints of a subset that serve a port, with their addresses for it.
-fn of_port(
-    endpoints: &Endpoints,
-    subset: Option<&str>,
-    port: u16,
-) -> Vec<(SocketAddr, Arc<Endpoint>)> {
-    let Some(slot) = endpoints.service_ports.iter().position(|p| *p == port) else {
-        return Vec::new();
-    };
-    let subset = subset.map(|name| endpoints.subset_names.iter().position(|n| &**n == name));
-    let in_subset = |endpoint: &Endpoint| match subset {
-        None => true,
-        Some(None) => false,
-        Some(Some(index)) => endpoint.subsets.contains(&index),
-    };
-    endpoints
-        .endpoints
-        .iter()
-        .filter(|endpoint| in_subset(endpoint))
-        .filter_map(|endpoint| {
-            let target = (*endpoint.target_ports.get(slot)?)?;
-            Some((SocketAddr::new(endpoint.ip, target), Arc::clone(endpoint)))
-        })
-        .collect()
 }

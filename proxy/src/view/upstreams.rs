@@ -10,6 +10,7 @@ use std::time::Instant;
 use heddle_proxy_telemetry::Metrics;
 
 use super::ClusterKey;
+use crate::balance::ejections::Ejections;
 use crate::balance::learnt::Learnt;
 use crate::breaker::{Breakers, Pool};
 use crate::upstream::Upstream;
@@ -23,13 +24,15 @@ pub(crate) struct Upstreams {
     learnt: HashMap<ClusterKey, Weak<Learnt>>,
     pools: HashMap<ClusterKey, Weak<Pool>>,
     breakers: Breakers,
+    ejections: Ejections,
     metrics: Metrics,
 }
 
 impl Upstreams {
-    pub(crate) fn new(breakers: Breakers, metrics: Metrics) -> Self {
+    pub(crate) fn new(breakers: Breakers, ejections: Ejections, metrics: Metrics) -> Self {
         Self {
             breakers,
+            ejections,
             metrics,
             ..Self::default()
         }
@@ -57,9 +60,9 @@ impl Upstreams {
 
     /// What was learnt of a cluster.
     pub(super) fn learnt(&mut self, key: &ClusterKey, cluster: String) -> Rc<Learnt> {
-        let metrics = self.metrics.clone();
+        let (metrics, ejections) = (self.metrics.clone(), self.ejections.clone());
         kept(&mut self.learnt, key, || {
-            Learnt::new(cluster, key.0.as_str().into(), metrics)
+            Learnt::new(cluster, key.0.as_str().into(), metrics, ejections)
         })
     }
 

@@ -9,6 +9,7 @@ mod change;
 mod dns;
 mod ending;
 mod expect;
+mod explain;
 mod external;
 mod faults;
 mod forms;

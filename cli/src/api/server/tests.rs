@@ -40,6 +40,10 @@ impl Daemon for Fake {
         Ok(vec![serde_json::to_value(query).unwrap()])
     }
 
+    async fn explain(&self, ask: Ask) -> Result<Value, Failed> {
+        Ok(serde_json::to_value(ask).unwrap())
+    }
+
     async fn system(&self, component: String, action: String) -> Result<Change, Failed> {
         Ok(Change {
             key: Key::new(&component, "", ""),

@@ -1,20 +1,20 @@
 //! The request in question, as it was typed; what is no request is refused by the part that is wrong.
 
-use heddle_control::name::NsName;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use heddle_proxy_config::decision::{Asked as Request, Question};
+use http::Uri;
 
 use crate::args::Explain;
 use crate::failure::{Failure, Outcome};
 
 /// The request in question.
 pub(super) struct Asked {
-    pub(super) from: NsName,
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) authority: String,
-    pub(super) headers: HeaderMap,
+    /// Whose: a pod's namespace, and its name or its workload's.
+    pub(super) namespace: String,
+    pub(super) pod: String,
+    /// `GET http://web/`.
+    pub(super) title: String,
+    pub(super) request: Request,
+    pub(super) question: Question,
 }
 
 impl Asked {
@@ -32,41 +32,41 @@ impl Asked {
             .ok_or_else(|| wrong(&url, "it names no host".into()))?
             .trim_matches(['[', ']'])
             .to_owned();
-        let default = if uri.scheme_str() == Some("https") {
-            443
-        } else {
-            80
-        };
-        let method = Method::from_bytes(explain.method.as_bytes())
-            .map_err(|_| wrong(&explain.method, "not a method".into()))?;
-        let mut headers = HeaderMap::new();
+        let tls = uri.scheme_str() == Some("https");
+        let mut headers = Vec::new();
         for line in &explain.headers {
-            let parsed = line.split_once(':').and_then(|(name, value)| {
-                let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
-                Some((name, HeaderValue::from_str(value.trim()).ok()?))
-            });
-            let (name, value) =
-                parsed.ok_or_else(|| wrong(line, "not a header: write `name: value`".into()))?;
-            headers.append(name, value);
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| wrong(line, "not a header: write `name: value`".into()))?;
+            headers.push((name.trim().to_owned(), value.trim().to_owned()));
         }
+        let named_host = |(name, _): &&(String, String)| name.eq_ignore_ascii_case("host");
+        let authority = match headers.iter().find(named_host) {
+            Some((_, host)) => host.clone(),
+            None => uri.authority().map(ToString::to_string).unwrap_or_default(),
+        };
+        let path = uri.path_and_query().map(ToString::to_string);
         let (namespace, pod) = explain
             .from
             .split_once('/')
             .unwrap_or(("default", &explain.from));
-        let from = NsName::new(namespace, pod)
-            .ok_or_else(|| wrong(&explain.from, "not NAMESPACE/POD".into()))?;
-        let given = headers
-            .get(http::header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let authority = given.or_else(|| uri.authority().map(|a| a.as_str()));
-        Ok(Self {
-            from,
-            method,
+        let request = Request {
             host,
-            port: uri.port_u16().unwrap_or(default),
-            authority: authority.unwrap_or_default().to_owned(),
+            port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            method: explain.method.clone(),
+            path: path.unwrap_or_default(),
+            authority,
             headers,
-            uri,
+            source: None,
+            tls,
+        };
+        let question = Question::new(&request).map_err(|error| Failure::error(&error))?;
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            title: format!("{} {uri}", explain.method),
+            request,
+            question,
         })
     }
 }

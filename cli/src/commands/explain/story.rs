@@ -3,67 +3,81 @@
 
 use std::fmt::Write as _;
 
+use heddle_proxy_config::decision::{Admission, Decision, Origin, Share};
 use serde::Serialize;
 
 use crate::commands::output::near;
+use crate::picture::Sources;
 use crate::terminal::Style;
 
 /// What becomes of one request.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct Story {
     /// `GET http://reviews:9080/`.
     pub(super) request: String,
     /// `NAMESPACE/POD` of the client.
     pub(super) from: String,
+    pub(super) answered_by: By,
     /// `NAMESPACE/NAME`; `None`: the mesh knows no such service.
     pub(super) service: Option<String>,
     /// The rule that takes it: kind, name, number, file and line.
     pub(super) rule: Option<String>,
     /// What the sidecar answers itself, if it does.
     pub(super) status: Option<u16>,
+    /// Whether those that it may reach let it in, as far as they were asked.
+    pub(super) let_in: bool,
     /// Where it may go.
-    pub(super) destinations: Vec<Destination>,
-    /// How it was decided.
+    pub(super) destinations: Vec<Share>,
+    /// How it was decided, in words.
     pub(super) steps: Vec<Step>,
+    /// The same, in parts.
+    pub(super) decision: Option<Decision>,
+    /// What the servers' sidecars say.
+    pub(super) admissions: Vec<Admission>,
 }
 
-/// One share of a split.
-#[derive(Debug, Serialize)]
-pub(super) struct Destination {
-    pub(super) service: String,
-    pub(super) subset: Option<String>,
-    pub(super) port: u16,
-    /// Of a hundred requests.
-    pub(super) percent: f64,
-    pub(super) endpoints: Vec<Endpoint>,
-}
-
-/// One pod that may get it.
-#[derive(Debug, Serialize)]
-pub(super) struct Endpoint {
-    pub(super) workload: String,
-    pub(super) address: String,
-    /// Whom the sidecar expects there; `None`: plain text.
-    pub(super) identity: Option<String>,
+/// Who decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum By {
+    /// The pod's own sidecar.
+    Sidecar,
+    /// This program, from files.
+    Files,
 }
 
 /// One step.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Step {
     pub(super) what: String,
     /// Kind, name, file and line behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) origin: Option<String>,
+    pub(super) origin: Option<Origin>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) details: Vec<String>,
 }
 
 impl Story {
+    pub(super) fn new(answered_by: By, request: &str, from: String) -> Self {
+        Self {
+            request: request.to_owned(),
+            from,
+            answered_by,
+            service: None,
+            rule: None,
+            status: None,
+            let_in: true,
+            destinations: Vec::new(),
+            steps: Vec::new(),
+            decision: None,
+            admissions: Vec::new(),
+        }
+    }
+
     pub(super) fn step(&mut self, what: impl Into<String>) -> &mut Step {
         self.steps.push(Step {
             what: what.into(),
-            origin: None,
-            details: Vec::new(),
+            ..Step::default()
         });
         let last = self.steps.len() - 1;
         &mut self.steps[last]
@@ -72,15 +86,32 @@ impl Story {
     /// For people.
     pub(super) fn render(&self, style: Style) -> String {
         let mut out = String::new();
+        let mut sources = Sources::default();
+        let mut last = None;
         // Writing to a String does not fail.
         let title = style.bold(&self.request);
-        let _ = writeln!(out, "{title}  from {}\n", self.from);
+        let by = match (self.answered_by, &self.decision) {
+            (By::Sidecar, Some(decision)) => {
+                format!(
+                    "as its sidecar decides, configuration {}",
+                    decision.config_version
+                )
+            }
+            _ => "as the files say".to_owned(),
+        };
+        let _ = writeln!(out, "{title}  from {}, {by}\n", self.from);
         for (number, step) in (1..).zip(&self.steps) {
             let _ = write!(out, "{number:>2}. {}", step.what);
-            if let Some(origin) = &step.origin {
-                let _ = write!(out, "  {}", style.dim(&shorter(origin)));
+            let origin = step.origin.as_ref();
+            if let Some(origin) = origin {
+                let _ = write!(out, "  {}", style.dim(&shown(origin)));
             }
             out.push('\n');
+            let again = std::mem::replace(&mut last, origin.or(last)) == origin;
+            let line = origin.filter(|_| !again);
+            if let Some((number, line)) = line.and_then(|origin| line_of(origin, &mut sources)) {
+                let _ = writeln!(out, "    {}", style.dim(&format!("{number} | {line}")));
+            }
             for detail in &step.details {
                 let _ = writeln!(out, "    {detail}");
             }
@@ -90,8 +121,8 @@ impl Story {
 }
 
 impl Step {
-    pub(super) fn by(&mut self, origin: &str) -> &mut Self {
-        self.origin = (!origin.is_empty()).then(|| origin.to_owned());
+    pub(super) fn by(&mut self, origin: Option<&Origin>) -> &mut Self {
+        self.origin = origin.filter(|origin| !origin.text.is_empty()).cloned();
         self
     }
 
@@ -101,10 +132,18 @@ impl Step {
     }
 }
 
-/// `KIND/NS/NAME#1 (/long/path/file.yaml:12)` with the path as seen from here.
-fn shorter(origin: &str) -> String {
-    match origin.split_once(" (") {
-        Some((name, place)) => format!("{name}  {}", near(place.trim_end_matches(')'))),
-        None => origin.to_owned(),
+/// Name and place, the path as seen from here.
+fn shown(origin: &Origin) -> String {
+    match (&origin.file, origin.line) {
+        (Some(file), Some(line)) => format!("{}  {}:{line}", origin.named(), near(file)),
+        (Some(file), None) => format!("{}  {}", origin.named(), near(file)),
+        _ => origin.named().to_owned(),
     }
+}
+
+/// The line of YAML behind a step, where it can be read.
+fn line_of(origin: &Origin, sources: &mut Sources) -> Option<(u32, String)> {
+    let number = origin.line?;
+    let line = sources.line(origin.file.as_deref()?, number)?.trim_end();
+    (!line.is_empty()).then(|| (number, line.to_owned()))
 }

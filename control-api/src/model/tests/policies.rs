@@ -62,10 +62,13 @@ fn the_narrowest_oldest_authentication_wins() {
 
 #[test]
 fn a_stand_in_reaches_the_pods_that_it_is_for() {
-    use crate::resources::peer_authentication::{Mode, Mtls, PeerAuthentication};
+    use crate::resources::{
+        at::At,
+        peer_authentication::{Mode, Mtls, PeerAuthentication},
+    };
     let stand_in = |namespace: &str, any_pod: bool| {
         let policy = PeerAuthentication {
-            mtls: Some(Mtls { mode: Mode::Strict }),
+            mtls: Some(At::nowhere(Mtls { mode: Mode::Strict })),
             any_pod,
             ..PeerAuthentication::default()
         };

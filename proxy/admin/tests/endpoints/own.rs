@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::world::{OWN_METRICS, Sidecar, get, local, not_ready, outside_address, post};
+use crate::world::{OWN_METRICS, Sidecar, ask, get, local, not_ready, outside_address, post};
 
 #[tokio::test]
 async fn health_says_why_not_and_a_start_is_remembered() {
@@ -93,12 +93,37 @@ async fn admin_shows_what_the_sidecar_knows() {
         "/status",
         "/config_dump",
         "/stats/prometheus",
+        "/explain",
+        "/explain/inbound",
         "/ready",
         "/drain",
         "/quitquitquit",
     ] {
         assert!(index.contains(path), "{path} is not in the index");
     }
+}
+
+#[tokio::test]
+async fn what_would_become_of_something_is_asked_by_post_within_bounds() {
+    let sidecar = Sidecar::start(AdminSettings::default());
+    let admin = local(sidecar.ports.admin);
+    assert_eq!(
+        ask(admin, "/explain", "{\"a\": 1}").await,
+        (200, r#"{"request":8}"#.into())
+    );
+    assert_eq!(
+        ask(admin, "/explain/inbound", "{}").await,
+        (200, r#"{"connection":2}"#.into())
+    );
+    assert_eq!(
+        ask(admin, "/explain", "").await,
+        (400, r#"{"error":"nothing is asked"}"#.into())
+    );
+    let (status, said) = ask(admin, "/explain", &"x".repeat((64 << 10) + 1)).await;
+    assert_eq!(status, 413);
+    assert!(said.contains("at most 65536 bytes"), "{said}");
+    assert_eq!(get(admin, "/explain").await.0, 405);
+    sidecar.stop().await;
 }
 
 #[tokio::test]
@@ -139,6 +164,7 @@ async fn a_port_that_cannot_be_had_is_named() {
         metrics: Arc::new(|_| {}),
         status: Arc::new(|| serde_json::Value::Null),
         config_dump: Arc::new(|| serde_json::Value::Null),
+        explain: Arc::new(|_| Box::pin(async { Ok(serde_json::Value::Null) })),
         drain: Arc::new(|| {}),
         drained: Arc::new(|| Box::pin(async { 0 })),
         quit: Arc::new(|| {}),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use heddle_proxy_admin::{AdminHandles, AdminSettings, Ports, Readiness, bind};
+use heddle_proxy_admin::{AdminHandles, AdminSettings, Asked, NoAnswer, Ports, Readiness, bind};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -47,6 +47,17 @@ impl Sidecar {
             metrics: Arc::new(|out: &mut String| out.push_str(OWN_METRICS)),
             status: Arc::new(|| json!({"version": "v1"})),
             config_dump: Arc::new(|| json!({"services": []})),
+            explain: Arc::new(|asked| {
+                Box::pin(async move {
+                    match asked {
+                        Asked::Request(body) if body.is_empty() => {
+                            Err(NoAnswer::NotAsked("nothing is asked".into()))
+                        }
+                        Asked::Request(body) => Ok(json!({"request": body.len()})),
+                        Asked::Connection(body) => Ok(json!({"connection": body.len()})),
+                    }
+                })
+            }),
             drain: count(&drained),
             drained: Arc::new(|| Box::pin(async { 2 })),
             quit: count(&quit),
@@ -104,6 +115,11 @@ pub(crate) async fn get(at: SocketAddr, path: &str) -> (u16, String) {
 
 pub(crate) async fn post(at: SocketAddr, path: &str) -> (u16, String) {
     request(at, "POST", path, "").await
+}
+
+pub(crate) async fn ask(at: SocketAddr, path: &str, body: &str) -> (u16, String) {
+    let length = format!("content-length: {}\r\n\r\n{body}", body.len());
+    request(at, "POST", path, &length).await
 }
 
 /// Status and body; a body in chunks is put together.

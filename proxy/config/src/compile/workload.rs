@@ -18,9 +18,13 @@ pub(super) fn workload(name: &str, workload: mesh::Workload) -> Result<Workload,
         .into());
     }
     let mut ports = HashMap::with_capacity(workload.ports.len());
+    let mut port_mtls_origins = HashMap::new();
     for (index, port) in workload.ports.into_iter().enumerate() {
         let at = |refusal: Refusal| refusal.within(format!("ports[{index}]"));
+        let origin: Option<Arc<str>> =
+            (port.mtls_origin != workload.mtls_origin).then(|| Arc::from(&*port.mtls_origin));
         let (number, port) = inbound_port(port).map_err(at)?;
+        port_mtls_origins.extend(origin.map(|origin| (number, origin)));
         if ports.insert(number, port).is_some() {
             return Err(at(Problem::DuplicatePort(number).into()));
         }
@@ -31,6 +35,8 @@ pub(super) fn workload(name: &str, workload: mesh::Workload) -> Result<Workload,
         identity: spiffe_id(&workload.identity).map_err(|refusal| refusal.within("identity"))?,
         ports,
         mtls: mtls(workload.mtls).map_err(|refusal| refusal.within("mtls"))?,
+        mtls_origin: Arc::from(workload.mtls_origin),
+        port_mtls_origins,
         app: label("app"),
         version: label("version"),
         owner: Arc::from(workload.owner),

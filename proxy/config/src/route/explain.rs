@@ -18,8 +18,26 @@ pub enum Verdict {
     Missed(Vec<String>),
 }
 
+/// What became of the rules, up to the one that takes the request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explained {
+    /// Places of rules, in order, and what became of each; the last may be the one that takes it.
+    pub verdicts: Vec<(usize, Verdict)>,
+    /// Rules that did not take it and are not told.
+    pub left_out: usize,
+}
+
+impl Explained {
+    /// The rule that takes the request.
+    pub fn taken(&self) -> Option<usize> {
+        let (rule, verdict) = self.verdicts.last()?;
+        matches!(verdict, Verdict::Taken(_)).then_some(*rule)
+    }
+}
+
 impl HttpTable {
-    /// The rules up to the one that takes the request, in order. `port` is that of the service.
+    /// The rules up to the one that takes the request, in order; of those that do not, `most` at most
+    /// are told. `port` is that of the service.
     pub fn explain(
         &self,
         method: &Method,
@@ -27,7 +45,8 @@ impl HttpTable {
         authority: &str,
         headers: &HeaderMap,
         port: u16,
-    ) -> Vec<Verdict> {
+        most: usize,
+    ) -> Explained {
         let request = Request {
             method,
             uri,
@@ -35,30 +54,41 @@ impl HttpTable {
             headers,
             port,
         };
-        let mut verdicts: Vec<Verdict> = Vec::new();
+        let mut told = Explained::default();
+        let mut missed: Option<usize> = None;
         for (rule, matcher) in self.matches() {
-            if verdicts.len() <= rule {
-                verdicts.push(Verdict::Missed(Vec::new()));
-            }
-            match (matcher.miss(&request), verdicts.last_mut()) {
-                (None, Some(last)) => {
-                    *last = Verdict::Taken(matcher.conditions_in_words());
-                    break;
+            let again = missed == Some(rule);
+            if matcher.is_match(&request) {
+                if again && told.left_out > 0 {
+                    told.left_out -= 1;
+                } else if again {
+                    told.verdicts.pop();
                 }
-                (Some(miss), Some(Verdict::Missed(reasons))) => reasons.push(miss),
-                _ => {}
+                let taken = Verdict::Taken(matcher.conditions_in_words());
+                told.verdicts.push((rule, taken));
+                return told;
+            }
+            missed = Some(rule);
+            let whole = told.verdicts.len() >= most;
+            match told.verdicts.last_mut() {
+                Some((_, Verdict::Missed(reasons))) if again && told.left_out == 0 => {
+                    reasons.push(matcher.miss(&request));
+                }
+                _ if again => {}
+                _ if whole => told.left_out += 1,
+                _ => {
+                    let reasons = vec![matcher.miss(&request)];
+                    told.verdicts.push((rule, Verdict::Missed(reasons)));
+                }
             }
         }
-        verdicts
+        told
     }
 }
 
 impl HttpMatch {
     /// The first condition that does not hold, in the order in which people write them.
-    fn miss(&self, request: &Request<'_>) -> Option<String> {
-        if self.is_match(request) {
-            return None;
-        }
+    fn miss(&self, request: &Request<'_>) -> String {
         let single = |what: &str, pattern: &Option<StringMatch>, value: &str| {
             let pattern = pattern.as_ref().filter(|p| !p.is_match(value.as_bytes()))?;
             Some(format!("{what} {value:?} {}", Not(pattern)))
@@ -109,7 +139,7 @@ impl HttpMatch {
                 )
             })
             .or_else(port)
-            .or_else(|| Some("it does not match".to_owned()))
+            .unwrap_or_else(|| "it does not match".to_owned())
     }
 
     fn query_miss(&self, request: &Request<'_>) -> Option<String> {

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, ORIGIN};
 use http::uri::{Authority, Scheme};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::{Destination, GrpcCode, HashKey};
 use crate::route::{PathRewrite, StringMatch};
@@ -189,4 +190,37 @@ pub struct Cors {
     pub allow_credentials: bool,
     /// A preflight from any other origin goes to the application.
     pub forward_unmatched_preflights: bool,
+}
+
+/// What a request is, to CORS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CorsMeaning {
+    /// Nothing of CORS' business, or of an origin that may not: browsers will keep its answer.
+    Own,
+    /// Of an origin that may read the answer.
+    Allowed,
+    /// A question that is answered here.
+    Preflight {
+        /// Its origin may.
+        allowed: bool,
+    },
+}
+
+impl Cors {
+    /// What a request is.
+    pub fn meaning(&self, method: &Method, headers: &HeaderMap) -> CorsMeaning {
+        let Some(origin) = headers.get(ORIGIN) else {
+            return CorsMeaning::Own;
+        };
+        let preflight =
+            *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let mut origins = self.allow_origins.iter();
+        let allowed = origins.any(|may| may.is_match(origin.as_bytes()));
+        match (allowed, preflight) {
+            (true, false) => CorsMeaning::Allowed,
+            (false, false) => CorsMeaning::Own,
+            (false, true) if self.forward_unmatched_preflights => CorsMeaning::Own,
+            (allowed, true) => CorsMeaning::Preflight { allowed },
+        }
+    }
 }

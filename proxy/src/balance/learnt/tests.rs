@@ -4,6 +4,7 @@
 use heddle_proxy_config::snapshot::Name;
 
 use super::*;
+use crate::balance::ejections::Ejections;
 
 const BASE: Duration = Duration::from_secs(30);
 
@@ -45,15 +46,22 @@ fn policy(percent: u32, warmup: Option<Duration>) -> TrafficPolicy {
 struct World {
     learnt: Learnt,
     metrics: Metrics,
+    ejections: Ejections,
     now: Instant,
 }
 
 impl World {
     fn new() -> Self {
-        let metrics = Metrics::default();
+        let (metrics, ejections) = (Metrics::default(), Ejections::default());
         Self {
-            learnt: Learnt::new("service a".into(), "default/a".into(), metrics.clone()),
+            learnt: Learnt::new(
+                "service a".into(),
+                "default/a".into(),
+                metrics.clone(),
+                ejections.clone(),
+            ),
             metrics,
+            ejections,
             now: Instant::now(),
         }
     }
@@ -110,12 +118,16 @@ fn the_time_grows_with_each_ejection_and_shrinks_when_it_goes_well() {
     let World {
         metrics,
         learnt,
+        ejections,
         now,
     } = world;
+    assert_eq!(ejections.ejected().len(), 1);
     drop(learnt);
+    assert!(ejections.ejected().is_empty());
     let world = World {
         metrics,
         learnt: World::new().learnt,
+        ejections,
         now,
     };
     assert_eq!(world.metric("heddle_outlier_ejected{"), 0.0);

@@ -150,6 +150,8 @@ impl World {
             ]
             .into(),
             mtls: MtlsMode::Strict,
+            mtls_origin: "".into(),
+            port_mtls_origins: Default::default(),
             app: "web".into(),
             version: "v1".into(),
             owner: "".into(),
@@ -278,6 +280,7 @@ fn serve(role: Role, tls: MeshTls, snapshot: Snapshot) {
         tracer: Tracer::new(&runtime, Default::default(), None, &metrics),
         metrics,
         breakers: Default::default(),
+        ejections: Default::default(),
         phase,
         connections: Arc::default(),
         tasks: crate::tasks::Tasks::default(),

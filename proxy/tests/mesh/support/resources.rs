@@ -163,6 +163,7 @@ pub(crate) fn set_pod_address(control: &Control, pod: &Pod, ports: Vec<Port>) {
 /// What a pod knows of itself.
 pub(crate) fn workload(pod: &Pod, mtls: MtlsMode, ports: &[(u16, Protocol)]) -> Workload {
     let inbound = |(number, protocol): &(u16, Protocol)| InboundPort {
+        mtls_origin: String::new(),
         number: (*number).into(),
         protocol: (*protocol).into(),
         mtls: mtls.into(),

@@ -1,21 +1,24 @@
 //! What keeps a request with one endpoint, taken from the request: a header, a cookie (made and set
 //! when the client has none yet), the caller's address, a parameter of the query.
 
+pub mod hash;
+
 use std::net::IpAddr;
 
-use heddle_proxy_config::snapshot::{Cookie, HashKey};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue, Request};
 use rand::Rng;
 
-use super::hash::{hash, mix};
+use self::hash::{hash, mix};
+use crate::snapshot::{Cookie, HashKey};
 
 /// The key of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
-    pub(crate) hash: u64,
+pub struct Key {
+    /// The same in every sidecar and version.
+    pub hash: u64,
     /// For a client that has no such cookie yet.
-    pub(crate) set_cookie: Option<HeaderValue>,
+    pub set_cookie: Option<HeaderValue>,
 }
 
 impl From<u64> for Key {
@@ -28,7 +31,7 @@ impl From<u64> for Key {
 }
 
 /// The key that a request shows; `None`: it shows none.
-pub(crate) fn of<B>(by: &HashKey, request: &Request<B>, caller: IpAddr) -> Option<Key> {
+pub fn of<B>(by: &HashKey, request: &Request<B>, caller: IpAddr) -> Option<Key> {
     match by {
         HashKey::Header(name) => of_values(request.headers().get_all(name)).map(Key::from),
         HashKey::Cookie(cookie) => of_cookie(cookie, request.headers()),
@@ -45,7 +48,7 @@ pub(crate) fn of<B>(by: &HashKey, request: &Request<B>, caller: IpAddr) -> Optio
 }
 
 /// The key of a connection, of which only the caller is known.
-pub(crate) fn of_connection(by: &HashKey, caller: IpAddr) -> Option<u64> {
+pub fn of_connection(by: &HashKey, caller: IpAddr) -> Option<u64> {
     matches!(by, HashKey::SourceIp).then(|| of_address(caller))
 }
 

@@ -3,8 +3,6 @@ use std::path::Path;
 
 use super::*;
 use crate::args::{Explain, Format, Output};
-use crate::picture;
-use crate::terminal::Style;
 
 fn explain(url: &str, headers: &[&str]) -> Story {
     asked("default/productpage-v1", url, headers).unwrap()
@@ -13,7 +11,7 @@ fn explain(url: &str, headers: &[&str]) -> Story {
 fn asked(from: &str, url: &str, headers: &[&str]) -> Outcome<Story> {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo");
     let picture = picture::of(&[sample])?;
-    decide(&picture.model, &request(from, url, headers)?)
+    offline(&picture.model, &request(from, url, headers)?)
 }
 
 fn request(from: &str, url: &str, headers: &[&str]) -> Outcome<Asked> {
@@ -50,7 +48,9 @@ fn a_header_decides_and_the_line_behind_it_is_told() {
         "header user-type is \"premium\"",
         "reviews.yaml:",
         "mutual TLS, expecting spiffe://cluster.local/ns/default/sa/bookinfo-reviews",
-        "from default/productpage-v1-0",
+        "from default/productpage-v1-0, as the files say",
+        "|   - match:",
+        "let in at default/reviews-v2-0  PeerAuthentication/",
     ] {
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
@@ -87,7 +87,10 @@ fn what_is_not_there_is_said() {
             "http://reviews:81/",
             "service default/reviews has no port 81",
         ),
-        ("http://192.0.2.7/", "the mesh knows no service 192.0.2.7"),
+        (
+            "http://192.0.2.7/",
+            "it is passed through to 192.0.2.7:80 untouched",
+        ),
     ] {
         let told = explain(url, &[]).render(Style::PLAIN);
         assert!(told.contains(part), "{told}");
@@ -129,7 +132,9 @@ spec:
     std::fs::write(&more, written).unwrap();
     let picture = picture::of(&[sample, more]).unwrap();
     let asked = request("default/productpage-v1", "http://ratings:9080/", &[]).unwrap();
-    let told = decide(&picture.model, &asked).unwrap().render(Style::PLAIN);
+    let told = offline(&picture.model, &asked)
+        .unwrap()
+        .render(Style::PLAIN);
     for part in [
         "fault: 10% are answered with 503 Service Unavailable",
         "the same endpoint for the same header x-user",

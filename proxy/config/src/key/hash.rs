@@ -2,7 +2,7 @@
 //! in different pods find the same endpoint. Not for anything that a peer must not foresee.
 
 /// FNV-1a, with murmur3's finish: FNV alone hardly moves the high bits for what ends differently.
-pub(crate) fn hash(bytes: &[u8]) -> u64 {
+pub fn hash(bytes: &[u8]) -> u64 {
     let folded = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
@@ -10,7 +10,7 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
 }
 
 /// Another number, as if drawn anew.
-pub(crate) fn mix(mut number: u64) -> u64 {
+pub fn mix(mut number: u64) -> u64 {
     number ^= number >> 33;
     number = number.wrapping_mul(0xff51_afd7_ed55_8ccd);
     number ^= number >> 33;

@@ -5,10 +5,16 @@
 
 use http::uri::PathAndQuery;
 
-use super::HeadError;
+/// Why a path has no spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its path has a NUL byte")]
+pub struct NotAPath;
 
 /// The path as it should be spelled; `None`: as it is.
-pub(super) fn normal(path: &PathAndQuery) -> Result<Option<PathAndQuery>, HeadError> {
+///
+/// # Errors
+/// When it hides a NUL.
+pub fn normal(path: &PathAndQuery) -> Result<Option<PathAndQuery>, NotAPath> {
     let spelled = path.path();
     if memchr::memchr3(b'%', b'\\', b'.', spelled.as_bytes()).is_none() || spelled == "*" {
         return Ok(None);
@@ -25,11 +31,11 @@ pub(super) fn normal(path: &PathAndQuery) -> Result<Option<PathAndQuery>, HeadEr
     }
     PathAndQuery::from_maybe_shared(bytes::Bytes::from(whole))
         .map(Some)
-        .map_err(|_| HeadError::Path)
+        .map_err(|_| NotAPath)
 }
 
 /// Without escapes of what needs none, and with slashes only.
-fn unescaped(path: &[u8]) -> Result<Vec<u8>, HeadError> {
+fn unescaped(path: &[u8]) -> Result<Vec<u8>, NotAPath> {
     let mut plain = Vec::with_capacity(path.len());
     let mut rest = path;
     while let [first, more @ ..] = rest {
@@ -37,7 +43,7 @@ fn unescaped(path: &[u8]) -> Result<Vec<u8>, HeadError> {
         match (first, more) {
             (b'\\', _) => plain.push(b'/'),
             (b'%', [high, low, behind @ ..]) => match hex(*high, *low) {
-                Some(0) => return Err(HeadError::Path),
+                Some(0) => return Err(NotAPath),
                 Some(byte) if is_unreserved(byte) => {
                     plain.push(byte);
                     rest = behind;
@@ -128,7 +134,7 @@ mod tests {
         ] {
             assert_eq!(normalised(came), goes, "{came}");
         }
-        assert_eq!(normal(&"/a%00".parse().unwrap()), Err(HeadError::Path));
+        assert_eq!(normal(&"/a%00".parse().unwrap()), Err(NotAPath));
     }
 
     proptest! {
