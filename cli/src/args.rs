@@ -70,6 +70,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  heddle explain --from default/productpage-v1 -H 'user-type: premium' http://reviews:9080/\n  heddle explain -f shop/ --from shop/web -X POST http://cart/items"
     )]
     Explain(Explain),
+    /// Decide recorded requests again under changed routes, and say what would move.
+    #[command(
+        after_help = "Example:\n  heddle what-if -f new-routes.yaml\n  heddle what-if --delete virtualservice/reviews\n  heddle what-if -f new.yaml --base shop/ --from-traces traces.json"
+    )]
+    WhatIf(WhatIf),
     /// Write manifests with the sidecar injected to standard output.
     #[command(
         after_help = "Example:\n  heddle inject -f deployment.yaml > injected.yaml\n  cat *.yaml | heddle inject -f -\n  heddle inject -f deploy/ --dry-run"
@@ -288,6 +293,29 @@ pub(crate) struct Explain {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct WhatIf {
+    /// Documents to lay over those in force, as `apply` would; may be repeated.
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "PATH",
+        required_unless_present = "delete"
+    )]
+    pub(crate) files: Vec<PathBuf>,
+    /// An object to take away: KIND/NAME or KIND/NAMESPACE/NAME; may be repeated.
+    #[arg(long, value_name = "KIND/NAME")]
+    pub(crate) delete: Vec<String>,
+    /// Recorded traces, as `heddle traces --spans -o json` writes them, in place of the running mesh's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from_traces: Option<PathBuf>,
+    /// Manifests that are in force, in place of the running mesh's; may be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) base: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Delete {
     /// A file or directory whose objects are meant, or `-`; may be repeated.
     #[arg(
@@ -343,6 +371,9 @@ pub(crate) struct Traces {
     /// Draw the newest trace.
     #[arg(long, conflicts_with = "trace_id")]
     pub(crate) last: bool,
+    /// Whole traces with their spans, of the last hour, oldest first; for programs (`-o json`).
+    #[arg(long, conflicts_with_all = ["trace_id", "last", "service", "status", "min_duration"])]
+    pub(crate) spans: bool,
     /// At most so many, newest first.
     #[arg(long, default_value = "20")]
     pub(crate) limit: usize,

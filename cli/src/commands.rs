@@ -14,6 +14,7 @@ mod status;
 mod system;
 mod traces;
 mod up;
+mod what_if;
 
 use std::path::PathBuf;
 
@@ -32,6 +33,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Down => down::run(mesh).await,
         Command::Check(check) => check::run(&client(mesh), &check).await,
         Command::Explain(explain) => explain::run(&client(mesh), &explain).await,
+        Command::WhatIf(asked) => what_if::run(&client(mesh), &asked).await,
         Command::Apply(files) => apply::apply(&client(mesh), &files).await,
         Command::Delete(delete) => apply::delete(&client(mesh), &delete).await,
         Command::Get(get) => get::run(&client(mesh), &get).await,

@@ -13,7 +13,6 @@ use heddle_control::model::{Model, Settings};
 use heddle_control::source::document::split;
 use heddle_control::source::node::{Position, ends};
 use heddle_control::source::{Refusal, directory};
-use heddle_identity::TrustDomain;
 use heddle_injector::{DefaultInject, InjectConfig};
 use serde_json::Value;
 
@@ -66,23 +65,6 @@ pub(crate) fn of(paths: &[PathBuf]) -> Outcome<Picture> {
     Ok(Picture {
         problems,
         objects: loaded.objects.len(),
-        model,
-    })
-}
-
-/// What directories hold that are whole: those that a running mesh's control plane reads.
-pub(crate) fn of_roots(
-    roots: &[PathBuf],
-    trust_domain: TrustDomain,
-) -> Result<Picture, directory::DirectoryError> {
-    let settings = Settings {
-        trust_domain,
-        ..Settings::default()
-    };
-    let (model, _) = read(roots, settings)?;
-    Ok(Picture {
-        problems: Vec::new(),
-        objects: 0,
         model,
     })
 }

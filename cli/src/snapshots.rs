@@ -63,8 +63,7 @@ pub(crate) fn explain(
     port: u16,
     question: &Question,
 ) -> Outcome<Decision> {
-    let namespace = asker.name.namespace();
-    let Some(ip) = address(model, host, namespace)? else {
+    let Some(ip) = address(model, host, asker) else {
         return Ok(Decision {
             pod: asker.name.to_string(),
             called: format!("{host}:{port}"),
@@ -93,17 +92,17 @@ pub(crate) fn admission(
 }
 
 /// What a host stands for, as the pod's sidecar would answer its resolver.
-pub(crate) fn address(model: &Model, host: &str, namespace: &str) -> Outcome<Option<IpAddr>> {
+pub(crate) fn address(model: &Model, host: &str, asker: &Asker) -> Option<IpAddr> {
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(Some(ip.to_canonical()));
+        return Some(ip.to_canonical());
     }
     let name = host.trim_end_matches('.').to_ascii_lowercase();
-    let body = model.dns_name(&name, namespace).body;
-    Ok(match compile(Kind::DnsName, &name, &body) {
+    let body = model.dns_name(&name, &asker.client).body;
+    match compile(Kind::DnsName, &name, &body) {
         Ok(Compiled::Name(_, DnsName::Addresses { ips, .. })) => ips.first().copied(),
         // Unknown, or no name at all.
         _ => None,
-    })
+    }
 }
 
 /// What the pod's sidecar holds once it has asked for an address.
@@ -111,11 +110,11 @@ pub(crate) fn snapshot(model: &Model, asker: &Asker, ip: IpAddr) -> Outcome<Snap
     let client = &asker.client;
     let mut snapshot = Snapshot::default();
     workload(model, &asker.name, &mut snapshot)?;
-    let (name, body) = (ip.to_string(), model.address(ip, &client.namespace).body);
+    let (name, body) = (ip.to_string(), model.address(ip, client).body);
     if let Compiled::Address(ip, address) = read(Kind::Address, &name, &body)? {
         snapshot.addresses.insert(ip, Arc::new(address));
     }
-    let mut open: Vec<NsName> = Vec::from_iter(model.service_at(ip, &client.namespace).cloned());
+    let mut open: Vec<NsName> = Vec::from_iter(model.service_at(ip, client).cloned());
     let mut reached = BTreeSet::new();
     while let Some(service) = open.pop() {
         if !reached.insert(service.clone()) {

@@ -104,6 +104,12 @@ impl Client {
             .await
     }
 
+    /// Every trace that began since a time, with its spans.
+    pub(crate) async fn whole_traces(&self, unix_nanos: u64) -> Result<Vec<Trace>, ClientError> {
+        let path = format!("/v1/traces/since/{unix_nanos}");
+        self.call(Method::GET, &path, None::<&()>, PATIENT).await
+    }
+
     /// The trace whose id starts so; the newest for an empty beginning.
     pub(crate) async fn trace(&self, prefix: &str) -> Result<Trace, ClientError> {
         let path = format!(

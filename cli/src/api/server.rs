@@ -68,6 +68,7 @@ fn router<D: Daemon>(daemon: Arc<D>) -> Router {
         .route("/v1/shutdown", post(shutdown::<D>))
         .route("/v1/traces", post(traces::<D>))
         .route("/v1/traces/{id}", get(trace::<D>))
+        .route("/v1/traces/since/{unix_nanos}", get(whole::<D>))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(daemon)
 }
@@ -118,6 +119,10 @@ async fn system<D: Daemon>(
 
 async fn traces<D: Daemon>(State(daemon): State<Arc<D>>, Json(filter): Json<Filter>) -> Response {
     Json(daemon.traces().list(&filter)).into_response()
+}
+
+async fn whole<D: Daemon>(State(daemon): State<Arc<D>>, Path(since): Path<u64>) -> Response {
+    Json(daemon.traces().since(since)).into_response()
 }
 
 async fn trace<D: Daemon>(

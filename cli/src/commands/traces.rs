@@ -1,11 +1,16 @@
 //! `heddle traces`: the list, or one drawn as a waterfall.
 
+use std::time::{Duration, SystemTime};
+
 use crate::api::Client;
 use crate::args::{Format, Traces};
 use crate::commands::output;
 use crate::failure::Outcome;
 use crate::terminal::{self, Paint, Style, Table, plain, say};
 use crate::traces::{Canvas, Filter, TraceSummary, draw};
+
+/// How far back whole traces are listed.
+const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn run(client: &Client, args: Traces) -> Outcome {
     if args.last || args.trace_id.is_some() {
@@ -18,6 +23,18 @@ pub(crate) async fn run(client: &Client, args: Traces) -> Outcome {
             style: Style::stdout(),
         };
         return output::print(args.output.format, &trace, || draw(&trace, canvas));
+    }
+    if args.spans {
+        let format = match args.output.format {
+            Format::Table => Format::Json,
+            other => other,
+        };
+        let since = SystemTime::now() - HOUR;
+        let since = since.duration_since(SystemTime::UNIX_EPOCH);
+        let since = since.map_or(0, |since| since.as_nanos());
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        let whole = client.whole_traces(since).await?;
+        return output::print(format, &whole, String::new);
     }
     let filter = Filter {
         limit: args.limit,

@@ -129,6 +129,13 @@ impl Store {
         }
     }
 
+    /// Whole traces that began since a time, oldest first.
+    pub(crate) fn since(&self, unix_nanos: u64) -> Vec<Trace> {
+        let inner = self.inner();
+        let all = inner.order.iter().filter_map(|id| inner.trace(id));
+        all.filter(|trace| trace.start() >= unix_nanos).collect()
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         let inner = self.inner();
         Usage {

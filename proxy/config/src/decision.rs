@@ -13,7 +13,7 @@ mod words;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::decide::{MAX_RULES, decide};
+pub use self::decide::{MAX_RULES, decide, decide_taken};
 pub use self::inbound::{Admission, AskedInbound, admit};
 pub use self::origin::Origin;
 pub use self::question::{Asked, NotARequest, Question};

@@ -200,6 +200,9 @@ fn decide(
         span.method(request.method());
         span.path(request.uri().path());
         span.authority(head::authority(&request));
+        if let Target::Service(name) = &outbound.target {
+            span.called(name.as_str(), outbound.destination.port());
+        }
         span.version(request.version());
         span.local_identity(Arc::clone(&worker.own_id));
     }

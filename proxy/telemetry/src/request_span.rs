@@ -117,6 +117,11 @@ impl RequestSpan {
         self.put(names::ROUTE_RULE, i64::from(rule));
     }
 
+    /// Service and port that were called, whatever the routes say.
+    pub fn called(&mut self, service: &str, port: u16) {
+        self.put(names::CALLED, format!("{service}:{port}"));
+    }
+
     /// Subset that the route chose.
     pub fn subset(&mut self, subset: impl Into<Text>) {
         self.put(names::SUBSET, Value::String(subset.into()));

@@ -181,7 +181,11 @@ fn what_is_explained_is_what_traffic_meets() {
                         .max_by(|a, b| a.percent.total_cmp(&b.percent))
                         .unwrap();
                     assert_eq!(share.percent, 100.0, "{told:?}");
-                    assert_eq!(Some(met.app()), share.subset.as_deref(), "{path} {told:?}");
+                    assert_eq!(
+                        Some(met.app()),
+                        share.subset.as_deref(),
+                        "{path} {met:?} {told:?}"
+                    );
                     let spelled = told.spelled.as_ref().unwrap_or(&path);
                     let seen = share.path.as_ref().unwrap_or(spelled);
                     assert!(
@@ -274,7 +278,8 @@ fn an_address_that_nobody_called_yet_is_asked_for_and_servers_tell_their_side() 
     for wrong in [
         json!({"host": "10.96.0.1", "port": 80, "method": "G T"}),
         json!({"host": "10.96.0.1", "port": 80, "unknown": 1}),
-        json!([]),
+        json!(7),
+        json!({"host": "", "port": 80}),
     ] {
         let answer = explain(&client, "/explain", wrong);
         assert_eq!(answer.status, 400, "{}", answer.text());

@@ -107,8 +107,8 @@ impl Story {
                 let _ = write!(out, "  {}", style.dim(&shown(origin)));
             }
             out.push('\n');
-            let again = std::mem::replace(&mut last, origin.or(last)) == origin;
-            let line = origin.filter(|_| !again);
+            let line = origin.filter(|_| origin != last);
+            last = origin.or(last);
             if let Some((number, line)) = line.and_then(|origin| line_of(origin, &mut sources)) {
                 let _ = writeln!(out, "    {}", style.dim(&format!("{number} | {line}")));
             }

@@ -142,10 +142,3 @@ spec:
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
 }
-
-#[test]
-fn a_running_mesh_has_its_own_trust_domain() {
-    let domain: heddle_identity::TrustDomain = "shop.example".parse().unwrap();
-    let picture = picture::of_roots(&[], domain.clone()).unwrap();
-    assert_eq!(picture.model.settings().trust_domain, domain);
-}

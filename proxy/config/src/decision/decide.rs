@@ -25,6 +25,26 @@ pub fn decide(
     question: &Question,
     ejected: &Ejected,
 ) -> Decision {
+    told(snapshot, called, question, ejected, None)
+}
+
+/// As [`decide`], where it is known which HTTP rule takes the request, if any does.
+pub fn decide_taken(
+    snapshot: &Snapshot,
+    called: SocketAddr,
+    question: &Question,
+    taken: Option<usize>,
+) -> Decision {
+    told(snapshot, called, question, &Ejected::new(), Some(taken))
+}
+
+fn told(
+    snapshot: &Snapshot,
+    called: SocketAddr,
+    question: &Question,
+    ejected: &Ejected,
+    taken: Option<Option<usize>>,
+) -> Decision {
     let mut decision = Decision {
         pod: match &snapshot.workload {
             Some(workload) => workload.name.to_string(),
@@ -42,6 +62,7 @@ pub fn decide(
         called,
         question,
         ejected,
+        taken,
     };
     match snapshot
         .addresses
@@ -110,6 +131,8 @@ struct Asking<'a> {
     called: SocketAddr,
     question: &'a Question,
     ejected: &'a Ejected,
+    /// The rule that takes it, where that is known.
+    taken: Option<Option<usize>>,
 }
 
 impl Asking<'_> {
@@ -156,13 +179,18 @@ impl Asking<'_> {
 
     /// The rule that takes the request; each one before it is told with the reason.
     fn rule<'t>(&self, table: &'t RouteTable, decision: &mut Decision) -> Option<&'t HttpRule> {
+        let rules = table.http.rules();
+        if let Some(taken) = self.taken {
+            let rule = rules.get(taken?)?;
+            decision.rule = Some(origin(&rule.origin));
+            return Some(rule);
+        }
         let request = &self.question.request;
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let (authority, port) = (&self.question.authority, self.called.port());
         let told = table
             .http
             .explain(method, uri, authority, headers, port, MAX_RULES);
-        let rules = table.http.rules();
         for (place, verdict) in told.verdicts {
             let (takes, because) = match verdict {
                 Verdict::Taken(because) => (true, because),

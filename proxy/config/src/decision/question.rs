@@ -130,6 +130,9 @@ impl Question {
                 authority = value.to_str().unwrap_or_default().to_owned();
             }
         }
+        if asked.host.is_empty() {
+            return Err(NotARequest::Host(String::new()));
+        }
         if authority.is_empty() {
             authority = match asked.host.contains(':') {
                 true => format!("[{}]:{}", asked.host, asked.port),

@@ -202,7 +202,7 @@ impl FieldMatch {
     }
 }
 
-fn name(field: &Field) -> String {
+pub(super) fn name(field: &Field) -> String {
     match field {
         Field::Header(name) => format!("header {name}"),
         Field::Authority => "authority".to_owned(),

@@ -6,6 +6,8 @@ pub const ROUTE: &str = "heddle.route";
 pub const ROUTE_RULE: &str = "heddle.route.rule";
 /// Subset chosen by the route.
 pub const SUBSET: &str = "heddle.subset";
+/// Service and port that were called, `NAMESPACE/NAME:PORT`, whatever its routes say.
+pub const CALLED: &str = "heddle.called";
 /// Destination service, `NAME.NAMESPACE`.
 pub const SERVICE: &str = "heddle.destination.service";
 /// Workload (`NAMESPACE/POD`) of the endpoint.
