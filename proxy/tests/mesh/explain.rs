@@ -147,17 +147,21 @@ fn what_is_explained_is_what_traffic_meets() {
             .new_tree(&mut runner)
             .unwrap();
         let mut rules = rules.current();
-        let last = format!("last-{table}");
-        rules.push(HttpRule {
-            matches: vec![header_is("x-last", &last)],
+        let last = format!("table-{table}");
+        // One that no other request takes tells when the table is there.
+        let mark = HttpRule {
+            matches: vec![header_is("x-table", &last)],
             ..rule(&last, vec![web.to("v1", 1)])
-        });
+        };
+        rules.insert(0, mark);
         web.set_rules(&mesh.control, rules);
         let (host, port) = (web.ip.to_string(), web.port);
         eventually("the sidecar decides by the new routes", || {
-            let question = json!({"host": host, "port": port, "headers": [["x-last", last], ["x-user", "nobody"]], "path": "/none"});
-            let told = explain(&client, "/explain", question).text();
-            told.contains(&last)
+            let headers = [["x-table", &last]];
+            let question = json!({"host": host, "port": port, "headers": headers});
+            let answer = explain(&client, "/explain", question);
+            let told: Decision = serde_json::from_slice(&answer.body).unwrap();
+            told.rule.is_some_and(|rule| rule.text == last)
         });
         let requests = requests().new_tree(&mut runner).unwrap().current();
         for (path, headers) in requests {
