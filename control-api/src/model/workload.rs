@@ -77,11 +77,11 @@ impl Model {
     /// Ports of the pod where no mesh TLS is spoken, though there is an identity to expect.
     pub(super) fn plain_ports(&self, namespace: &str, pod: &Pod) -> Vec<u32> {
         let modes = self.modes(namespace, pod);
-        if !pod.meshed || modes.default == MtlsMode::Disable {
+        if !pod.meshed || modes.default.mode == MtlsMode::Disable {
             return Vec::new();
         }
         let plain = modes.ports.iter();
-        let plain = plain.filter(|(_, mode)| *mode == MtlsMode::Disable);
+        let plain = plain.filter(|(_, decided)| decided.mode == MtlsMode::Disable);
         plain.map(|(port, _)| (*port).into()).collect()
     }
 

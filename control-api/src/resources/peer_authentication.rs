@@ -67,7 +67,7 @@ impl PeerAuthentication {
 
     /// Whether somewhere it asks for plain text.
     pub fn disables(&self) -> bool {
-        let of_ports = self.port_level_mtls.values().map(|mtls| mtls.value);
+        let of_ports = self.port_level_mtls.values().copied();
         let mut all = self.mtls.into_iter().chain(of_ports);
         all.any(|mtls| mtls.mode == Mode::Disable)
     }

@@ -142,7 +142,7 @@ impl Model {
                 .ports
                 .iter()
                 .filter_map(|port| target_number(port, pod));
-            pod.meshed && targets.all(|port| modes.of(port) == MtlsMode::Strict)
+            pod.meshed && targets.all(|port| modes.of(port).mode == MtlsMode::Strict)
         };
         let (fails, of_pods, instead) = match tls.mode.value {
             TlsMode::IstioMutual => (

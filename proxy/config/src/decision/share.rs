@@ -133,7 +133,9 @@ pub(super) fn reached(
     state: State,
 ) -> Reached {
     let identity = endpoint.identity.as_ref();
+    let is_plain = endpoint.plain_ports.contains(&addr.port());
     let tls = match (tls.unwrap_or(&ClientTls::Auto), identity) {
+        (ClientTls::Auto, Some(_)) if is_plain => Tls::Plain,
         (ClientTls::Auto | ClientTls::Mesh, Some(_)) => Tls::Mutual,
         (ClientTls::Auto, None) | (ClientTls::Disable, _) => Tls::Plain,
         (ClientTls::Mesh, None) => Tls::Impossible,
