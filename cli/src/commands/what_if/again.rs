@@ -234,9 +234,11 @@ fn spread(decision: &Decision) -> Spread {
         }
     }
     for share in decision.destinations.iter().filter(|one| one.percent > 0.0) {
-        let mut place = Place::default();
-        place.service = share.service.clone().unwrap_or_else(|| share_name(share));
-        place.subset.clone_from(&share.subset);
+        let mut place = Place {
+            service: share.service.clone().unwrap_or_else(|| share_name(share)),
+            subset: share.subset.clone(),
+            ..Place::default()
+        };
         if share.invalid.is_some() {
             place.status = Some(500);
         } else if share.endpoints.is_empty() {
