@@ -78,7 +78,7 @@ pub(crate) fn decide(table: &RouteTable, asked: &Asked) -> Decided {
             ..Decided::default()
         };
     };
-    let fault = rule.fault.clone().unwrap_or_default();
+    let fault = rule.fault.unwrap_or_default();
     let mut decided = Decided {
         rule: Some(rule.origin.clone()),
         delay: fault.delay.is_some(),
