@@ -168,8 +168,7 @@ impl Holds {
         let Address::Service(name) = &**address else {
             return None;
         };
-        let table = self.snapshot.routes.get(name)?;
-        (!table.http.rules().is_empty()).then_some(&table.http)
+        self.snapshot.routes.get(name)?.http_for(self.called.port())
     }
 
     /// Where the request goes; an error: that depends on what was not recorded.

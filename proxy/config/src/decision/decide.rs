@@ -8,7 +8,7 @@ use super::{
     Considered, Decision, Means, Origin, Outcome, Question, Share, Spoken, State, Sticky, words,
 };
 use crate::key;
-use crate::route::{Verdict, stick};
+use crate::route::{HttpTable, Verdict, stick};
 use crate::snapshot::{
     Address, Answer, CorsMeaning, Destination, HttpRule, Protocol, RouteTable, Service, Snapshot,
     Treatment,
@@ -153,7 +153,7 @@ impl Asking<'_> {
             return self.opaque(service, table.map(|table| &**table), decision);
         }
         decision.retries = Some(words::retries(None));
-        let Some(table) = table.filter(|table| !table.http.rules().is_empty()) else {
+        let Some(table) = table.and_then(|table| table.http_for(number)) else {
             decision.outcome = Outcome::Forwarded;
             decision.destinations.push(self.whole(service));
             return;
@@ -178,8 +178,8 @@ impl Asking<'_> {
     }
 
     /// The rule that takes the request; each one before it is told with the reason.
-    fn rule<'t>(&self, table: &'t RouteTable, decision: &mut Decision) -> Option<&'t HttpRule> {
-        let rules = table.http.rules();
+    fn rule<'t>(&self, table: &'t HttpTable, decision: &mut Decision) -> Option<&'t HttpRule> {
+        let rules = table.rules();
         if let Some(taken) = self.taken {
             let rule = rules.get(taken?)?;
             decision.rule = Some(origin(&rule.origin));
@@ -188,9 +188,7 @@ impl Asking<'_> {
         let request = &self.question.request;
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let (authority, port) = (&self.question.authority, self.called.port());
-        let told = table
-            .http
-            .explain(method, uri, authority, headers, port, MAX_RULES);
+        let told = table.explain(method, uri, authority, headers, port, MAX_RULES);
         for (place, verdict) in told.verdicts {
             let (takes, because) = match verdict {
                 Verdict::Taken(because) => (true, because),
@@ -204,7 +202,7 @@ impl Asking<'_> {
             });
         }
         decision.rules_left_out = told.left_out;
-        let taken = table.http.find(method, uri, authority, headers, port)?;
+        let taken = table.find(method, uri, authority, headers, port)?;
         decision.rule = Some(origin(&rules[taken].origin));
         rules.get(taken)
     }

@@ -170,6 +170,7 @@ fn answer() -> impl Strategy<Value = http_rule::Answer> {
             port: 0,
             path,
             status,
+            ..Redirect::default()
         })
     });
     let direct = proptest::sample::select(&[200_u32, 418, 503][..]).prop_map(|status| {
@@ -235,7 +236,10 @@ pub(crate) fn table() -> impl Strategy<Value = RouteTable> {
                 place + 1
             );
         }
-        RouteTable { http, tcp: vec![] }
+        RouteTable {
+            http,
+            ..RouteTable::default()
+        }
     })
 }
 
