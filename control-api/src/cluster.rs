@@ -3,9 +3,11 @@
 
 pub mod events;
 pub mod lease;
+pub mod status;
 
 use std::{sync::Arc, time::Duration};
 
+use heddle_identity::backoff::Backoff;
 use kube::Client;
 use tokio::{
     task::JoinSet,
@@ -15,6 +17,7 @@ use tokio::{
 use self::{
     events::Events,
     lease::{Leader, Place, Timing},
+    status::Statuses,
 };
 use crate::{push::Hub, source::kubernetes::Registry};
 
@@ -23,8 +26,8 @@ pub(crate) const REQUEST: Duration = Duration::from_secs(4);
 /// Between two looks; and this many times as long as a look takes.
 const PAUSE: Duration = Duration::from_millis(250);
 const SHARE: u32 = 10;
-/// Without news, in case a write has failed.
-const AGAIN: Duration = Duration::from_secs(5);
+/// Longest pause after a write that failed.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// The tasks; they end when this is dropped.
 #[derive(Debug)]
@@ -44,19 +47,26 @@ impl Writer {
         let mut tasks = JoinSet::new();
         let events = Events::new(client.clone(), place.holder.clone());
         let leader = lease::stand(client.clone(), place, timing, &mut tasks);
-        tasks.spawn(write(events, hub, registry, leader));
+        tasks.spawn(write(Statuses::new(client), events, hub, registry, leader));
         Self { _tasks: tasks }
     }
 }
 
-async fn write(mut events: Events, hub: Arc<Hub>, registry: Arc<Registry>, leader: Leader) {
+async fn write(
+    mut statuses: Statuses,
+    mut events: Events,
+    hub: Arc<Hub>,
+    registry: Arc<Registry>,
+    leader: Leader,
+) {
     let (mut changed, mut known) = (hub.changes(), registry.changes());
+    let mut backoff = Backoff::new(2 * PAUSE, MAX_PAUSE);
     loop {
         leader.is_held().await;
         let started = Instant::now();
-        if hub.is_ready() {
-            events.write(&hub, &registry, &leader).await;
-        }
+        let done = hub.is_ready()
+            && statuses.write(&hub, &registry, &leader).await
+            && events.write(&hub, &registry, &leader).await;
         sleep(PAUSE.max(started.elapsed() * SHARE)).await;
         let news = async {
             tokio::select! {
@@ -64,8 +74,13 @@ async fn write(mut events: Events, hub: Arc<Hub>, registry: Arc<Registry>, leade
                 _ = known.changed() => {}
             }
         };
-        // Without news too: what could not be written may be possible now.
-        _ = timeout(AGAIN, news).await;
+        if done {
+            backoff.reset();
+            news.await;
+        } else {
+            // What could not be written may be possible then.
+            _ = timeout(backoff.next(), news).await;
+        }
     }
 }
 

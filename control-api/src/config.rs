@@ -48,8 +48,12 @@ pub struct Config {
     )]
     pub kubeconfig: Option<PathBuf>,
 
-    /// In a cluster: where the API server calls the validating webhook, and probes ask (HTTPS)
-    #[arg(long, env = "HEDDLE_WEBHOOK_LISTEN", default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15017)))]
+    /// Where to answer /healthz and /readyz (HTTP); nowhere without
+    #[arg(long, env = "HEDDLE_HEALTH_LISTEN", value_name = "IP:PORT")]
+    pub health_listen: Option<SocketAddr>,
+
+    /// In a cluster: where the API server calls the validating webhook (HTTPS)
+    #[arg(long, env = "HEDDLE_WEBHOOK_LISTEN", default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15019)))]
     pub webhook_listen: SocketAddr,
 
     /// In a cluster: the Lease, in the system namespace, whose holder writes what became of routes

@@ -8,6 +8,7 @@
 pub mod check;
 pub mod cluster;
 pub mod config;
+pub mod health;
 pub mod model;
 pub mod name;
 pub mod push;

@@ -23,6 +23,7 @@ use crate::{
         lease::{Place, Timing},
     },
     config::{AdminAddress, Config},
+    health::Health,
     model::Model,
     push::{Ads, Hub, Limits, state::Bounds},
     source::{
@@ -86,6 +87,11 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         true => Some(bind(config.webhook_listen).await?),
         false => None,
     };
+    let health = Health::new(hub.clone());
+    let probed = match config.health_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
     let source = Source::start(&config, &hub, last_good.source, batches).await?;
 
     let mut tasks: JoinSet<Result<(), RunError>> = JoinSet::new();
@@ -98,6 +104,17 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     }
     tasks.spawn(follow(hub.clone(), received, keep, workload.tls().clone()));
     tasks.spawn(admin.serve(Admin::new(hub.clone()), stop.clone()));
+    if let Some(listener) = probed {
+        let health = health.clone();
+        let address = config
+            .health_listen
+            .map(|address| address.to_string())
+            .unwrap_or_default();
+        tasks.spawn(async move {
+            let ended = health.serve(listener).await;
+            ended.map_err(|error| RunError::Listen(address, error))
+        });
+    }
     tokio::select! {
         () = workload.ready() => {}
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -115,6 +132,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
             Ok(())
         });
     }
+    health.set_serving();
     let limits = Limits {
         bounds: Bounds {
             subscriptions: config.max_subscriptions,

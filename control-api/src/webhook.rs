@@ -1,6 +1,6 @@
 //! The validating webhook: what `heddle check` says of an object, said before it is stored. An error is
 //! refused, everything else is a warning; what cannot be judged is let through, since the mesh keeps the
-//! last good version of whatever turns out to be bad. Also where probes ask how we are.
+//! last good version of whatever turns out to be bad.
 
 mod review;
 
@@ -11,7 +11,7 @@ use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, State},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::post,
 };
 use heddle_https::{MAX_BODY_BYTES, REQUEST_TIMEOUT};
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
@@ -23,12 +23,10 @@ use tracing::warn;
 use self::review::NoReview;
 use crate::push::Hub;
 
-/// `POST /validate`, `/healthz`, `/readyz`.
+/// `POST /validate`.
 pub fn router(hub: Arc<Hub>) -> Router {
     Router::new()
         .route("/validate", post(validate))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(TimeoutLayer::with_status_code(
@@ -37,19 +35,6 @@ pub fn router(hub: Arc<Hub>) -> Router {
         ))
         .layer(CatchPanicLayer::new())
         .with_state(hub)
-}
-
-/// Whether sidecars are served: everything has been read once.
-async fn ready(State(hub): State<Arc<Hub>>) -> Response {
-    if hub.is_ready() {
-        "ok\n".into_response()
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not everything has been read yet\n",
-        )
-            .into_response()
-    }
 }
 
 async fn validate(State(hub): State<Arc<Hub>>, headers: HeaderMap, body: Bytes) -> Response {

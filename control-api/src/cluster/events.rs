@@ -52,8 +52,8 @@ impl Events {
         }
     }
 
-    /// Says what is refused now and has not been said.
-    pub async fn write(&mut self, hub: &Hub, registry: &Registry, leader: &Leader) {
+    /// Says what is refused now and has not been said. False: something is left.
+    pub async fn write(&mut self, hub: &Hub, registry: &Registry, leader: &Leader) -> bool {
         let wanted = wanted(hub, registry);
         self.told.retain(|(key, number)| {
             wanted
@@ -66,7 +66,7 @@ impl Events {
                 continue;
             }
             if left == 0 || !leader.holds() {
-                return;
+                return false;
             }
             left -= 1;
             let event = self.event(&key, &known, note, number);
@@ -78,12 +78,13 @@ impl Events {
                 Ok(Ok(_)) => {}
                 failed => {
                     debug!(%key, ?failed, "cannot write an event; it is written later");
-                    return;
+                    return false;
                 }
             }
             self.told.insert((key, number));
             sleep(PACE).await;
         }
+        true
     }
 
     fn event(&self, key: &ObjectKey, known: &Known, note: String, number: u64) -> Event {

@@ -1,8 +1,8 @@
 //! Replicas against a double of the API server: who writes, what, and how seldom.
 #![allow(clippy::unwrap_used)]
 
-use heddle_apiserver::{ApiServer, Options, istio};
-use serde_json::json;
+use heddle_apiserver::{ApiServer, Fault, Options, gateway, istio};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
@@ -18,6 +18,7 @@ const TIMING: Timing = Timing {
     renew: Duration::from_millis(700),
     retry: Duration::from_millis(50),
 };
+const ROUTES: &str = "httproutes.gateway.networking.k8s.io";
 
 async fn client(server: &ApiServer, account: &str) -> Client {
     let directory = tempfile::tempdir().unwrap();
@@ -31,6 +32,7 @@ async fn server() -> ApiServer {
     let server = ApiServer::start(Options::default()).await.unwrap();
     server.namespace("heddle-system").await;
     server.install(&istio()).await;
+    server.install(&gateway()).await;
     server
 }
 
@@ -88,6 +90,37 @@ impl Replica {
     }
 }
 
+fn service(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+           "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80}]}})
+}
+
+fn route(name: &str, backend: &str) -> Value {
+    json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": name},
+           "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "a"}],
+                    "rules": [{"backendRefs": [{"name": backend, "port": 80}]}]}})
+}
+
+/// What our condition of a route says, if it is said of this version of it.
+fn condition(server: &ApiServer, name: &str, what: &str) -> Option<Value> {
+    let route = server.object(ROUTES, "default", name)?;
+    let parents = route["status"]["parents"].as_array()?.clone();
+    let ours = parents
+        .into_iter()
+        .find(|parent| parent["controllerName"] == "heddle.io/mesh")?;
+    let conditions = ours["conditions"].as_array()?.clone();
+    let condition = conditions
+        .into_iter()
+        .find(|condition| condition["type"] == what)?;
+    (condition["observedGeneration"] == route["metadata"]["generation"]).then_some(condition)
+}
+
+fn writes(server: &ApiServer, name: &str) -> Vec<String> {
+    let asked = server.asked().into_iter();
+    let writes = asked.filter(|asked| asked.subresource == "status" && asked.name == name);
+    writes.map(|asked| asked.user).collect()
+}
+
 #[tokio::test]
 async fn one_replica_holds_the_lease_and_another_takes_over_when_it_dies() {
     let server = server().await;
@@ -124,6 +157,101 @@ async fn one_replica_holds_the_lease_and_another_takes_over_when_it_dies() {
     until(&server, "b stops", || !b.holds()).await;
     server.come_back().await;
     until(&server, "b leads again", || b.holds()).await;
+}
+
+#[tokio::test]
+async fn a_route_is_told_once_what_became_of_it_and_others_keep_theirs() {
+    let server = server().await;
+    server.put(service("a")).await.unwrap();
+    let mut written = route("r", "b");
+    let other = json!({"parentRef": {"name": "gateway"}, "controllerName": "example.com/gateway", "conditions": []});
+    written["status"]["parents"] = json!([other]);
+    server.put(written).await.unwrap();
+    // The first attempts meet somebody else's writing.
+    server.fail(Fault::refuse(
+        "patch",
+        "httproutes/status.gateway.networking.k8s.io",
+        409,
+        "Conflict",
+        2,
+    ));
+    let _replica = Replica::start(&server, "a").await;
+    let refs = |server: &ApiServer| condition(server, "r", "ResolvedRefs");
+    until(&server, "a status", || refs(&server).is_some()).await;
+    let told = refs(&server).unwrap();
+    assert_eq!(
+        (&told["status"], &told["reason"]),
+        (&json!("False"), &json!("BackendNotFound"))
+    );
+    assert!(
+        told["message"].as_str().unwrap().contains('b') && told["lastTransitionTime"].is_string()
+    );
+    assert_eq!(
+        server.object(ROUTES, "default", "r").unwrap()["status"]["parents"][0],
+        other
+    );
+
+    server.put(service("b")).await.unwrap();
+    until(&server, "it is resolved", || {
+        refs(&server).is_some_and(|told| told["status"] == "True")
+    })
+    .await;
+    let count = writes(&server, "r").len();
+    // A new version that says nothing new, and another route, which shows that time has passed.
+    let mut labelled = server.object(ROUTES, "default", "r").unwrap();
+    labelled["metadata"]["labels"]["x"] = "y".into();
+    server.put(labelled).await.unwrap();
+    for name in ["s", "t"] {
+        server.put(route(name, "b")).await.unwrap();
+        until(&server, "the next status", || {
+            condition(&server, name, "Accepted").is_some()
+        })
+        .await;
+    }
+    assert_eq!(writes(&server, "r").len(), count);
+    // A route that cannot be read is told so too.
+    let mut bad = route("t", "b");
+    bad["spec"]["rules"][0]["filters"] = json!([{"type": "Nonsense"}]);
+    server.put(bad).await.unwrap();
+    until(&server, "it is refused", || {
+        condition(&server, "t", "Accepted").is_some_and(|told| told["status"] == "False")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_replicas_one_writes_and_the_other_goes_on_when_it_dies() {
+    let server = server().await;
+    for name in ["a", "b"] {
+        server.put(service(name)).await.unwrap();
+    }
+    let first = Replica::start(&server, "first").await;
+    server.put(route("r", "b")).await.unwrap();
+    until(&server, "a status", || {
+        condition(&server, "r", "Accepted").is_some()
+    })
+    .await;
+    let second = Replica::start(&server, "second").await;
+    until(&server, "the second has read all", || second.hub.is_ready()).await;
+    server.put(route("s", "b")).await.unwrap();
+    until(&server, "a status", || {
+        condition(&server, "s", "Accepted").is_some()
+    })
+    .await;
+    let all = [writes(&server, "r"), writes(&server, "s")].concat();
+    assert!(all.iter().all(|user| user.ends_with(":first")), "{all:?}");
+
+    drop(first);
+    server.put(route("t", "b")).await.unwrap();
+    until(&server, "a status", || {
+        condition(&server, "t", "Accepted").is_some()
+    })
+    .await;
+    assert!(
+        writes(&server, "t")
+            .iter()
+            .all(|user| user.ends_with(":second"))
+    );
 }
 
 #[tokio::test]

@@ -140,3 +140,95 @@ fn cut(text: &str, most: usize) -> String {
     let head: String = text.chars().take(most - 1).collect();
     head + "…"
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::model::{Model, Settings, testing};
+
+    fn hub() -> std::sync::Arc<Hub> {
+        let hub = Hub::new(Model::new(Settings::default()));
+        hub.apply(testing::batch(testing::REVIEWS));
+        hub
+    }
+
+    fn route(http: Value) -> Value {
+        json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+               "metadata": {"generateName": "r-", "uid": "u", "managedFields": [{"manager": "kubectl"}]},
+               "spec": {"hosts": ["ratings"], "http": http}, "status": {"of": "somebody"}})
+    }
+
+    /// Whether it is allowed, and what is said.
+    fn asked(hub: &Hub, request: Value) -> (bool, String) {
+        let mut full =
+            json!({"uid": "1", "operation": "CREATE", "namespace": "default", "object": null});
+        for (name, value) in request.as_object().unwrap() {
+            full[name] = value.clone();
+        }
+        let review = json!({"apiVersion": API_VERSION, "kind": KIND, "request": full}).to_string();
+        let response = &answer(review.as_bytes(), hub).unwrap()["response"];
+        assert_eq!(response["uid"], "1");
+        let warnings = response["warnings"].to_string();
+        let message = response["status"]["message"]
+            .as_str()
+            .unwrap_or(&warnings)
+            .to_owned();
+        (response["allowed"] == true, message)
+    }
+
+    #[test]
+    fn errors_are_refused_and_what_must_stay_mendable_is_not() {
+        let hub = hub();
+        let good = || route(json!([{"route": [{"destination": {"host": "reviews"}}]}]));
+        let bad = || route(json!([{"rout": []}, {"timeout": "soon"}]));
+        assert_eq!(asked(&hub, json!({"object": good()})), (true, "[]".into()));
+        let (allowed, message) = asked(&hub, json!({"object": bad()}));
+        assert!(
+            !allowed && message.contains("did you mean `route`?"),
+            "{message}"
+        );
+        // What is not there yet may be the next document.
+        let early = route(json!([{"route": [{"destination": {"host": "nobody"}}]}]));
+        let (allowed, message) = asked(&hub, json!({"object": early}));
+        assert!(allowed && message.contains("nobody"), "{message}");
+        // A bad object stays mendable: its labels, its status, its end.
+        let mut labelled = bad();
+        labelled["metadata"]["labels"] = json!({"a": "b"});
+        let update = json!({"operation": "UPDATE", "object": labelled, "oldObject": bad()});
+        let (allowed, message) = asked(&hub, update);
+        assert!(
+            allowed && message.contains("did you mean `route`?"),
+            "{message}"
+        );
+        let status = json!({"operation": "UPDATE", "object": bad(), "subResource": "status"});
+        assert!(asked(&hub, status).0);
+        let mut ending = bad();
+        ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        assert!(asked(&hub, json!({"operation": "UPDATE", "object": ending})).0);
+        assert!(asked(&hub, json!({"operation": "DELETE", "oldObject": bad()})).0);
+        // Somebody else's kinds.
+        let other =
+            json!({"apiVersion": "example.com/v1", "kind": "VirtualService", "spec": {"x": 1}});
+        assert!(asked(&hub, json!({"object": other})).0);
+    }
+
+    #[test]
+    fn before_anything_is_known_everything_is_allowed() {
+        let hub = Hub::new(Model::new(Settings::default()));
+        let (allowed, warning) = asked(&hub, json!({"object": route(json!([{"rout": []}]))}));
+        assert!(allowed && warning.contains("not checked"), "{warning}");
+    }
+
+    #[test]
+    fn what_is_no_review_is_told_so() {
+        let hub = hub();
+        let says = |body: &str| answer(body.as_bytes(), &hub).unwrap_err().to_string();
+        assert!(says("{").contains("not an AdmissionReview"));
+        assert!(says("{}").contains("allowed: admission.k8s.io/v1"));
+        let old = r#"{"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}"#;
+        assert!(says(old).contains("v1beta1"));
+        let empty = r#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}"#;
+        assert!(says(empty).contains("no request"));
+    }
+}

@@ -1,13 +1,52 @@
 //! The program of a cluster: the same pushes as from a directory, while the API server is away too; and its
 //! webhook, as the API server calls it.
 
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+};
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use heddle_apiserver::{ApiServer, Options, istio};
+use heddle_apiserver::{ApiServer, Options, gateway, istio};
 use heddle_identity::tls::to_pem_bundle;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::support::{BOOKINFO, Setup, until};
+
+/// All that it needs to be allowed.
+const ROLES: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: heddle-control}
+rules:
+- {apiGroups: [''], resources: [namespaces, serviceaccounts, services, nodes, pods], verbs: [list, watch]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [list, watch]}
+- {apiGroups: [networking.istio.io], resources: [virtualservices, destinationrules, serviceentries, sidecars], verbs: [list, watch]}
+- {apiGroups: [security.istio.io], resources: [peerauthentications], verbs: [list, watch]}
+- {apiGroups: [telemetry.istio.io], resources: [telemetries], verbs: [list, watch]}
+- {apiGroups: [gateway.networking.k8s.io], resources: [httproutes, grpcroutes], verbs: [list, watch]}
+- {apiGroups: [gateway.networking.k8s.io], resources: [httproutes/status, grpcroutes/status], verbs: [patch]}
+- {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: heddle-control}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: heddle-control}
+subjects: [{kind: ServiceAccount, name: heddle-control, namespace: heddle-system}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: heddle-control, namespace: heddle-system}
+rules: [{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: heddle-control, namespace: heddle-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: heddle-control}
+subjects: [{kind: ServiceAccount, name: heddle-control, namespace: heddle-system}]
+";
 
 fn edited(weight: u32) -> String {
     BOOKINFO.replace("weight: 90", &format!("weight: {weight}"))
@@ -35,12 +74,26 @@ fn route(name: &str, http: Value) -> Value {
            "spec": {"hosts": ["ratings"], "http": http}})
 }
 
+fn probe(address: SocketAddr, path: &str) -> u16 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_cluster_is_served_as_a_directory_is() {
     let setup = Setup::empty().await;
-    let server = ApiServer::start(Options::default()).await.unwrap();
+    let options = Options {
+        rbac: true,
+        ..Options::default()
+    };
+    let server = ApiServer::start(options).await.unwrap();
     server.namespace("heddle-system").await;
     server.install(&istio()).await;
+    server.install(&gateway()).await;
+    server.put_yaml(ROLES).await;
     server.put_yaml(BOOKINFO).await;
     let token = setup.path("api-token");
     std::fs::write(
@@ -50,17 +103,25 @@ async fn a_cluster_is_served_as_a_directory_is() {
     .unwrap();
     let kubeconfig = setup.path("kubeconfig");
     std::fs::write(&kubeconfig, server.kubeconfig("", Some(&token))).unwrap();
-    let mut listen: std::net::SocketAddr = setup.control.parse().unwrap();
+    let mut listen: SocketAddr = setup.control.parse().unwrap();
     listen.set_port(listen.port() + 500);
+    let mut probes = listen;
+    probes.set_port(listen.port() + 500);
     let mut program = setup.start_with(&[
         "--kubernetes",
         "--kubeconfig",
         kubeconfig.to_str().unwrap(),
         "--webhook-listen",
         &listen.to_string(),
+        "--health-listen",
+        &probes.to_string(),
     ]);
     let mut proxy = setup.proxy().await;
     proxy.until_weight(90).await;
+    assert_eq!(
+        (probe(probes, "/healthz"), probe(probes, "/readyz")),
+        (200, 200)
+    );
     for weight in [50, 40] {
         server.put_yaml(&edited(weight)).await;
         proxy.until_weight(weight).await;
@@ -124,6 +185,24 @@ async fn a_cluster_is_served_as_a_directory_is() {
                 .contains("spec.http[0].route[0].destination.host"),
         "{early:?}"
     );
+    // What became of them is written, by what it may.
+    let attached = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "h"},
+        "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "ratings"}]}});
+    server.put(attached).await.unwrap();
+    let routes = "httproutes.gateway.networking.k8s.io";
+    until(async || {
+        let route = server.object(routes, "default", "h")?;
+        (route["status"]["parents"][0]["controllerName"] == "heddle.io/mesh").then_some(())
+    })
+    .await;
+    until(async || {
+        let events = server.objects("events.events.k8s.io");
+        events
+            .iter()
+            .any(|event| event["regarding"]["name"] == "early")
+            .then_some(())
+    })
+    .await;
     program.signal(Signal::SIGTERM);
     assert!(program.ended().await.success());
 }

@@ -87,6 +87,18 @@ pub(super) const WANTED: &[Wanted] = &[
         "telemetries",
         &["v1", "v1alpha1"],
     ),
+    wanted(
+        Kind::HttpRoute,
+        "gateway.networking.k8s.io",
+        "httproutes",
+        &["v1", "v1beta1"],
+    ),
+    wanted(
+        Kind::GrpcRoute,
+        "gateway.networking.k8s.io",
+        "grpcroutes",
+        &["v1"],
+    ),
 ];
 
 impl Wanted {

@@ -56,6 +56,17 @@ impl Registry {
         self.changed.subscribe()
     }
 
+    /// It stands so since we wrote it, unless it has changed since `before`.
+    pub(crate) fn replace(&self, key: &ObjectKey, before: &str, now: Known) {
+        if let Some(known) = self
+            .lock()
+            .get_mut(key)
+            .filter(|known| known.version == before)
+        {
+            *known = now;
+        }
+    }
+
     pub(super) fn see(&self, key: &ObjectKey, api_version: &str, raw: &Raw) {
         if !is_known(key.kind) {
             return;
@@ -95,5 +106,5 @@ fn is_known(kind: Kind) -> bool {
 
 /// Whether its status is ours to write.
 fn has_status(kind: Kind) -> bool {
-    matches!(kind.as_str(), "HTTPRoute" | "GRPCRoute")
+    matches!(kind, Kind::HttpRoute | Kind::GrpcRoute)
 }
