@@ -5,6 +5,7 @@
 
 mod grpc;
 mod http1;
+mod reflect;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -18,6 +19,8 @@ use tokio::task::JoinSet;
 pub const HTTP: u16 = 8080;
 /// Where gRPC is.
 pub const GRPC: u16 = 8081;
+/// Where it says what it sees, in HTTP/1.1, HTTP/2 and gRPC.
+pub const REFLECTED: [u16; 3] = [8080, 9090, 7070];
 /// How long connections may take to end.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -30,6 +33,8 @@ pub enum Behaviour {
     Stall,
     /// It accepts connections and resets each as soon as something has come.
     Reset,
+    /// It answers with what it saw, on [`REFLECTED`].
+    Reflect,
 }
 
 /// Serves on a pod's ports until `stop` says true, and what is open has ended.
@@ -37,8 +42,34 @@ pub enum Behaviour {
 /// # Errors
 /// When a port is taken.
 pub async fn run(behaviour: Behaviour, stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    if behaviour == Behaviour::Reflect {
+        return reflect(stop).await;
+    }
     let (http, grpc) = (listen(HTTP).await?, listen(GRPC).await?);
     serve(behaviour, http, grpc, stop).await;
+    Ok(())
+}
+
+async fn reflect(stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    let mut ports = JoinSet::new();
+    for port in REFLECTED {
+        let listener = listen(port).await?;
+        let mut stop = stop.clone();
+        ports.spawn(async move {
+            let mut open = JoinSet::new();
+            loop {
+                tokio::select! {
+                    () = told(&mut stop) => break,
+                    // An error: the peer has given up in the meantime.
+                    Ok((stream, _)) = listener.accept() => {
+                        open.spawn(reflect::serve(stream, stop.clone()));
+                    }
+                    Some(_) = open.join_next() => {}
+                }
+            }
+        });
+    }
+    while ports.join_next().await.is_some() {}
     Ok(())
 }
 
@@ -62,6 +93,7 @@ pub async fn serve(
         let _ = stream.set_nodelay(true);
         let stop = stop.clone();
         match (behaviour, is_grpc) {
+            (Behaviour::Reflect, _) => open.spawn(reflect::serve(stream, stop)),
             (Behaviour::Echo, true) => open.spawn(grpc::serve(stream, stop)),
             (Behaviour::Echo, false) => open.spawn(http1::serve(stream, stop)),
             (Behaviour::Stall, _) => open.spawn(ended(stall(stream), stop)),

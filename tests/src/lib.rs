@@ -10,6 +10,7 @@ pub mod load;
 pub mod mesh;
 pub mod netns;
 pub mod objects;
+pub mod reflect;
 pub mod scrape;
 pub mod soak;
 pub mod table;

@@ -24,7 +24,7 @@ use self::mesh::Mesh;
 use self::topic::{Case, Topic};
 
 /// Documents of routes that there are at least.
-const DOCUMENTS: usize = 240;
+const DOCUMENTS: usize = 300;
 /// The mesh in which every case is decided.
 const MESH: &str = "mesh.yaml";
 
@@ -73,6 +73,7 @@ fn judge(fixture: &str, case: &Case) -> Vec<String> {
     let mut wrong = survive::faults(&case.documents);
     let mesh = Mesh::new(fixture, &case.documents);
     wrong.extend(mesh.unexpected(case));
+    wrong.extend(mesh.conditions(case));
     for request in &case.requests {
         let faults = match decide::decide(&mesh, request) {
             Ok(decision) => compare::faults(&mesh, request, &decision),

@@ -1,4 +1,4 @@
-//! The application of the chaos and soak meshes: `heddle-echo [echo|stall|reset]`.
+//! The application of the chaos, soak and conformance meshes: `heddle-echo [echo|stall|reset|reflect]`.
 
 use std::process::ExitCode;
 
@@ -11,8 +11,9 @@ fn main() -> ExitCode {
         None | Some("echo") => Behaviour::Echo,
         Some("stall") => Behaviour::Stall,
         Some("reset") => Behaviour::Reset,
+        Some("reflect") => Behaviour::Reflect,
         Some(other) => {
-            eprintln!("heddle-echo: `{other}` is none of echo, stall, reset");
+            eprintln!("heddle-echo: `{other}` is none of echo, stall, reset, reflect");
             return ExitCode::FAILURE;
         }
     };

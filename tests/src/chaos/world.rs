@@ -212,6 +212,7 @@ fn odd(behaviour: Behaviour, pods: usize) -> String {
         Behaviour::Echo => ", echo",
         Behaviour::Stall => ", stall",
         Behaviour::Reset => ", reset",
+        Behaviour::Reflect => ", reflect",
     };
     deployment("odd", pods, 0, argument)
 }

@@ -229,6 +229,9 @@ impl Asked<'_> {
             ..Decision::default()
         };
         self.shares(&rule.destinations, rule, &mut decision);
+        if !decision.to.is_empty() && decision.to.keys().all(|to| to == "nowhere") {
+            decision.status = Some(500);
+        }
         if let Some(treatment) = &rule.treatment {
             self.treat(
                 treatment,

@@ -4,11 +4,12 @@
 use std::path::Path;
 
 use heddle_control::check::Severity;
+use heddle_control::model::gateway::status::Condition;
 use heddle_control::model::{Client, Model, Settings};
-use heddle_control::name::NsName;
+use heddle_control::name::{Kind, NsName, ObjectKey};
 use heddle_control::source::{Refusal, directory};
 use heddle_proxy_config::compile::{Compiled, compile};
-use heddle_proxy_config::kind::Kind;
+use heddle_proxy_config::kind::Kind as Wire;
 
 use super::topic::{Case, Finding};
 
@@ -83,6 +84,30 @@ impl Mesh {
         wrong
     }
 
+    /// What a route's status says otherwise than the case.
+    pub(super) fn conditions(&self, case: &Case) -> Vec<String> {
+        let said = |route: &str| {
+            let (kind, name) = route.split_once(' ').unwrap();
+            let key = ObjectKey {
+                kind: Kind::parse(kind).unwrap(),
+                name: NsName::new("default", name).unwrap(),
+            };
+            let status = self.model.route_status(&key).unwrap_or_default();
+            let parents = status.parents.iter();
+            let conditions = parents.flat_map(|parent| &parent.conditions);
+            let in_words = |one: &Condition| {
+                let status = if one.status { "True" } else { "False" };
+                format!("{:?} {status} {:?}", one.kind, one.reason)
+            };
+            conditions.map(in_words).collect::<Vec<_>>()
+        };
+        let routes = case.conditions.iter();
+        let wrong = routes.filter(|(route, wanted)| said(route) != **wanted);
+        wrong
+            .map(|(route, wanted)| format!("{route}: wanted {wanted:?}, is {:?}", said(route)))
+            .collect()
+    }
+
     /// A pod, as the model sees a client.
     pub(super) fn client(&self, name: &str) -> Result<(NsName, Client), String> {
         let name = NsName::parse(name).ok_or_else(|| format!("{name} is no NAMESPACE/POD"))?;
@@ -95,7 +120,7 @@ impl Mesh {
         Ok((name, client))
     }
 
-    pub(super) fn compiled(&self, kind: Kind, name: &str, body: &[u8]) -> Result<Compiled, String> {
+    pub(super) fn compiled(&self, kind: Wire, name: &str, body: &[u8]) -> Result<Compiled, String> {
         compile(kind, name, body)
             .map_err(|error| format!("a sidecar refuses {kind} {name}: {error}"))
     }

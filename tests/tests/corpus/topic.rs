@@ -31,6 +31,9 @@ pub(super) struct Case {
     pub(super) warned: Vec<Finding>,
     #[serde(default)]
     pub(super) requests: Vec<Request>,
+    /// Of Gateway API's routes, as `KIND NAME`: `TYPE STATUS REASON` of each condition.
+    #[serde(default)]
+    pub(super) conditions: BTreeMap<String, Vec<String>>,
 }
 
 /// A refusal or a warning.
