@@ -80,6 +80,16 @@ pub(crate) enum Command {
         after_help = "Example:\n  heddle inject -f deployment.yaml > injected.yaml\n  cat *.yaml | heddle inject -f -\n  heddle inject -f deploy/ --dry-run"
     )]
     Inject(Inject),
+    /// Print what a cluster needs to run the mesh: namespace, definitions, roles, servers, webhooks.
+    #[command(
+        after_help = "Example:\n  heddle install | kubectl apply --server-side -f -\n  heddle install --ha --set caSecret=mesh-ca > heddle.yaml"
+    )]
+    Install(Install),
+    /// Print what was installed, in the order in which to delete it. The root's Secret stays.
+    #[command(
+        after_help = "Example:\n  heddle uninstall | kubectl delete --ignore-not-found -f -\n  heddle uninstall --purge | kubectl delete --ignore-not-found -f -"
+    )]
+    Uninstall(Uninstall),
     /// List traces, or draw one as a waterfall.
     #[command(
         after_help = "Example:\n  heddle traces --status 5xx\n  heddle traces --last\n  heddle traces 4bf92f35"
@@ -233,10 +243,74 @@ pub(crate) struct Inject {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// Three replicas of each part, never two more on one node than on another.
+    #[arg(long)]
+    pub(crate) ha: bool,
+    /// Where the mesh's own parts run.
+    #[arg(short, long, value_name = "NS", default_value = "heddle-system")]
+    pub(crate) namespace: String,
+    /// Trust domain of every identity.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) trust_domain: Option<String>,
+    /// Where images are: REGISTRY/proxy:TAG, /identity, /control, /injector.
+    #[arg(long, value_name = "REGISTRY")]
+    pub(crate) image_registry: Option<String>,
+    /// Their tag.
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+    /// Sidecars as init containers that go on (Kubernetes 1.29 or newer).
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) native_sidecars: Option<bool>,
+    /// A CNI plugin programs the redirect: pods need no capabilities for it.
+    #[arg(long)]
+    pub(crate) cni: bool,
+    /// Which definitions of Istio's kinds to print: those that the cluster has not, by asking it, or all,
+    /// or none.
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = Definitions::All)]
+    pub(crate) crds: Definitions,
+    /// Any setting (docs/kubernetes.md); may be repeated, the last one holds.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Definitions {
+    /// Every one that we read.
+    All,
+    /// Those that the cluster of KUBECONFIG does not have.
+    Missing,
+    /// None: another mesh's are there.
+    None,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Uninstall {
+    /// Where the mesh's own parts run.
+    #[arg(short, long, value_name = "NS", default_value = "heddle-system")]
+    pub(crate) namespace: String,
+    /// Also the root's Secret and the namespace: no certificate can be renewed any more.
+    #[arg(long)]
+    pub(crate) purge: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Check {
     /// A file or directory, or `-` for standard input; may be repeated. None: the running mesh.
     #[arg(short = 'f', long = "filename", value_name = "PATH")]
     pub(crate) files: Vec<PathBuf>,
+    /// The cluster of KUBECONFIG instead: whether the mesh can be installed there, or works.
+    #[arg(long, conflicts_with = "files")]
+    pub(crate) cluster: bool,
+    /// Where the mesh's own parts run (--cluster).
+    #[arg(
+        short,
+        long,
+        value_name = "NS",
+        default_value = "heddle-system",
+        requires = "cluster"
+    )]
+    pub(crate) namespace: String,
     /// For people, or for programs.
     #[arg(short = 'o', long = "output", default_value = "table")]
     pub(crate) format: CheckFormat,

