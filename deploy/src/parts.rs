@@ -38,7 +38,8 @@ pub(crate) fn ports(part: &str) -> &'static [(&'static str, i32, Option<i32>)] {
         ],
         CONTROL => &[
             ("grpc-ads", 15012, Some(15012)),
-            ("https-webhook", 15017, Some(WEBHOOK_PORT)),
+            ("https-webhook", 15019, Some(WEBHOOK_PORT)),
+            ("http-health", 15022, None),
         ],
         _ => &[("https-webhook", 15017, Some(WEBHOOK_PORT))],
     }
@@ -157,7 +158,8 @@ fn control(settings: &Settings) -> Part {
     let mut args = vec![
         "--kubernetes".into(),
         "--listen=0.0.0.0:15012".into(),
-        "--webhook-listen=0.0.0.0:15017".into(),
+        "--webhook-listen=0.0.0.0:15019".into(),
+        "--health-listen=0.0.0.0:15022".into(),
         format!("--system-namespace={}", settings.namespace),
         format!("--cluster-domain={}", settings.cluster_domain),
         format!("--identity-address={}", address(settings, IDENTITY, 15013)),
@@ -174,7 +176,7 @@ fn control(settings: &Settings) -> Part {
         image: "control",
         args,
         ports: pod_ports(CONTROL),
-        probes: ("HTTPS", 15017),
+        probes: ("HTTP", 15022),
         has_identity: true,
         volumes: vec![(memory("state", "64Mi"), STATE)],
         memory: ("128Mi", "1Gi"),
