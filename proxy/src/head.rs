@@ -3,6 +3,7 @@
 //! be read in two ways is refused, and headers that only the mesh may set are taken off what a peer
 //! sent.
 
+mod spare;
 mod survey;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version as HttpVersion};
 
+pub(crate) use self::spare::Spare;
 pub(crate) use self::survey::Survey;
 use crate::io::heads::Fault;
 use crate::upstream::Version;

@@ -9,13 +9,14 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop;
 
 use self::heads::Heads;
 use self::tls::Tls;
@@ -30,7 +31,16 @@ const AHEAD: usize = 4096;
 pub(crate) struct Io {
     prefix: Bytes,
     kind: Kind,
-    served: Option<Box<Served>>,
+    /// What is kept while HTTP is spoken.
+    http: Option<Box<Http>>,
+}
+
+#[derive(Default)]
+struct Http {
+    /// Who waits for bytes: the runtime has this waker, unless there are bytes. Who reads in another
+    /// way takes it off.
+    waiting: Option<Waker>,
+    served: Option<Served>,
 }
 
 enum Kind {
@@ -62,7 +72,7 @@ impl From<TcpStream> for Io {
         Self {
             prefix: Bytes::new(),
             kind: Kind::Plain(stream),
-            served: None,
+            http: None,
         }
     }
 }
@@ -72,7 +82,7 @@ impl From<Tls> for Io {
         Self {
             prefix: Bytes::new(),
             kind: Kind::Tls(Box::new(stream)),
-            served: None,
+            http: None,
         }
     }
 }
@@ -82,7 +92,7 @@ impl From<Tunnel> for Io {
         Self {
             prefix: Bytes::new(),
             kind: Kind::Stream(Box::new(stream)),
-            served: None,
+            http: None,
         }
     }
 }
@@ -99,6 +109,7 @@ impl Io {
         if room == 0 {
             return Poll::Ready(Ok(false));
         }
+        self.nobody_waits();
         let mut ahead = [0; AHEAD];
         let mut buf = ReadBuf::new(&mut ahead[..room.min(AHEAD)]);
         ready!(Pin::new(&mut self.kind).poll_read(cx, &mut buf))?;
@@ -124,6 +135,7 @@ impl Io {
         if take_prefix(&mut self.prefix, &mut buf) {
             return Poll::Ready(Ok(buf.filled().len()));
         }
+        self.nobody_waits();
         match &mut self.kind {
             Kind::Plain(tcp) => {
                 ready!(Pin::new(tcp).poll_read(cx, &mut buf))?;
@@ -135,6 +147,53 @@ impl Io {
                 Poll::Ready(Ok(buf.filled().len()))
             }
         }
+    }
+
+    /// Reads, unless it is known that nothing has come: HTTP asks far more often than there is something,
+    /// and to ask the runtime costs more than to look.
+    fn poll_kind(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(http) = &self.http else {
+            return Pin::new(&mut self.kind).poll_read(cx, buf);
+        };
+        let waiting = http.waiting.as_ref();
+        if waiting.is_some_and(|waiting| waiting.will_wake(cx.waker())) && self.is_silent() {
+            return Poll::Pending;
+        }
+        self.nobody_waits();
+        let polled = Pin::new(&mut self.kind).poll_read(cx, buf);
+        // Without a turn left, the runtime has not taken the waker.
+        if polled.is_pending()
+            && coop::has_budget_remaining()
+            && let Some(http) = &mut self.http
+        {
+            http.waiting = Some(cx.waker().clone());
+        }
+        polled
+    }
+
+    fn nobody_waits(&mut self) {
+        if let Some(http) = &mut self.http {
+            http.waiting = None;
+        }
+    }
+
+    fn served_now(&mut self) -> Option<&mut Served> {
+        self.http.as_mut()?.served.as_mut()
+    }
+
+    fn clock(&self) -> Option<&Clock> {
+        Some(&self.http.as_ref()?.served.as_ref()?.clock)
+    }
+
+    /// Whether nothing can be read, and nothing is to be sent before.
+    fn is_silent(&self) -> bool {
+        let tcp = match &self.kind {
+            Kind::Plain(tcp) => tcp,
+            Kind::Tls(tls) if tls.is_all_sent() => tls.tcp(),
+            Kind::Tls(_) | Kind::Stream(_) => return false,
+        };
+        // A look at what the runtime knows, which it keeps.
+        tcp.try_io(Interest::READABLE, || Ok(())).is_err()
     }
 
     /// Waits until TLS, which keeps what it could not send, has room for more.
@@ -167,10 +226,10 @@ impl Io {
 
     /// The clock is told whether the peer takes what it is sent.
     fn wrote<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Some(served) = &self.served {
+        if let Some(clock) = self.clock() {
             match &polled {
-                Poll::Pending => served.clock.stuck(),
-                Poll::Ready(_) => served.clock.moved(),
+                Poll::Pending => clock.stuck(),
+                Poll::Ready(_) => clock.moved(),
             }
         }
         polled
@@ -178,16 +237,25 @@ impl Io {
 
     /// Serves HTTP/1.1: the clock is told of what comes, and of heads that must be refused.
     pub(crate) fn served(mut self, clock: &Arc<Clock>) -> Self {
-        self.served = Some(Box::new(Served {
-            clock: Arc::clone(clock),
-            heads: Heads::default(),
-        }));
+        self = self.http();
+        if let Some(http) = &mut self.http {
+            http.served = Some(Served {
+                clock: Arc::clone(clock),
+                heads: Heads::default(),
+            });
+        }
+        self
+    }
+
+    /// HTTP is spoken on it.
+    pub(crate) fn http(mut self) -> Self {
+        self.http = Some(Box::default());
         self
     }
 
     /// Takes back what HTTP had read too much, for a pause.
     pub(crate) fn unread(&mut self, read: Bytes) {
-        if let Some(served) = &mut self.served {
+        if let Some(served) = self.served_now() {
             served.heads.unread(read.len());
         }
         if !read.is_empty() {
@@ -197,7 +265,7 @@ impl Io {
 
     /// A connection that was taken out of HTTP, with what HTTP had read too much.
     pub(crate) fn after_upgrade(mut self, read: Bytes) -> Self {
-        self.served = None;
+        self.http = None;
         self.unread(read);
         self
     }
@@ -287,15 +355,13 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let this = &mut *self;
-        if !take_prefix(&mut this.prefix, buf)
-            && Pin::new(&mut this.kind).poll_read(cx, buf)?.is_pending()
-        {
-            if let Some(served) = &this.served {
+        if !take_prefix(&mut this.prefix, buf) && this.poll_kind(cx, buf)?.is_pending() {
+            if let Some(served) = this.served_now() {
                 served.clock.waits(served.heads.is_amid_a_body());
             }
             return Poll::Pending;
         }
-        if let Some(served) = &mut this.served
+        if let Some(served) = this.served_now()
             && buf.filled().len() > before
         {
             served.heard(&buf.filled()[before..]);
@@ -316,19 +382,19 @@ impl AsyncWrite for Io {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = delegate!(&mut self.kind, s => Pin::new(s).poll_flush(cx));
-        if let Some(served) = &self.served {
+        if let Some(clock) = self.clock() {
             match &polled {
-                Poll::Pending => served.clock.stuck(),
-                Poll::Ready(_) => served.clock.flushed(),
+                Poll::Pending => clock.stuck(),
+                Poll::Ready(_) => clock.flushed(),
             }
         }
         polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(served) = &self.served {
+        if let Some(clock) = self.clock() {
             // For good: what is being ended is not idle.
-            served.clock.stuck();
+            clock.stuck();
         }
         delegate!(&mut self.kind, s => Pin::new(s).poll_shutdown(cx))
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use heddle_identity::backoff::Backoff;
 use heddle_proxy_telemetry::ResponseFlag;
-use http::{Request, StatusCode};
+use http::StatusCode;
 
 use super::deadline::{self, Deadline, passed};
 use super::plan::{Cause, Plan, is_idempotent};
@@ -19,7 +19,7 @@ use crate::balance::Pick;
 use crate::body::RequestBody;
 use crate::breaker::Overflow;
 use crate::cluster::{Member, RetryPermit};
-use crate::head;
+use crate::head::Spare;
 use crate::reply::Failure;
 use crate::upstream::connect::{ConnectError, Link};
 use crate::upstream::{SendError, Upstream, Version, since};
@@ -41,7 +41,7 @@ pub(super) struct Tries<'a> {
     asked: Option<&'a Rc<Member>>,
     tried: Vec<Rc<Upstream>>,
     /// A copy of the request under way, where it may be sent again.
-    spare: Option<Request<RequestBody>>,
+    spare: Option<Spare<RequestBody>>,
     retries: u32,
     /// Held while a repetition is under way.
     permit: Option<RetryPermit>,
@@ -225,7 +225,7 @@ impl<'a> Tries<'a> {
         });
         match spare {
             Some(spare) => {
-                self.forwarding.request = Some(spare);
+                self.forwarding.request = Some(spare.into_request());
                 Attempt::Retry(failure, Cause::TooSlow)
             }
             None => Attempt::Failed(failure),
@@ -294,7 +294,7 @@ impl<'a> Tries<'a> {
             checkout.reused && is_idempotent(request.method()) && request.body().is_empty();
         let keep = harmless || plan.version == Version::Http2 || plan.may_repeat();
         let body = keep.then(|| request.body().again()).flatten();
-        self.spare = body.map(|body| head::copy(&request, body));
+        self.spare = body.map(|body| Spare::of(&request, body));
         let mut lease = checkout.lease;
         match lease.send(request).await {
             Ok(response) => {
@@ -320,7 +320,7 @@ impl<'a> Tries<'a> {
         };
         match self.grant(cause) {
             Ok(()) => {
-                self.forwarding.request = Some(spare);
+                self.forwarding.request = Some(spare.into_request());
                 true
             }
             Err(flag) => {
@@ -347,6 +347,7 @@ impl<'a> Tries<'a> {
         let untouched = error.is_refused_stream();
         let broken_request = error.is_broken_request();
         let spare = self.spare.take().filter(|spare| spare.body().is_kept());
+        let spare = spare.map(Spare::into_request);
         let (outcome, again) = match (error.unsent, spare) {
             (Some(unsent), _) if !fresh => (Attempt::Again, *unsent),
             (Some(unsent), _) => (Attempt::Retry(failure, Cause::Unsent), *unsent),

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Body;
 
+/// Bytes of a piece for which room is asked at once: asking twice costs more than it keeps from others.
+const SMALL: usize = 512;
+
 /// Why a body broke off, in the words of HTTP/2.
 pub(crate) trait Reasoned {
     fn reason(&self) -> Reason;
@@ -58,7 +61,8 @@ where
                         }
                         // Asked for only now, and little of it: what is reserved is taken from all
                         // streams of the connection. h2 asks for the rest when it has the data.
-                        self.stream.reserve_capacity(1);
+                        let asked = if data.len() <= SMALL { data.len() } else { 1 };
+                        self.stream.reserve_capacity(asked);
                         self.waiting = Some((data, last));
                     }
                     Err(frame) => {

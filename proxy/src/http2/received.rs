@@ -24,7 +24,10 @@ pub(crate) struct Received {
     stream: RecvStream,
     /// What is left of it, where its head said how long it is; else [`UNKNOWN`].
     left: u64,
+    /// No more data comes.
     over: bool,
+    /// Nothing more comes, as far as was seen when the last came.
+    ended: bool,
     /// Taken, and its room not given back.
     owed: u32,
     other: Other,
@@ -66,6 +69,7 @@ impl Received {
                 .and_then(|length| length.to_str().ok()?.parse().ok())
                 .unwrap_or(UNKNOWN),
             over: false,
+            ended: false,
             owed: 0,
             other,
         };
@@ -75,8 +79,9 @@ impl Received {
 
     /// What else goes on does so without this once it is whole.
     fn note_end(&mut self) {
-        if let Other::Request(upload) = &mut self.other
-            && self.stream.is_end_stream()
+        self.ended = self.stream.is_end_stream();
+        if self.ended
+            && let Other::Request(upload) = &mut self.other
         {
             upload.0 = None;
         }
@@ -120,7 +125,7 @@ impl Received {
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.ended
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {

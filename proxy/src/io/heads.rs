@@ -86,6 +86,7 @@ impl Heads {
                     }
                     continue;
                 }
+                State::Field(_) if self.line.is_empty() => rest = plain_fields(rest),
                 _ => {}
             }
             let Some(end) = memchr(b'\n', rest) else {
@@ -123,6 +124,18 @@ impl Heads {
             State::Body(_) | State::ChunkSize | State::Chunk(_) | State::Trailer
         )
     }
+}
+
+/// What is behind the whole lines that are fields which say nothing of framing.
+fn plain_fields(mut bytes: &[u8]) -> &[u8] {
+    while let Some(first) = bytes.first()
+        && !matches!(first, b'c' | b'C' | b't' | b'T')
+        && let Some(end @ 2..) = memchr(b'\n', bytes)
+        && bytes[end - 1] == b'\r'
+    {
+        bytes = &bytes[end + 1..];
+    }
+    bytes
 }
 
 fn skip<'a>(bytes: &'a [u8], left: &mut u64) -> &'a [u8] {

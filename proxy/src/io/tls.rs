@@ -60,6 +60,11 @@ impl Tls {
         &self.tcp
     }
 
+    /// Whether the socket has taken everything.
+    pub(crate) fn is_all_sent(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
     /// Opens what has come to the scratch's clear text; how much it is, 0 at the end. Reads at most
     /// `most` bytes.
     pub(crate) fn poll_receive(

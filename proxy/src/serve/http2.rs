@@ -68,7 +68,7 @@ enum Stage {
 
 impl Serving {
     fn begin(io: Io, stream_window: u32) -> Self {
-        let cork = Cork::new(io);
+        let cork = Cork::new(io.http());
         let greeting = Builder::new()
             .initial_window_size(stream_window)
             .initial_connection_window_size(limits::H2_WINDOWS * stream_window)

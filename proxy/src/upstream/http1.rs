@@ -100,7 +100,7 @@ impl Connection {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(limits::HEAD_BYTES)
             .preserve_header_case(header_case)
-            .handshake(TokioIo::new(io))
+            .handshake(TokioIo::new(io.http()))
             .await?;
         Ok(Self {
             sender,

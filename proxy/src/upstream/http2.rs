@@ -32,7 +32,7 @@ pub(super) struct Driver {
 
 /// Speaks HTTP/2 over a connection that stands.
 pub(super) async fn connect(io: Io, streams: &Rc<Streams>) -> Result<(Sender, Driver), h2::Error> {
-    let cork = Cork::new(io);
+    let cork = Cork::new(io.http());
     let driven = cork.share();
     let (requests, mut connection) = Builder::new()
         .enable_push(false)
