@@ -62,8 +62,11 @@ impl Needs<'_> {
         if self.settings.native_sidecar {
             container.insert("restartPolicy".into(), json!("Always"));
         }
-        let metrics_port = json!({"name": "http-heddle", "containerPort": names::PROXY_METRICS_PORT, "protocol": "TCP"});
-        container.insert("ports".into(), json!([metrics_port]));
+        // Podman would take it on the machine as well, where only one pod can have it.
+        if self.config.podman.is_none() {
+            let metrics_port = json!({"name": "http-heddle", "containerPort": names::PROXY_METRICS_PORT, "protocol": "TCP"});
+            container.insert("ports".into(), json!([metrics_port]));
+        }
         container.insert("env".into(), Value::Array(self.proxy_env()));
         self.add_resources(&mut container);
         container.insert("securityContext".into(), unprivileged());
@@ -73,7 +76,7 @@ impl Needs<'_> {
             container.insert("lifecycle".into(), wait_hooks());
         }
         container.insert("readinessProbe".into(), health("ready", 15, 4));
-        container.insert("volumeMounts".into(), volumes::mounts());
+        container.insert("volumeMounts".into(), volumes::mounts(self.config));
         Value::Object(container)
     }
 
@@ -137,6 +140,9 @@ impl Needs<'_> {
                 settings.termination_grace_seconds.to_string(),
             ),
         ]);
+        if config.podman.is_some() {
+            env.retain(|variable| variable["name"] != "HEDDLE_STATE_DIR");
+        }
         if config.cert_ttl_seconds > 0 {
             env.push(variable(
                 "HEDDLE_CERT_TTL_SECONDS",

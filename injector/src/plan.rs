@@ -71,6 +71,10 @@ impl Plan {
         let (init_container, mut proxy) = (needs.init_container(), needs.proxy_container());
         let volumes = volumes::volumes(config, &who);
         let mut status = new_status(view, config, &settings, merged.annotations);
+        status.volumes = volumes
+            .iter()
+            .filter_map(|volume| volume["name"].as_str().map(str::to_owned))
+            .collect();
         status.hash = status::hash(&json!([
             init_container,
             proxy,
@@ -125,7 +129,9 @@ impl Plan {
         };
         placed
             && earlier.hash == self.status.hash
-            && volumes::NAMES
+            && self
+                .status
+                .volumes
                 .iter()
                 .all(|name| view.volumes().iter().any(|volume| volume.name == *name))
             && self.asked.paths().eq_unordered(rewritten)
@@ -229,7 +235,7 @@ fn new_status(
         hash: String::new(),
         init_containers,
         containers,
-        volumes: volumes::NAMES.map(str::to_owned).into(),
+        volumes: Vec::new(),
         annotations: annotations.into_iter().map(with_old).collect(),
         labels: BTreeMap::from([(names::REVISION.to_owned(), revision)]),
     }

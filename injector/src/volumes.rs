@@ -26,6 +26,7 @@ const STATE_SIZE: &str = "32Mi";
 
 pub(crate) const NAMES: [&str; 4] = [TOKEN, TRUST, STATE, POD];
 
+/// Podman gives all pods with an emptyDir of one name the same directory: a key must not be in it.
 pub(crate) fn volumes(config: &InjectConfig, who: &Who) -> Vec<Value> {
     if let Some(podman) = &config.podman {
         let Who {
@@ -38,8 +39,6 @@ pub(crate) fn volumes(config: &InjectConfig, who: &Who) -> Vec<Value> {
         return vec![
             json!({"name": TOKEN, "hostPath": {"path": tokens, "type": "Directory"}}),
             json!({"name": TRUST, "configMap": {"name": TRUST_CONFIG_MAP}}),
-            json!({"name": STATE, "emptyDir": {"medium": "Memory", "sizeLimit": STATE_SIZE}}),
-            json!({"name": POD, "emptyDir": {}}),
         ];
     }
     vec![
@@ -63,11 +62,14 @@ pub(crate) fn volumes(config: &InjectConfig, who: &Who) -> Vec<Value> {
     ]
 }
 
-pub(crate) fn mounts() -> Value {
-    json!([
-        {"name": TOKEN, "mountPath": TOKEN_DIR, "readOnly": true},
-        {"name": TRUST, "mountPath": TRUST_DIR, "readOnly": true},
-        {"name": STATE, "mountPath": STATE_DIR},
-        {"name": POD, "mountPath": POD_DIR, "readOnly": true},
-    ])
+pub(crate) fn mounts(config: &InjectConfig) -> Value {
+    let mut mounts = vec![
+        json!({"name": TOKEN, "mountPath": TOKEN_DIR, "readOnly": true}),
+        json!({"name": TRUST, "mountPath": TRUST_DIR, "readOnly": true}),
+    ];
+    if config.podman.is_none() {
+        mounts.push(json!({"name": STATE, "mountPath": STATE_DIR}));
+        mounts.push(json!({"name": POD, "mountPath": POD_DIR, "readOnly": true}));
+    }
+    json!(mounts)
 }

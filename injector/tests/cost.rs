@@ -1,0 +1,51 @@
+//! What an injection costs, in allocations: so that no pod of usual size takes long, and a large one
+//! takes no more than its share. (`examples/reviews.rs` measures time.)
+
+#![allow(clippy::unwrap_used)]
+
+use heddle_injector::{Decision, DefaultInject, InjectConfig, PodContext, inject};
+use serde_json::{Value, json};
+
+fn pod(containers: usize) -> Value {
+    let containers: Vec<_> = (0..containers)
+        .map(|index| {
+            json!({
+                "name": format!("app-{index}"), "image": "registry.example/app:1",
+                "env": [{"name": "A", "value": "b"}],
+                "readinessProbe": {"httpGet": {"path": "/", "port": 8080 + index}},
+            })
+        })
+        .collect();
+    json!({"metadata": {"name": "web", "labels": {"app": "web"}}, "spec": {"containers": containers}})
+}
+
+/// Allocations, and bytes at the highest.
+fn cost(pod: &Value) -> (u64, u64) {
+    let config = InjectConfig {
+        default_inject: DefaultInject::Enabled,
+        ..InjectConfig::default()
+    };
+    let context = PodContext::new("shop");
+    let info = allocation_counter::measure(|| {
+        let decision = inject(pod, &context, &config).unwrap();
+        assert!(matches!(decision, Decision::Inject(_)));
+    });
+    (info.count_total, info.bytes_max)
+}
+
+#[test]
+fn a_usual_pod_is_injected_with_few_allocations() {
+    cost(&pod(1));
+    let (count, bytes) = cost(&pod(3));
+    assert!(count < 4_000, "{count}");
+    assert!(bytes < 256 * 1024, "{bytes}");
+}
+
+#[test]
+fn cost_grows_with_the_pod_and_no_faster() {
+    cost(&pod(1));
+    let (ten, _) = cost(&pod(10));
+    let (hundred, bytes) = cost(&pod(100));
+    assert!(hundred < ten * 12, "{ten} {hundred}");
+    assert!(bytes < 4 * 1024 * 1024, "{bytes}");
+}
