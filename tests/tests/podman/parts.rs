@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use heddle_tests::mesh::{binary, text};
+use heddle_injector::files::inject_documents;
+use heddle_injector::{InjectConfig, NoNamespaceLabels};
+use heddle_tests::mesh::binary;
 use heddle_tests::wait::until;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rcgen::PublicKeyData;
 use serde_json::{Value, json};
 
 use crate::machine::{Machine, NODE_IP};
@@ -83,7 +84,7 @@ impl Parts {
         jsonwebtoken::encode(&header, &claims, &key).unwrap()
     }
 
-    /// What `heddle inject` writes for `objects` and the trust bundle.
+    /// What `heddle inject` would write for `objects` and the trust bundle.
     pub(crate) fn inject(&self, machine: &Machine, objects: Value, name: &str, ip: &str) -> String {
         let token = self.token("default", name);
         machine.write(&format!("tokens/default/{name}/token"), &token);
@@ -91,9 +92,8 @@ impl Parts {
             "image": "localhost/heddle/proxy:test", "imagePullPolicy": "Never",
             "podman": {"tokens": machine.path("tokens")},
             "controlAddress": format!("{NODE_IP}:15012"), "identityAddress": format!("{NODE_IP}:15013"),
-            "env": {"HEDDLE_POD_IP": ip}, "dnsCapture": false,
+            "env": {"HEDDLE_POD_IP": ip}, "dnsCapture": false, "defaultInject": "enabled",
         });
-        let config = machine.write(&format!("{name}-config.yaml"), &config.to_string());
         let root = std::fs::read_to_string(machine.path("root-cert.pem")).unwrap();
         let trust = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "heddle-trust-bundle"},
@@ -104,16 +104,9 @@ impl Parts {
             .chain(objects.as_array().unwrap())
             .map(|object| format!("---\n{object}\n"))
             .collect();
-        let file = machine.write(&format!("{name}-app.yaml"), &documents.concat());
-        let output = Command::new(binary("heddle"))
-            .args(["inject", "--filename"])
-            .arg(file)
-            .arg("--config")
-            .arg(config)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-        String::from_utf8(output.stdout).unwrap()
+        let config = InjectConfig::from_yaml(&config.to_string()).unwrap();
+        let injected = inject_documents(&documents.concat(), name, &config, &NoNamespaceLabels);
+        injected.unwrap().0
     }
 }
 
