@@ -13,6 +13,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use tracing::debug;
 
 use self::{
     events::Events,
@@ -30,9 +31,11 @@ const SHARE: u32 = 10;
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// The tasks; they end when this is dropped.
-#[derive(Debug)]
 pub struct Writer {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+    client: Client,
+    place: Place,
+    leader: Leader,
 }
 
 impl Writer {
@@ -46,9 +49,24 @@ impl Writer {
     ) -> Self {
         let mut tasks = JoinSet::new();
         let events = Events::new(client.clone(), place.holder.clone());
-        let leader = lease::stand(client.clone(), place, timing, &mut tasks);
-        tasks.spawn(write(Statuses::new(client), events, hub, registry, leader));
-        Self { _tasks: tasks }
+        let leader = lease::stand(client.clone(), place.clone(), timing, &mut tasks);
+        let statuses = Statuses::new(client.clone());
+        tasks.spawn(write(statuses, events, hub, registry, leader.clone()));
+        Self {
+            tasks,
+            client,
+            place,
+            leader,
+        }
+    }
+
+    /// Writes no more, and lets another replica go on at once.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        if self.leader.holds() {
+            let given = timeout(REQUEST, lease::give_back(self.client, &self.place)).await;
+            debug!(?given, lease = self.place.name, "given back");
+        }
     }
 }
 

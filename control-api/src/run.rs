@@ -165,7 +165,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         _ = stop.wait_for(|stop| *stop) => Ok(()),
         failed = ended(&mut tasks) => failed,
     };
-    drop(source);
+    source.stop().await;
     if timeout(STOP, async { while tasks.join_next().await.is_some() {} })
         .await
         .is_err()
@@ -181,7 +181,6 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
 }
 
 /// Where objects come from, and who writes there. Dropped, it ends.
-#[allow(dead_code)]
 enum Source {
     Directories(DirectorySource),
     Cluster(KubernetesSource, Writer),
@@ -208,6 +207,16 @@ impl Source {
         let (timing, registry) = (Timing::default(), source.registry());
         let writer = Writer::start(client, place, timing, hub.clone(), registry);
         Ok(Self::Cluster(source, writer))
+    }
+
+    async fn stop(self) {
+        match self {
+            Self::Directories(source) => drop(source),
+            Self::Cluster(source, writer) => {
+                drop(source);
+                writer.stop().await;
+            }
+        }
     }
 }
 

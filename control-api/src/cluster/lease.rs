@@ -91,7 +91,28 @@ struct Candidate {
     until: Arc<watch::Sender<Option<Instant>>>,
 }
 
-/// Stands for it until the tasks end; a holder then gives it back, if it is let.
+/// Gives it back, if it is ours: who comes next need not wait for its length.
+///
+/// # Errors
+/// When the API server does not do it.
+pub async fn give_back(client: Client, place: &Place) -> Result<(), kube::Error> {
+    let leases: Api<Lease> = Api::namespaced(client, &place.namespace);
+    let Some(mut lease) = leases.get_opt(&place.name).await? else {
+        return Ok(());
+    };
+    let spec = lease.spec.as_mut();
+    let own = spec.filter(|spec| spec.holder_identity.as_deref() == Some(&place.holder));
+    let Some(spec) = own else {
+        return Ok(());
+    };
+    spec.holder_identity = None;
+    leases
+        .replace(&place.name, &PostParams::default(), &lease)
+        .await?;
+    Ok(())
+}
+
+/// Stands for it until the tasks end.
 pub fn stand(client: Client, place: Place, timing: Timing, tasks: &mut JoinSet<()>) -> Leader {
     let (until, leader) = watch::channel(None);
     let candidate = Candidate {
@@ -223,9 +244,7 @@ impl Candidate {
                 before.acquire_time
             },
             renew_time: Some(now),
-            lease_transitions: Some(
-                transitions + i32::from(is_new && before.holder_identity.is_some()),
-            ),
+            lease_transitions: Some(transitions + i32::from(is_new && before.renew_time.is_some())),
             ..before
         });
         lease

@@ -205,4 +205,16 @@ async fn a_cluster_is_served_as_a_directory_is() {
     .await;
     program.signal(Signal::SIGTERM);
     assert!(program.ended().await.success());
+    // Who comes next need not wait.
+    let lease = server
+        .object(
+            "leases.coordination.k8s.io",
+            "heddle-system",
+            "heddle-control",
+        )
+        .unwrap();
+    assert!(
+        lease["spec"]["holderIdentity"].is_null() && lease["spec"]["renewTime"].is_string(),
+        "{lease}"
+    );
 }
