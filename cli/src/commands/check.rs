@@ -2,6 +2,9 @@
 //! fails when something is wrong, not when something is only likely to be, unless it is asked to.
 
 mod meaning;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod never;
 mod picture;
 mod sarif;
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::{
+    check::admission,
     model::{Client, Model, Settings},
     name::NsName,
     resources::labels::{Interner, Labels},
     source::{
         Change,
         document::split,
+        node::ends,
         read::{Item, read},
     },
 };
@@ -19,6 +21,8 @@ const SEED: &str = concat!(
     include_str!("../../../testdata/bookinfo.yaml"),
     "---\n",
     include_str!("../../../testdata/networking.yaml"),
+    "---\n",
+    include_str!("../../../testdata/mistakes.yaml"),
 );
 const WORDS: [&str; 28] = [
     "---",
@@ -105,6 +109,9 @@ fn mutate(text: &str, edits: &[Edit]) -> String {
 }
 
 fn digest(text: &str) {
+    for document in split(text) {
+        ends(document.text, document.line_offset);
+    }
     let mut interner = Interner::default();
     let mut model = Model::new(Settings::default());
     let mut changes = Vec::new();
@@ -140,6 +147,14 @@ fn digest(text: &str) {
             }
         })
         .collect();
+    let objects: Vec<_> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Upsert(object) => Some(object.clone()),
+            Change::Remove(_) => None,
+        })
+        .take(8)
+        .collect();
     model.apply(changes);
     let client = Client {
         namespace: Arc::from("default"),
@@ -158,8 +173,12 @@ fn digest(text: &str) {
     ] {
         model.dns_name(name, &client);
     }
-    model.warnings();
-    model.refusals();
+    for finding in model.warnings().iter().chain(&model.refusals()) {
+        assert!(!finding.reason.is_empty() && !finding.consequence.is_empty());
+    }
+    for object in &objects {
+        admission(&model, object);
+    }
     model.apply(gone);
     assert_eq!((model.service_count(), model.endpoint_count()), (0, 0));
 }
