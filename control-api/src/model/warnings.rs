@@ -3,6 +3,7 @@
 //! one hides, one that no sidecar uses, a policy that nobody here enforces.
 
 mod delegates;
+mod gateway;
 mod policies;
 mod rules;
 mod services;
@@ -30,7 +31,12 @@ impl Model {
         let entries = self.entries.iter().map(|(_, object)| object);
         let services = self.services.iter().map(|(_, known)| &known.object);
         let policies = self.network_policies.iter().map(|(_, object)| object);
-        let all = routes.chain(rules).chain(entries).chain(policies);
+        let gateway = self.gateway_routes.iter().map(|(_, object)| object);
+        let all = routes
+            .chain(rules)
+            .chain(entries)
+            .chain(policies)
+            .chain(gateway);
         let all = all.chain(several.flat_map(|(_, objects)| objects.iter()));
         let services = services.filter(|object| object.key.kind == Kind::Service);
         for object in all.chain(services) {
@@ -51,6 +57,7 @@ impl Model {
             Kind::DestinationRule => self.rules.get(name).cloned(),
             Kind::ServiceEntry => self.entries.get(name).cloned(),
             Kind::Service => self.services.get(name).map(|known| known.object.clone()),
+            Kind::HttpRoute | Kind::GrpcRoute => self.gateway_routes.get(key).cloned(),
             Kind::NetworkPolicy => self.network_policies.get(name).cloned(),
             Kind::PeerAuthentication => of_namespace(&self.authentications),
             Kind::Sidecar => of_namespace(&self.sidecars),
@@ -67,6 +74,7 @@ impl Model {
         match &object.resource {
             Resource::VirtualService(spec) => self.of_route(object, spec, found),
             Resource::DestinationRule(_) => self.of_rule(object, found),
+            Resource::GatewayRoute(spec) => self.of_gateway_route(object, spec, found),
             Resource::ServiceEntry(_) => self.of_entry(&object.key.name, object, found),
             Resource::PeerAuthentication(policy) => self.of_authentication(object, policy, found),
             Resource::Sidecar(sidecar) => self.of_sidecar(object, sidecar, found),
