@@ -31,37 +31,6 @@ pub(crate) const SECRET: &str = "heddle-root";
 pub(crate) const CONFIG_MAP: &str = "heddle-trust-bundle";
 const SYSTEM: &str = "heddle-system";
 
-/// What `heddle install` gives the identity service, in the API server's own words.
-const RIGHTS: &str = r#"
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: heddle-identity}
-rules:
-- {apiGroups: [authentication.k8s.io], resources: [tokenreviews], verbs: [create]}
-- {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
-- {apiGroups: [""], resources: [configmaps], verbs: [create]}
-- {apiGroups: [""], resources: [configmaps], resourceNames: [heddle-trust-bundle], verbs: [get, list, watch, patch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: heddle-identity}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: heddle-identity}
-subjects: [{kind: ServiceAccount, name: heddle-identity, namespace: heddle-system}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: heddle-identity, namespace: heddle-system}
-rules:
-- {apiGroups: [""], resources: [secrets], verbs: [create]}
-- {apiGroups: [""], resources: [secrets], resourceNames: [heddle-root], verbs: [get, list, watch, update]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: heddle-identity, namespace: heddle-system}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: heddle-identity}
-subjects: [{kind: ServiceAccount, name: heddle-identity, namespace: heddle-system}]
-"#;
-
 pub(crate) struct Cluster {
     pub(crate) api: ApiServer,
     dir: tempfile::TempDir,
@@ -97,8 +66,13 @@ impl Cluster {
             ..Options::default()
         };
         let api = ApiServer::start(options).await.unwrap();
-        api.namespace(SYSTEM).await;
-        api.put_yaml(RIGHTS).await;
+        // With the permissions that an installation gives, and no others.
+        for object in heddle_deploy::manifests(&heddle_deploy::Settings::default()) {
+            let kind = object["kind"].as_str().unwrap();
+            if kind == "Namespace" || kind.contains("Role") {
+                api.put(object).await.unwrap();
+            }
+        }
         let key = KeyPair::generate().unwrap();
         let point = &key.der_bytes()[1..];
         let jwks = json!({"keys": [{
