@@ -5,8 +5,9 @@ use bytes::Bytes;
 use heddle_proxy_config::snapshot::{Cors, CorsMeaning};
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderMap,
-    HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName,
+    HeaderValue, ORIGIN, VARY,
 };
 use http::{Request, Response};
 
@@ -47,9 +48,16 @@ pub(super) fn look<B>(cors: &Cors, request: &Request<B>) -> Look {
         );
         return Look::Allowed(allowed);
     }
+    // With credentials a browser takes `*` for a name, so what it asks for is said instead.
+    let named = |list: &Option<HeaderValue>, asked: HeaderName| match list {
+        Some(list) if cors.allow_credentials && has_any(list) => headers.get(asked).cloned(),
+        list => list.clone(),
+    };
+    let methods = named(&cors.allow_methods, ACCESS_CONTROL_REQUEST_METHOD);
+    let names = named(&cors.allow_headers, ACCESS_CONTROL_REQUEST_HEADERS);
     for (name, value) in [
-        (ACCESS_CONTROL_ALLOW_METHODS, &cors.allow_methods),
-        (ACCESS_CONTROL_ALLOW_HEADERS, &cors.allow_headers),
+        (ACCESS_CONTROL_ALLOW_METHODS, &methods),
+        (ACCESS_CONTROL_ALLOW_HEADERS, &names),
         (ACCESS_CONTROL_MAX_AGE, &cors.max_age),
     ] {
         say(&mut allowed, name, value);
@@ -57,6 +65,11 @@ pub(super) fn look<B>(cors: &Cors, request: &Request<B>) -> Look {
     let mut answer = Response::default();
     mark(answer.headers_mut(), allowed);
     Look::Preflight(answer)
+}
+
+fn has_any(list: &HeaderValue) -> bool {
+    let mut items = list.as_bytes().split(|b| *b == b',');
+    items.any(|item| item.trim_ascii() == b"*")
 }
 
 /// Marks an answer, in place of what the application said of it.
@@ -119,6 +132,31 @@ mod tests {
         assert_eq!(headers["access-control-allow-credentials"], "true");
         assert_eq!(headers["vary"], "origin");
         assert!(!headers.contains_key("access-control-expose-headers"));
+    }
+
+    #[test]
+    fn any_method_and_header_is_named_where_there_are_credentials() {
+        let mut any = policy(true);
+        any.allow_methods = Some(HeaderValue::from_static("GET, *"));
+        any.allow_headers = Some(HeaderValue::from_static("*"));
+        let mut request = asked(Method::OPTIONS, "https://a.example");
+        let names = HeaderValue::from_static("x-a, x-b");
+        let asked_for = "access-control-request-headers";
+        request.headers_mut().insert(asked_for, names);
+        let allowed = |cors: &Cors| match look(cors, &request) {
+            Look::Preflight(answer) => {
+                let text = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+                let names = [
+                    "access-control-allow-methods",
+                    "access-control-allow-headers",
+                ];
+                names.map(text)
+            }
+            _ => panic!("not answered"),
+        };
+        assert_eq!(allowed(&any), ["POST", "x-a, x-b"]);
+        any.allow_credentials = false;
+        assert_eq!(allowed(&any), ["GET, *", "*"]);
     }
 
     #[test]
