@@ -204,7 +204,11 @@ impl Keeper {
 
     async fn heard(&mut self, event: watcher::Result<Event<Secret>>) -> Result<(), String> {
         match event {
-            Ok(Event::Apply(secret) | Event::InitApply(secret)) => self.take_up(secret),
+            // What a watch tells may be older than what we wrote ourselves: it only says to look.
+            Ok(Event::Apply(secret) | Event::InitApply(secret)) => match self.is_known(&secret) {
+                true => Ok(()),
+                false => self.read_again().await,
+            },
             Ok(Event::Delete(_)) => {
                 warn!(
                     secret = self.name,
@@ -218,9 +222,24 @@ impl Keeper {
         }
     }
 
+    fn is_known(&self, secret: &Secret) -> bool {
+        secret.metadata.resource_version == self.base.metadata.resource_version
+    }
+
+    async fn read_again(&mut self) -> Result<(), String> {
+        match within(self.api.get_opt(&self.name)).await {
+            Ok(Some(secret)) => self.take_up(secret),
+            Ok(None) => {
+                self.base = Secret::default();
+                Ok(())
+            }
+            Err(failed) => Err(failed.reason),
+        }
+    }
+
     /// What others have done goes before what is only here.
     fn take_up(&mut self, secret: Secret) -> Result<(), String> {
-        if secret.metadata.resource_version == self.base.metadata.resource_version {
+        if self.is_known(&secret) {
             return Ok(());
         }
         let files = files_of(&secret);
@@ -264,16 +283,7 @@ impl Keeper {
                 Ok(())
             }
             // Somebody else was first, or it is gone: take what is there.
-            Err(failed) if failed.code == 409 || failed.code == 404 => {
-                match within(self.api.get_opt(&self.name)).await {
-                    Ok(Some(secret)) => self.take_up(secret),
-                    Ok(None) => {
-                        self.base = Secret::default();
-                        Ok(())
-                    }
-                    Err(failed) => Err(failed.reason),
-                }
-            }
+            Err(failed) if failed.code == 409 || failed.code == 404 => self.read_again().await,
             Err(failed) => Err(failed.reason),
         }
     }
