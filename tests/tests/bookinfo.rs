@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use heddle_tests::mesh::{Mesh, string};
+use heddle_tests::mesh::{Mesh, string, text};
 use heddle_tests::{netns, wait};
 use serde_json::Value;
 
@@ -42,6 +42,8 @@ fn bookinfo() {
     a_foreign_certificate_is_refused(&mesh);
     sidecars_are_small(&mesh);
     metrics_have_the_names_dashboards_know(&mesh);
+    a_sidecar_explains_what_it_does(&mesh);
+    recorded_requests_are_decided_again(&mesh);
 }
 
 fn every_pod_is_ready_and_has_an_identity(mesh: &Mesh) {
@@ -73,6 +75,81 @@ fn a_split_is_exact_and_a_header_decides(mesh: &Mesh) {
     assert_eq!(everyone, [("v1".into(), 900), ("v2".into(), 100)].into());
     let premium = versions(mesh, 100, Some("user-type: premium"));
     assert_eq!(premium, [("v2".into(), 100)].into());
+}
+
+/// By the command line, the daemon, and the pod's own sidecar; the servers' sidecars tell their side.
+fn a_sidecar_explains_what_it_does(mesh: &Mesh) {
+    let explain = |more: &[&str]| {
+        let args = ["explain", "--from", "default/productpage-v1", "-o", "json"];
+        mesh.json(&[&args[..], more].concat())
+    };
+    let url = "http://reviews:9080/reviews/0";
+    let premium = explain(&["-H", "user-type: premium", url]);
+    assert_eq!(premium["answered_by"], "sidecar", "{premium:#}");
+    assert_eq!(premium["service"], "default/reviews");
+    assert_eq!(premium["destinations"][0]["subset"], "v2");
+    assert_eq!(premium["destinations"][0]["percent"], 100.0);
+    let told = &premium["decision"]["pod"];
+    assert!(string(told).starts_with("default/productpage-v1"), "{told}");
+    let everyone = explain(&[url]);
+    let shares: Vec<_> = (everyone["destinations"].as_array().unwrap().iter())
+        .map(|share| (string(&share["subset"]), share["percent"].as_f64().unwrap()))
+        .collect();
+    assert_eq!(shares, [("v1".into(), 90.0), ("v2".into(), 10.0)]);
+    let admissions = everyone["admissions"].as_array().unwrap();
+    assert_eq!(admissions.len(), 2, "{everyone:#}");
+    for admission in admissions {
+        assert_eq!(
+            (&admission["mtls"], &admission["allowed"]),
+            (&"STRICT".into(), &true.into())
+        );
+        assert_eq!(admission["policy"]["kind"], "PeerAuthentication");
+    }
+    // Nobody called it from there yet.
+    let fresh = explain(&["http://details:9080/"]);
+    assert_eq!(fresh["decision"]["outcome"], "forwarded", "{fresh:#}");
+    let nowhere = explain(&["http://nowhere.invalid/"]);
+    assert_eq!(
+        nowhere["decision"]["outcome"], "no_such_name",
+        "{nowhere:#}"
+    );
+    let nobody = mesh.heddle(&["explain", "--from", "default/nobody", url]);
+    assert!(!nobody.status.success());
+    let told = text(&nobody);
+    assert!(told.contains("no pod or workload `nobody`"), "{told}");
+}
+
+fn recorded_requests_are_decided_again(mesh: &Mesh) {
+    let route = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+                 metadata: {name: reviews-route}\nspec:\n  hosts: [reviews]\n  http:\n  \
+                 - match: [{headers: {user-type: {exact: premium}}}]\n    \
+                 route: [{destination: {host: reviews, subset: v2}}]\n  \
+                 - route: [{destination: {host: reviews, subset: v1}}]\n";
+    mesh.write("what-if.txt", route);
+    let file = mesh.dir().join("what-if.txt");
+    let traces = mesh.dir().join("traces.txt");
+    let what_if = |more: &[&str]| {
+        let file = file.display().to_string();
+        mesh.json(&[&["what-if", "-f", &file, "-o", "json"][..], more].concat())
+    };
+    let report = what_if(&[]);
+    let moves = report["moves"].as_array().unwrap();
+    assert!(!moves.is_empty(), "{report:#}");
+    for one in moves {
+        assert_eq!(
+            (&one["from"]["subset"], &one["to"]["subset"]),
+            (&"v2".into(), &"v1".into())
+        );
+    }
+    assert_eq!(report["undecided"], serde_json::json!([]), "{report:#}");
+    std::fs::write(&traces, mesh.ok(&["traces", "--spans", "-o", "json"])).unwrap();
+    let again = what_if(&["--from-traces", &traces.display().to_string()]);
+    assert!(
+        again["requests"].as_u64() >= report["requests"].as_u64(),
+        "{again:#}"
+    );
+    // Nothing was applied.
+    assert_eq!(versions(mesh, 100, None)["v2"], 10);
 }
 
 fn cluster_names_resolve_to_service_addresses(mesh: &Mesh) {

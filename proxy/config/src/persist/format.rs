@@ -112,6 +112,8 @@ fn push(response: DeltaDiscoveryResponse) -> Option<Push> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
     use super::*;
 
     fn file() -> Vec<u8> {
@@ -142,6 +144,44 @@ mod tests {
             (raw.name.as_str(), raw.version.as_str(), &raw.value[..]),
             ("10.0.0.1", "v", &[1, 2, 3][..])
         );
+    }
+
+    /// Kind and version; name, version and value of each resource.
+    type Plain = (Kind, String, Vec<(String, String, Vec<u8>)>);
+
+    fn any_push() -> impl Strategy<Value = Plain> {
+        let kind = proptest::sample::select(Kind::ALL.to_vec());
+        let text = || "[ -~]{0,12}";
+        let raw = (
+            text(),
+            text(),
+            proptest::collection::vec(any::<u8>(), 0..40),
+        );
+        (kind, text(), proptest::collection::vec(raw, 0..4))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_was_written_reads_back(
+            pushes in proptest::collection::vec(any_push(), 0..5),
+            node in "[ -~]{0,40}",
+        ) {
+            let made = || pushes.iter().cloned().map(|(kind, version, raws)| Push {
+                kind,
+                version,
+                resources: raws.into_iter().map(|(name, version, value)| Raw { name, version, value }).collect(),
+                removed: Vec::new(),
+            });
+            let (file, digest) = encode(made().collect(), &node);
+            let back = decode(&file, &node).unwrap();
+            let plain = |push: &Push| -> Plain {
+                let raws = push.resources.iter();
+                let raws = raws.map(|raw| (raw.name.clone(), raw.version.clone(), raw.value.clone()));
+                (push.kind, push.version.clone(), raws.collect())
+            };
+            prop_assert_eq!(back.iter().map(plain).collect::<Vec<_>>(), pushes);
+            prop_assert_eq!(encode(back, &node), (file, digest));
+        }
     }
 
     #[test]
