@@ -80,7 +80,7 @@ fn a_split_is_exact_and_a_header_decides(mesh: &Mesh) {
 /// By the command line, the daemon, and the pod's own sidecar; the servers' sidecars tell their side.
 fn a_sidecar_explains_what_it_does(mesh: &Mesh) {
     let explain = |more: &[&str]| {
-        let args = ["explain", "--from", "default/productpage-v1", "-o", "json"];
+        let args = ["explain", "--from", "default/productpage-v1"];
         mesh.json(&[&args[..], more].concat())
     };
     let url = "http://reviews:9080/reviews/0";
@@ -130,7 +130,7 @@ fn recorded_requests_are_decided_again(mesh: &Mesh) {
     let traces = mesh.dir().join("traces.txt");
     let what_if = |more: &[&str]| {
         let file = file.display().to_string();
-        mesh.json(&[&["what-if", "-f", &file, "-o", "json"][..], more].concat())
+        mesh.json(&[&["what-if", "-f", &file][..], more].concat())
     };
     let report = what_if(&[]);
     let moves = report["moves"].as_array().unwrap();
