@@ -279,7 +279,13 @@ enum Source {
     Upstream(Incoming),
     Own(Option<Bytes>),
     /// The stream is another's once the head is sent.
-    Tunnel(oneshot::Sender<SendStream<Bytes>>),
+    Tunnel(oneshot::Sender<Bequest>),
+}
+
+/// The sending half of a stream that has become a tunnel. Its connection is busy while that lasts.
+pub(crate) struct Bequest {
+    pub(crate) stream: SendStream<Bytes>,
+    pub(crate) under_way: Option<UnderWay>,
 }
 
 /// Why a response body ended early.
@@ -331,6 +337,20 @@ impl ReplyBody {
         self.under_way = under_way;
     }
 
+    /// What keeps the downstream connection busy.
+    pub(crate) fn take_under_way(&mut self) -> Option<UnderWay> {
+        self.under_way.take()
+    }
+
+    /// Leaves out what an answer of this proxy's own would say after its head, as for HEAD; how many
+    /// bytes that is.
+    pub(crate) fn omit(&mut self) -> usize {
+        match &mut self.source {
+            Source::Own(text) => text.take().map_or(0, |text| text.len()),
+            Source::Upstream(_) | Source::Tunnel(_) => 0,
+        }
+    }
+
     /// Whether it is an answer of this proxy's own.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self.source, Source::Own(_))
@@ -345,12 +365,12 @@ impl ReplyBody {
     }
 
     /// The stream is to be another's, once the head is sent on it.
-    pub(crate) fn hand_over(&mut self, to: oneshot::Sender<SendStream<Bytes>>) {
+    pub(crate) fn hand_over(&mut self, to: oneshot::Sender<Bequest>) {
         self.source = Source::Tunnel(to);
     }
 
     /// Who is to have the stream, where somebody is.
-    pub(crate) fn heir(&mut self) -> Option<oneshot::Sender<SendStream<Bytes>>> {
+    pub(crate) fn heir(&mut self) -> Option<oneshot::Sender<Bequest>> {
         if !matches!(self.source, Source::Tunnel(_)) {
             return None;
         }

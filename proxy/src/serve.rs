@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::service::service_fn;
@@ -103,6 +104,8 @@ pin_project_lite::pin_project! {
         under_way: Option<UnderWay>,
         version: Version,
         connect: bool,
+        // Its answer has no body. In HTTP/1.1 hyper sees to that.
+        bare: bool,
     }
 
     impl<F> PinnedDrop for Counted<F> {
@@ -126,6 +129,11 @@ impl<F: Future<Output = Response<ReplyBody>>> Future for Counted<F> {
         let declined = *this.connect && !response.status().is_success();
         if *this.version == Version::Http1 && (unclear || declined) {
             head::close(&mut response);
+        }
+        if *this.bare && response.body().is_own() {
+            let length = response.body_mut().omit();
+            let length = (length > 0).then(|| HeaderValue::from(length));
+            length.map(|length| response.headers_mut().insert(CONTENT_LENGTH, length));
         }
         response.body_mut().hold(this.under_way.take());
         Poll::Ready(response)
@@ -169,8 +177,10 @@ where
             request.extensions_mut().insert(fault);
         }
         let connect = request.method() == Method::CONNECT;
+        let bare = version == Version::Http2 && request.method() == Method::HEAD;
         Counted {
             connect,
+            bare,
             answer: handler(request),
             under_way: Some(under_way),
             version,

@@ -9,8 +9,7 @@
 use std::cell::Cell;
 use std::error::Error;
 
-use bytes::Bytes;
-use h2::{RecvStream, SendStream};
+use h2::RecvStream;
 use heddle_proxy_telemetry::ResponseFlag;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response, StatusCode};
@@ -18,7 +17,7 @@ use hyper::upgrade::{OnUpgrade, on};
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 
-use crate::body::{Incoming, ReplyBody};
+use crate::body::{Bequest, Incoming, ReplyBody};
 use crate::exchange::Exchange;
 use crate::head::{self, Survey};
 use crate::http2;
@@ -52,11 +51,7 @@ struct Tunnel {
 /// The same version of HTTP on both.
 enum Sides {
     Http1(OnUpgrade, http1::Connection),
-    Http2(
-        RecvStream,
-        oneshot::Receiver<SendStream<Bytes>>,
-        http2::Tunnel,
-    ),
+    Http2(RecvStream, oneshot::Receiver<Bequest>, http2::Tunnel),
 }
 
 impl Upgrade {
@@ -144,13 +139,16 @@ impl Tunnel {
         } = self;
         let tally = Tally::default();
         let joined = async {
+            let mut _busy = None;
             let (mut downstream, mut upstream): (Io, Io) = match sides {
                 Sides::Http1(downstream, upstream) => {
                     let (downstream, upstream) = tokio::join!(downstream, upstream.into_io());
                     (taken_out(downstream?)?, upstream?)
                 }
                 Sides::Http2(received, head_sent, upstream) => {
-                    let downstream = http2::Tunnel::new(head_sent.await?, received);
+                    let Bequest { stream, under_way } = head_sent.await?;
+                    _busy = under_way;
+                    let downstream = http2::Tunnel::new(stream, received);
                     (downstream.into(), upstream.into())
                 }
             };

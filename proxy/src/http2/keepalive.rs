@@ -53,7 +53,10 @@ impl Keepalive {
                 if silent && *asked {
                     return Poll::Ready(());
                 }
-                *asked = silent && wanted && ping(pings);
+                *asked = silent && wanted;
+                if *asked {
+                    ping(pings);
+                }
                 let after = match asked {
                     true => limits::H2_KEEPALIVE_TIMEOUT,
                     false => limits::H2_KEEPALIVE,
@@ -64,11 +67,11 @@ impl Keepalive {
     }
 }
 
-/// Whether it was sent.
-fn ping(pings: &mut PingPong) -> bool {
+fn ping(pings: &mut PingPong) {
     // The answer to the one before must be taken first.
     let _ = pings.poll_pong(&mut Context::from_waker(Waker::noop()));
-    pings.send_ping(Ping::opaque()).is_ok()
+    // An error: one is under way still, and its answer is waited for as well; or the connection ends.
+    let _ = pings.send_ping(Ping::opaque());
 }
 
 #[cfg(test)]
@@ -114,6 +117,26 @@ mod tests {
         let after = watched(false).await;
         assert!(after <= MOST, "{after:?}");
         assert!(after > limits::H2_KEEPALIVE, "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_falls_silent_while_it_owes_an_answer_is_found_out() {
+        let (ours, _theirs) = tokio::io::duplex(64 * 1024);
+        let start = Instant::now();
+        let (_requests, mut connection) = h2::client::handshake(ours).await.unwrap();
+        let mut keepalive = Keepalive::new(connection.ping_pong()).unwrap();
+        let mut looks = 0;
+        let gone = poll_fn(|cx| {
+            let _ = Pin::new(&mut connection).poll(cx);
+            let heard = || {
+                looks += 1;
+                // After the first ping something else comes, and then nothing any more.
+                looks == 2
+            };
+            keepalive.poll(cx, heard, true)
+        });
+        let gone = tokio::time::timeout(4 * MOST, gone).await;
+        assert!(gone.is_ok(), "after {:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -41,13 +41,18 @@ pub(crate) enum Other {
     Tunnel(Box<SendStream<Bytes>>),
 }
 
-/// A request that is still on its way, by a task of its own: it ends if its answer is given up, and
+/// A request that was still on its way, by a task of its own: it ends if its answer is given up, and
 /// goes on if that is whole.
 pub(crate) struct Upload(Option<AbortHandle>);
 
 impl Upload {
     pub(crate) fn new(task: AbortHandle) -> Self {
         Self(Some(task))
+    }
+
+    /// Of which no more is sent.
+    pub(crate) fn over() -> Self {
+        Self(None)
     }
 }
 
@@ -97,7 +102,7 @@ impl Received {
                     self.taken(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Some(Err(error)) => return Poll::Ready(unless_early(error)),
+                Some(Err(error)) => return Poll::Ready(self.unless_early(error)),
                 None => self.over = true,
             }
         }
@@ -106,7 +111,7 @@ impl Received {
                 self.note_end();
                 Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
             }
-            Err(error) => Poll::Ready(unless_early(error)),
+            Err(error) => Poll::Ready(self.unless_early(error)),
         }
     }
 
@@ -135,6 +140,16 @@ impl Received {
         }
     }
 
+    /// An answer whose stream is reset with NO_ERROR came before its request was read: there is no more
+    /// of it, and nothing is wrong (RFC 9113 §8.1). Anything else is cut short, and must not be taken for
+    /// whole: a request, an answer to one that had no body, or less than was announced.
+    fn unless_early(&self, error: h2::Error) -> Option<Result<Frame<Bytes>, h2::Error>> {
+        let early = error.reason() == Some(Reason::NO_ERROR)
+            && matches!(self.other, Other::Request(_))
+            && matches!(self.left, 0 | UNKNOWN);
+        (!early).then_some(Err(error))
+    }
+
     /// Both directions of the stream, after an answer to CONNECT.
     pub(crate) fn into_tunnel(mut self) -> Option<Tunnel> {
         match std::mem::replace(&mut self.other, Other::None) {
@@ -148,10 +163,4 @@ impl Received {
         let Self { stream, .. } = self;
         stream
     }
-}
-
-/// A stream that is reset with NO_ERROR was answered before its body was read: there is no more of it,
-/// and nothing is wrong (RFC 9113 §8.1).
-fn unless_early<T>(error: h2::Error) -> Option<Result<T, h2::Error>> {
-    (error.reason() != Some(Reason::NO_ERROR)).then_some(Err(error))
 }

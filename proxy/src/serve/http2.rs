@@ -15,7 +15,7 @@ use http_body::Body as _;
 use super::End;
 use super::clock::Clock;
 use super::outside::{Event, Outside};
-use crate::body::{Incoming, ReplyBody};
+use crate::body::{Bequest, Incoming, ReplyBody};
 use crate::cork::Cork;
 use crate::http2::{self, Keepalive, Other, Pipe, Received};
 use crate::io::Io;
@@ -233,8 +233,41 @@ fn respond(
     };
     if let Some(heir) = heir {
         // Who gave up the tunnel resets the stream by that.
-        let _ = heir.send(stream);
+        let under_way = body.take_under_way();
+        let _ = heir.send(Bequest { stream, under_way });
         return None;
     }
     (!whole).then(|| Pipe::new(body, stream))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::super::clock::{Look, Watch};
+    use super::*;
+
+    #[test]
+    fn a_connection_is_busy_while_one_of_its_streams_is_a_tunnel() {
+        let (clock, mut watch) = (Clock::start(), Watch::default());
+        let (to, _joined) = oneshot::channel();
+        let mut body = ReplyBody::own("", None);
+        body.hand_over(to);
+        body.hold(Some(clock.asked(true)));
+        let _heir = body.heir().unwrap();
+        let under_way = body.take_under_way();
+        drop(body);
+        let mut look = || clock.look(&mut watch, limits::DOWNSTREAM_IDLE, Duration::ZERO);
+        assert_eq!(
+            (look(), look(), look()),
+            (Look::Busy, Look::Busy, Look::Busy)
+        );
+        drop(under_way);
+        clock.body_read();
+        assert_eq!(look(), Look::Busy);
+        assert!(matches!(look(), Look::Late(_)));
+    }
 }

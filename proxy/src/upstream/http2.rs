@@ -113,7 +113,7 @@ impl Sender {
                 let mut pipe = Pipe::new(body, stream);
                 // What has come already goes along with the head.
                 match Pin::new(&mut pipe).poll(&mut nobody) {
-                    Poll::Ready(()) => Sent::Whole,
+                    Poll::Ready(()) => Sent::Over,
                     Poll::Pending => Sent::Partly(Box::new(pipe)),
                 }
             }
@@ -146,7 +146,10 @@ pub(crate) enum Sending {
 
 /// The rest of it.
 pub(crate) enum Sent {
+    /// There is none.
     Whole,
+    /// It is sent, or not wanted.
+    Over,
     Partly(Box<Pipe<RequestBody>>),
     Tunnel(Box<h2::SendStream<Bytes>>),
 }
@@ -167,13 +170,19 @@ impl Future for Sending {
         if let Sent::Partly(pipe) = rest
             && Pin::new(&mut **pipe).poll(cx).is_ready()
         {
-            *rest = Sent::Whole;
+            *rest = Sent::Over;
         }
         let answer = ready!(Pin::new(answer).poll(cx))
             .map_err(|error| SendError::of(Broken::Http2(error)))?;
         let agreed = answer.status().is_success();
+        let rests = match rest {
+            Sent::Whole | Sent::Over => true,
+            Sent::Tunnel(_) => !agreed,
+            Sent::Partly(_) => false,
+        };
         let other = match std::mem::replace(rest, Sent::Whole) {
             Sent::Whole => Other::None,
+            Sent::Over => Other::Request(Upload::over()),
             // It goes on while nobody reads the answer.
             Sent::Partly(pipe) => {
                 let task = tokio::task::spawn_local(pipe);
@@ -183,7 +192,7 @@ impl Future for Sending {
             Sent::Tunnel(_) => Other::None,
         };
         let (head, stream) = answer.into_parts();
-        let body = match stream.is_end_stream() && matches!(other, Other::None) {
+        let body = match stream.is_end_stream() && rests {
             true => Incoming::Empty,
             false => Incoming::Http2(Received::new(stream, &head.headers, other)),
         };

@@ -164,3 +164,171 @@ fn a_request_ends_with_its_answer_when_that_is_given_up() {
     let why = resets.recv_timeout(crate::support::PATIENCE).unwrap();
     assert_eq!(why, Reason::CANCEL);
 }
+
+/// What became of a body.
+#[derive(Debug, PartialEq, Eq)]
+enum Ending {
+    Whole,
+    CutShort,
+}
+
+async fn ending(mut body: h2::RecvStream) -> Ending {
+    loop {
+        match body.data().await {
+            Some(Ok(data)) => drop(body.flow_control().release_capacity(data.len())),
+            Some(Err(_)) => return Ending::CutShort,
+            None => break,
+        }
+    }
+    match body.trailers().await {
+        Ok(_) => Ending::Whole,
+        Err(_) => Ending::CutShort,
+    }
+}
+
+async fn requests_to(to: std::net::SocketAddr) -> h2::client::SendRequest<Bytes> {
+    let stream = crate::support::tcp::connect(to).await;
+    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    requests.ready().await.unwrap()
+}
+
+#[test]
+fn a_request_that_is_given_up_without_an_error_is_not_whole() {
+    let pair = Pair::new(Protocol::Http2);
+    let (began, beginning) = std::sync::mpsc::channel();
+    let (ended, endings) = std::sync::mpsc::channel();
+    let _app = Server::start(&pair.server.netns, 8080, move |stream, _| {
+        let (began, ended) = (began.clone(), ended.clone());
+        async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((request, _reply))) = connection.accept().await {
+                let (began, ended) = (began.clone(), ended.clone());
+                tokio::spawn(async move {
+                    let _reply: SendResponse<Bytes> = _reply;
+                    began.send(()).unwrap();
+                    ended.send(ending(request.into_body()).await).unwrap();
+                });
+            }
+        }
+    });
+    let to = pair.web.at();
+    pair.client.run(async move {
+        let mut requests = requests_to(to).await;
+        let request = Request::post(format!("http://{to}/pay")).body(()).unwrap();
+        let (_answer, mut upload) = requests.send_request(request, false).unwrap();
+        upload
+            .send_data(Bytes::from_static(b"amount=1"), false)
+            .unwrap();
+        let arrived = move || beginning.recv_timeout(crate::support::PATIENCE).unwrap();
+        tokio::task::spawn_blocking(arrived).await.unwrap();
+        upload.send_reset(Reason::NO_ERROR);
+        let seen = move || endings.recv_timeout(crate::support::PATIENCE).unwrap();
+        let seen = tokio::task::spawn_blocking(seen).await.unwrap();
+        assert_eq!(seen, Ending::CutShort);
+    });
+}
+
+#[test]
+fn an_answer_that_is_given_up_without_an_error_is_not_whole() {
+    let pair = Pair::new(Protocol::Http2);
+    let _app = Server::start(&pair.server.netns, 8080, |stream, _| async move {
+        let each = |_, (request, mut reply): Asked| async move {
+            tokio::spawn(async move {
+                let head = Response::builder();
+                let head = match request.uri().path() {
+                    "/known" => head.header("content-length", "10"),
+                    _ => head,
+                };
+                let mut body = reply.send_response(head.body(()).unwrap(), false).unwrap();
+                body.send_data(Bytes::from_static(b"hello"), false).unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                body.send_reset(Reason::NO_ERROR);
+            });
+        };
+        serve(stream, each).await;
+    });
+    let to = pair.web.at();
+    pair.client.run(async move {
+        let mut requests = requests_to(to).await;
+        for path in ["known", "unknown"] {
+            let request = Request::get(format!("http://{to}/{path}"))
+                .body(())
+                .unwrap();
+            let (answer, _) = requests.send_request(request, true).unwrap();
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status(), 200);
+            assert_eq!(ending(answer.into_body()).await, Ending::CutShort, "{path}");
+        }
+    });
+}
+
+#[test]
+fn an_answer_before_the_end_of_its_request_arrives_whole() {
+    let pair = Pair::new(Protocol::Http2);
+    let _app = Server::start(&pair.server.netns, 8080, |stream, _| async move {
+        let each = |_, (request, mut reply): Asked| async move {
+            let head = Response::builder().status(413).body(()).unwrap();
+            let mut body = reply.send_response(head, false).unwrap();
+            body.send_data(Bytes::from_static(b"too much"), true)
+                .unwrap();
+            // Its stream is reset with NO_ERROR then.
+            drop((request, reply));
+        };
+        serve(stream, each).await;
+    });
+    let to = pair.web.at();
+    pair.client.run(async move {
+        let mut requests = requests_to(to).await;
+        for size in [1, 100_000, 1_000_000] {
+            let request = Request::post(format!("http://{to}/")).body(()).unwrap();
+            let (answer, mut upload) = requests.send_request(request, false).unwrap();
+            upload.send_data(vec![b'x'; size].into(), false).unwrap();
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status(), 413);
+            assert_eq!(ending(answer.into_body()).await, Ending::Whole, "{size}");
+        }
+    });
+}
+
+#[test]
+fn what_a_server_may_have_looked_at_before_it_failed_is_not_asked_again() {
+    let pair = Pair::new(Protocol::Http2);
+    let paid = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&paid);
+    let _app = Server::start(&pair.server.netns, 8080, move |stream, _| {
+        let count = Arc::clone(&count);
+        async move {
+            let mut connection: h2::server::Connection<_, Bytes> =
+                h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok(asked)) = connection.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                connection.abrupt_shutdown(Reason::INTERNAL_ERROR);
+                drop(asked);
+            }
+        }
+    });
+    let to = pair.web.at();
+    pair.client.run(async move {
+        let mut client = Client::http2(to).await.unwrap();
+        let answer = client.post("/pay", Vec::new()).await.unwrap();
+        assert_eq!(answer.status, 503);
+    });
+    assert_eq!(paid.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn an_answer_of_the_sidecars_own_to_head_has_no_body() {
+    let pair = Pair::new(Protocol::Http2);
+    pair.web.set(&pair.mesh.control, &[], &[]);
+    let to = pair.web.at();
+    pair.client.run(async move {
+        let mut requests = requests_to(to).await;
+        let request = Request::head(format!("http://{to}/")).body(()).unwrap();
+        let (answer, _) = requests.send_request(request, true).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 503);
+        assert_ne!(answer.headers()["content-length"], "0");
+        assert_eq!(ending(answer.into_body()).await, Ending::Whole);
+    });
+}
