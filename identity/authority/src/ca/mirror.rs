@@ -3,10 +3,13 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use heddle_identity::private_file::{self, SECRET};
+use heddle_identity::{
+    TrustDomain,
+    private_file::{self, SECRET},
+};
 
 use super::{
-    root::RootError,
+    root::{Root, RootError},
     rotation::{list, lock, unusable},
 };
 
@@ -21,6 +24,14 @@ pub fn has_root(files: &Files) -> bool {
     [super::root::KEY_FILE, super::root::CERTIFICATE_FILE]
         .iter()
         .all(|name| files.get(*name).is_some_and(|file| !file.is_empty()))
+}
+
+/// Checks that the root in these files can sign, before it takes the place of one that does.
+///
+/// # Errors
+/// When it cannot: what is wrong with which file.
+pub fn check(files: &Files, domain: &TrustDomain) -> Result<(), RootError> {
+    Root::of_files(files, domain).map(drop)
 }
 
 /// What `directory` holds; made when it is not there.

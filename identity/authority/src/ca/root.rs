@@ -21,7 +21,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
 use tracing::info;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use super::{at, chain::Chain, random_serial};
+use super::{at, chain::Chain, mirror, random_serial};
 use heddle_identity::{
     TrustDomain,
     private_file::{self, FileError, PUBLIC, SECRET},
@@ -121,6 +121,15 @@ impl Root {
             (false, true) => (files.certificate, files.key),
         };
         Err(RootError::Incomplete { present, missing })
+    }
+
+    /// The root that signs, of a directory's files.
+    pub(super) fn of_files(files: &mirror::Files, domain: &TrustDomain) -> Result<Self, RootError> {
+        let file = |name: &'static str| {
+            let content = files.get(name).map(Vec::as_slice).unwrap_or_default();
+            (Path::new(name), content)
+        };
+        Self::parse(file(KEY_FILE), file(CERTIFICATE_FILE), domain)
     }
 
     /// A root whose key and certificate are in one file.

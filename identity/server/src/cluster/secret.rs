@@ -15,7 +15,7 @@ use heddle_authority::{
     },
     server,
 };
-use heddle_identity::{backoff::Backoff, channel::explain};
+use heddle_identity::{TrustDomain, backoff::Backoff, channel::explain};
 use k8s_openapi::{
     ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -42,8 +42,11 @@ pub struct Keeper {
     namespace: String,
     name: String,
     directory: PathBuf,
+    domain: TrustDomain,
     /// As it was when both were the same.
     base: Secret,
+    /// Whether the list that goes on names it.
+    listed: bool,
 }
 
 impl Keeper {
@@ -62,7 +65,9 @@ impl Keeper {
             namespace,
             name: name.to_owned(),
             directory: args.data_dir.clone(),
+            domain: args.policy().trust_domain,
             base: Secret::default(),
+            listed: false,
         };
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         let mut attempts = 1;
@@ -97,6 +102,9 @@ impl Keeper {
                             .into(),
                     ));
                 }
+                // What an earlier container of this pod holds may be the last good copy.
+                mirror::check(&files, &self.domain)
+                    .map_err(|error| self.failed(explain(&error)))?;
                 mirror::put(&self.directory, &files)?;
                 self.base = secret;
                 info!(secret = self.name, "using the root in the Secret");
@@ -204,12 +212,21 @@ impl Keeper {
 
     async fn heard(&mut self, event: watcher::Result<Event<Secret>>) -> Result<(), String> {
         match event {
+            Ok(Event::Init) => {
+                self.listed = false;
+                Ok(())
+            }
             // What a watch tells may be older than what we wrote ourselves: it only says to look.
-            Ok(Event::Apply(secret) | Event::InitApply(secret)) => match self.is_known(&secret) {
-                true => Ok(()),
-                false => self.read_again().await,
-            },
-            Ok(Event::Delete(_)) => {
+            Ok(Event::Apply(secret) | Event::InitApply(secret)) => {
+                self.listed = true;
+                match self.is_known(&secret) {
+                    true => Ok(()),
+                    false => self.read_again().await,
+                }
+            }
+            // Deleted while nobody watched: a list begins anew after that.
+            Ok(Event::InitDone) if self.listed => Ok(()),
+            Ok(Event::InitDone | Event::Delete(_)) => {
                 warn!(
                     secret = self.name,
                     "the root's Secret was deleted; making it anew"
@@ -217,7 +234,6 @@ impl Keeper {
                 self.base = Secret::default();
                 self.look().await
             }
-            Ok(_) => Ok(()),
             Err(error) => Err(explain(&error)),
         }
     }
@@ -251,6 +267,14 @@ impl Keeper {
             // Its version is known from here on, so that the next look writes ours over it.
             self.base = secret;
             return Err("somebody took the root out of it; putting it back".into());
+        }
+        if let Err(error) = mirror::check(&files, &self.domain) {
+            // It would be the loss of the root, in every replica.
+            self.base = secret;
+            return Err(format!(
+                "somebody put a root into it that cannot be used; putting ours back: {}",
+                explain(&error)
+            ));
         }
         info!(
             secret = self.name,

@@ -115,10 +115,12 @@ impl Publisher {
         let mut count = 0_usize;
         while let Some((namespace, done)) = written.next().await {
             match done {
-                Ok(()) => {
+                Ok(Done::Written) => {
                     count += 1;
                     view.written(&namespace, bundle);
                 }
+                // Not held to be written: one of its name may come again.
+                Ok(Done::Going) => whole = false,
                 Err(reason) => {
                     whole = false;
                     warn!(namespace, reason, "a namespace has no current trust bundle");
@@ -133,7 +135,7 @@ impl Publisher {
         whole
     }
 
-    async fn apply(&self, namespace: &str, bundle: &str) -> Result<(), String> {
+    async fn apply(&self, namespace: &str, bundle: &str) -> Result<Done, String> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let wanted = json!({
             "apiVersion": "v1",
@@ -149,15 +151,22 @@ impl Publisher {
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
         match within(api.patch(&self.name, &params, &Patch::Apply(&wanted))).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Done::Written),
             // The namespace is going, or gone: the watch will say so.
             Err(failed) if failed.code == 404 || is_going(&failed.reason) => {
                 debug!(namespace, "the namespace is going away");
-                Ok(())
+                Ok(Done::Going)
             }
             Err(failed) => Err(failed.reason),
         }
     }
+}
+
+/// What became of a namespace's bundle.
+enum Done {
+    Written,
+    /// The namespace is going, so there is none.
+    Going,
 }
 
 fn is_going(reason: &str) -> bool {

@@ -97,6 +97,41 @@ async fn a_secret_that_is_deleted_or_emptied_is_put_back() {
 }
 
 #[tokio::test]
+async fn a_root_that_cannot_be_used_takes_no_good_ones_place() {
+    let cluster = Cluster::new().await;
+    let _replica = cluster.start("a", FLAGS).await;
+    cluster.until("the root", || cluster.root().is_some()).await;
+    let secret = cluster.secret();
+    let nonsense = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "data": {"root-key.pem": "bm9uc2Vuc2U=", "root-cert.pem": "bm9uc2Vuc2U="},
+        "metadata": {"name": "heddle-root", "namespace": "heddle-system"},
+    });
+    cluster.api.put(nonsense).await.unwrap();
+    cluster
+        .until("the good root", || cluster.secret() == secret)
+        .await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_deleted_while_nobody_watches_is_put_back() {
+    let cluster = Cluster::new().await;
+    let _replica = cluster.start("a", FLAGS).await;
+    cluster.until("the root", || cluster.root().is_some()).await;
+    let secret = cluster.secret();
+    cluster.api.go_away().await;
+    cluster
+        .api
+        .delete("secrets", "heddle-system", "heddle-root")
+        .await;
+    cluster.api.compact();
+    cluster.api.come_back().await;
+    cluster
+        .until("the root again", || cluster.secret() == secret)
+        .await;
+}
+
+#[tokio::test]
 async fn a_secret_without_a_root_is_not_overwritten_at_the_start() {
     let cluster = Cluster::new().await;
     let other = json!({

@@ -97,3 +97,18 @@ async fn a_namespace_that_cannot_be_written_is_tried_again() {
     let have = || all.iter().all(|name| cluster.bundle_in(name).is_some());
     cluster.until("the bundle everywhere", have).await;
 }
+
+#[tokio::test]
+async fn a_namespace_that_seemed_to_go_is_not_held_to_have_it() {
+    let cluster = Cluster::new().await;
+    cluster.api.fail(Fault {
+        verbs: vec!["patch"],
+        resource: "configmaps".into(),
+        effect: Effect::Refuse(404, "NotFound"),
+        times: 3,
+    });
+    let _replica = cluster.start("a", FLAGS).await;
+    let all = ["default", "kube-system", "heddle-system"];
+    let have = || all.iter().all(|name| cluster.bundle_in(name).is_some());
+    cluster.until("the bundle everywhere", have).await;
+}
