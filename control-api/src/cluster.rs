@@ -102,5 +102,10 @@ async fn write(
     }
 }
 
+/// Whether it is this object that the server refuses; else it is the server that has no time, or is not well.
+fn is_refusal(code: u16) -> bool {
+    (400..500).contains(&code) && code != 429
+}
+
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use kube::{
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::{REQUEST, lease::Leader};
+use super::{REQUEST, is_refusal, lease::Leader};
 use crate::{
     name::{Kind, NsName, ObjectKey},
     push::Hub,
@@ -61,8 +61,10 @@ impl Events {
                 .is_some_and(|(_, _, wanted)| wanted == number)
         });
         let mut left = MAX_AT_ONCE;
+        let mut closed = HashSet::new();
         for (key, (known, note, number)) in wanted {
-            if self.told.contains(&(key.clone(), number)) {
+            let is_told = self.told.contains(&(key.clone(), number));
+            if is_told || closed.contains(key.name.namespace()) {
                 continue;
             }
             if left == 0 || !leader.holds() {
@@ -76,6 +78,13 @@ impl Events {
                 // It was said by a replica before us.
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => {}
                 Ok(Ok(_)) => {}
+                // A namespace that takes no events (a quota, its end) does not silence the others.
+                Ok(Err(kube::Error::Api(status))) if is_refusal(status.code) => {
+                    debug!(%key, reason = status.message, "no event; it is tried again later");
+                    closed.insert(key.name.namespace().to_owned());
+                    sleep(PACE).await;
+                    continue;
+                }
                 failed => {
                     debug!(%key, ?failed, "cannot write an event; it is written later");
                     return false;
@@ -84,7 +93,7 @@ impl Events {
             self.told.insert((key, number));
             sleep(PACE).await;
         }
-        true
+        closed.is_empty()
     }
 
     fn event(&self, key: &ObjectKey, known: &Known, note: String, number: u64) -> Event {

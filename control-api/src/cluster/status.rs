@@ -14,7 +14,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::{REQUEST, lease::Leader};
+use super::{REQUEST, is_refusal, lease::Leader};
 use crate::{
     model::{Model, gateway::status::CONTROLLER},
     name::{Kind, ObjectKey},
@@ -83,6 +83,11 @@ impl Statuses {
                 Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
                     done = false;
                     debug!(%key, "the route has changed meanwhile");
+                }
+                // Whatever refuses this one is not in the way of the others.
+                Ok(Err(kube::Error::Api(status))) if is_refusal(status.code) => {
+                    done = false;
+                    warn!(%key, reason = status.message, "the status of a route is refused; it is tried again");
                 }
                 Ok(Err(error)) => {
                     warn!(%key, %error, "cannot write the status of a route; it is tried again");

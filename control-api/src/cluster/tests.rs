@@ -292,3 +292,30 @@ async fn what_is_refused_is_said_once_whoever_says_it() {
         "{note}"
     );
 }
+
+#[tokio::test]
+async fn a_namespace_that_takes_no_events_does_not_silence_the_others() {
+    let server = server().await;
+    server.namespace("a-closed").await;
+    let bad = |namespace: &str| {
+        json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+               "metadata": {"name": "v", "namespace": namespace}, "spec": {"hosts": ["a"], "htp": []}})
+    };
+    for namespace in ["a-closed", "default"] {
+        server.put(bad(namespace)).await.unwrap();
+    }
+    // One that is on its way out takes nothing new, for as long as somebody's finalizer stands.
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+                           "metadata": {"name": "a-closed", "finalizers": ["example.com/slow"]}});
+    server.put(namespace).await.unwrap();
+    server.delete("namespaces", "", "a-closed").await;
+    let _replica = Replica::start(&server, "a").await;
+    until(&server, "an event in the other namespace", || {
+        !server.objects("events.events.k8s.io").is_empty()
+    })
+    .await;
+    let closed = server.asked().into_iter();
+    let mut closed =
+        closed.filter(|asked| asked.resource == "events" && asked.namespace == "a-closed");
+    assert!(closed.next().is_some(), "it was not even tried");
+}

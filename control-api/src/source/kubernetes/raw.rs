@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{ApiResource, DynamicResourceScope, Resource};
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 use crate::{
@@ -36,6 +36,10 @@ const METADATA: [&str; 8] = [
     "generation",
     "ownerReferences",
 ];
+/// No kind nests half as deep. The JSON reader ends a whole list at 128, for one object of one tenant.
+const MAX_DEPTH: usize = 48;
+/// Stands for what is deeper, and is good nowhere.
+const TOO_DEEP: &str = "(nested too deeply to be read)";
 const TOP: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
 /// An object.
@@ -239,7 +243,7 @@ impl Resource for Raw {
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let root = Tree::deserialize(deserializer)?.0;
+        let root = Tree { left: MAX_DEPTH }.deserialize(deserializer)?;
         let metadata = root.get("metadata");
         let text = |name: &str| {
             let value = metadata.and_then(|metadata| metadata.get(name));
@@ -257,26 +261,36 @@ impl<'de> Deserialize<'de> for Raw {
     }
 }
 
-struct Tree(Node);
+/// What may still be inside of what is read.
+#[derive(Clone, Copy)]
+struct Tree {
+    left: usize,
+}
 
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TreeVisitor)
+impl<'de> DeserializeSeed<'de> for Tree {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        match self.left {
+            // Passed over without a stack.
+            0 => deserializer
+                .deserialize_ignored_any(IgnoredAny)
+                .map(|_| node(Value::Quoted(TOO_DEEP.into()))),
+            _ => deserializer.deserialize_any(self),
+        }
     }
 }
 
-struct TreeVisitor;
-
 macro_rules! plain {
     ($($method:ident $type:ty;)*) => {$(
-        fn $method<E>(self, value: $type) -> Result<Tree, E> {
-            Ok(Tree(node(Value::Plain(value.to_string().into()))))
+        fn $method<E>(self, value: $type) -> Result<Node, E> {
+            Ok(node(Value::Plain(value.to_string().into())))
         }
     )*};
 }
 
-impl<'de> Visitor<'de> for TreeVisitor {
-    type Value = Tree;
+impl<'de> Visitor<'de> for Tree {
+    type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
@@ -284,32 +298,65 @@ impl<'de> Visitor<'de> for TreeVisitor {
 
     plain! { visit_bool bool; visit_u64 u64; visit_i64 i64; visit_f64 f64; }
 
-    fn visit_unit<E>(self) -> Result<Tree, E> {
-        Ok(Tree(node(Value::Plain("null".into()))))
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(node(Value::Plain("null".into())))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
-        Ok(Tree(node(Value::Quoted(text.into()))))
+    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+        Ok(node(Value::Quoted(text.into())))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let inside = Self {
+            left: self.left - 1,
+        };
         let mut found = Vec::new();
-        while let Some(Tree(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(inside)? {
             found.push(item);
         }
-        Ok(Tree(node(Value::Seq(found))))
+        Ok(node(Value::Seq(found)))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Tree, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let inside = Self {
+            left: self.left - 1,
+        };
         let mut found: Vec<(Key, Node)> = Vec::new();
         while let Some(name) = entries.next_key::<Box<str>>()? {
             let name = Key {
                 name,
                 at: Position::default(),
             };
-            let Tree(value) = entries.next_value()?;
+            let value = entries.next_value_seed(inside)?;
             found.push((name, value));
         }
-        Ok(Tree(node(Value::Map(found))))
+        Ok(node(Value::Map(found)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use kube::core::{ObjectList, WatchEvent};
+
+    use super::*;
+
+    #[test]
+    fn an_object_that_is_nested_without_end_ends_no_list_and_no_watch() {
+        let deep = format!("{}1{}", "[{\"a\":".repeat(5000), "}]".repeat(5000));
+        let object = |name: &str, http: &str| {
+            format!(r#"{{"metadata": {{"name": "{name}"}}, "spec": {{"http": {http}}}}}"#)
+        };
+        let (bad, good) = (object("bad", &deep), object("good", "[]"));
+        let list = format!(r#"{{"metadata": {{}}, "items": [{bad}, {good}]}}"#);
+        let list: ObjectList<Raw> = serde_json::from_str(&list).unwrap();
+        assert_eq!(list.items[1].meta.name.as_deref(), Some("good"));
+        let text = print(&list.items[0].root);
+        assert!(text.contains(TOO_DEEP) && text.len() < 1000, "{text}");
+        let event = format!(r#"{{"type": "ADDED", "object": {bad}}}"#);
+        let event: WatchEvent<Raw> = serde_json::from_str(&event).unwrap();
+        assert!(matches!(event, WatchEvent::Added(raw) if raw.meta.name.as_deref() == Some("bad")));
+        let items = read_unstored(list.items[0].clone(), "default", "bad");
+        assert!(items.iter().all(|item| !matches!(item, Item::Good(_))));
     }
 }
