@@ -11,6 +11,7 @@ use h2::server::{Builder, SendResponse};
 use heddle_proto::mesh::Protocol;
 use http::{Request, Response};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::support::http::Client;
 use crate::support::mesh::Pair;
@@ -232,21 +233,28 @@ fn a_request_that_is_given_up_without_an_error_is_not_whole() {
 #[test]
 fn an_answer_that_is_given_up_without_an_error_is_not_whole() {
     let pair = Pair::new(Protocol::Http2);
-    let _app = Server::start(&pair.server.netns, 8080, |stream, _| async move {
-        let each = |_, (request, mut reply): Asked| async move {
-            tokio::spawn(async move {
-                let head = Response::builder();
-                let head = match request.uri().path() {
-                    "/known" => head.header("content-length", "10"),
-                    _ => head,
-                };
-                let mut body = reply.send_response(head.body(()).unwrap(), false).unwrap();
-                body.send_data(Bytes::from_static(b"hello"), false).unwrap();
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                body.send_reset(Reason::NO_ERROR);
-            });
-        };
-        serve(stream, each).await;
+    // A reset that comes along with the head takes its place on the way, and the answer is 503.
+    let head_is_there = Arc::new(Semaphore::new(0));
+    let arrived = Arc::clone(&head_is_there);
+    let _app = Server::start(&pair.server.netns, 8080, move |stream, _| {
+        let arrived = Arc::clone(&arrived);
+        async move {
+            let each = |_, (request, mut reply): Asked| async {
+                let arrived = Arc::clone(&arrived);
+                tokio::spawn(async move {
+                    let head = Response::builder();
+                    let head = match request.uri().path() {
+                        "/known" => head.header("content-length", "10"),
+                        _ => head,
+                    };
+                    let mut body = reply.send_response(head.body(()).unwrap(), false).unwrap();
+                    body.send_data(Bytes::from_static(b"hello"), false).unwrap();
+                    arrived.acquire().await.unwrap().forget();
+                    body.send_reset(Reason::NO_ERROR);
+                });
+            };
+            serve(stream, each).await;
+        }
     });
     let to = pair.web.at();
     pair.client.run(async move {
@@ -258,6 +266,7 @@ fn an_answer_that_is_given_up_without_an_error_is_not_whole() {
             let (answer, _) = requests.send_request(request, true).unwrap();
             let answer = answer.await.unwrap();
             assert_eq!(answer.status(), 200);
+            head_is_there.add_permits(1);
             assert_eq!(ending(answer.into_body()).await, Ending::CutShort, "{path}");
         }
     });
