@@ -74,17 +74,7 @@ fn malformed_requests_are_reset_alone() {
         for (name, fields, body) in MALFORMED_REQUESTS {
             let mut frames = Frames::open(to).await;
             let block = block(&[&GET[..], fields].concat());
-            let end = if body.is_none() { END_STREAM } else { 0 };
-            frames
-                .send(HEADERS, END_HEADERS | end, 1, &block)
-                .await
-                .unwrap();
-            if let Some(body) = body {
-                frames
-                    .send(DATA, END_STREAM, 1, body.as_bytes())
-                    .await
-                    .unwrap();
-            }
+            frames.request(1, &block, *body).await.unwrap();
             let outcome = frames.outcome(1).await;
             let next = frames.get(3).await;
             if outcome != MALFORMED || next != OK {

@@ -95,6 +95,21 @@ impl Frames {
         self.0.write_all(&frame(kind, flags, stream, payload)).await
     }
 
+    /// Sends a head and, where there is one, a body in one piece, so that nobody answers in between.
+    pub(crate) async fn request(
+        &mut self,
+        stream: u32,
+        block: &[u8],
+        body: Option<&str>,
+    ) -> io::Result<()> {
+        let end = if body.is_none() { END_STREAM } else { 0 };
+        let mut all = frame(HEADERS, END_HEADERS | end, stream, block);
+        if let Some(body) = body {
+            all.extend(frame(DATA, END_STREAM, stream, body.as_bytes()));
+        }
+        self.0.write_all(&all).await
+    }
+
     /// The next frame; settings and pings are acknowledged on the way. `None`: the end.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
