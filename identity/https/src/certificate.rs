@@ -60,7 +60,7 @@ pub struct Certificate {
 }
 
 /// Who keeps it so; dropped with it.
-#[allow(dead_code)]
+#[allow(dead_code)] // held for its drop alone
 enum Fresh {
     Mesh(Workload),
     Elsewhere,
