@@ -10,13 +10,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::InjectConfig;
@@ -26,16 +26,21 @@ mod review;
 mod surroundings;
 
 use counters::Counters;
-use heddle_https::REQUEST_TIMEOUT;
+use heddle_https::{Bodies, REQUEST_TIMEOUT};
 pub use heddle_https::{Certificate, CertificateError, MAX_BODY_BYTES, serve};
 use review::Refusal;
 pub use surroundings::{Lookup, Skipped, Surroundings};
+
+/// Of all bodies that are being read or answered: of 128 MiB that an installation gives, with what a
+/// body is read into. Five of the largest, a thousand of the usual.
+const MAX_BODIES: u32 = 16 * 1024 * 1024;
 
 /// What the webhook answers from.
 pub struct Webhook {
     config: InjectConfig,
     surroundings: Arc<dyn Surroundings>,
     counters: Counters,
+    bodies: Bodies,
 }
 
 impl Webhook {
@@ -46,6 +51,7 @@ impl Webhook {
             config,
             surroundings,
             counters: Counters::default(),
+            bodies: Bodies::new(MAX_BODIES),
         }
     }
 
@@ -57,7 +63,7 @@ impl Webhook {
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
             .layer(DefaultBodyLimit::disable())
-            .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+            .layer(from_fn_with_state(self.bodies.clone(), Bodies::hold))
             .layer(TimeoutLayer::with_status_code(
                 StatusCode::SERVICE_UNAVAILABLE,
                 REQUEST_TIMEOUT,
@@ -140,7 +146,15 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 async fn metrics(State(webhook): State<Arc<Webhook>>) -> Response {
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4")],
-        webhook.counters.text() + &webhook.surroundings.metrics(),
+        webhook.counters.text() + &shed(webhook.bodies.shed()) + &webhook.surroundings.metrics(),
     )
         .into_response()
+}
+
+fn shed(count: u64) -> String {
+    format!(
+        "# HELP heddle_injector_reviews_shed_total Admission requests that found no room for their body.\n\
+         # TYPE heddle_injector_reviews_shed_total counter\n\
+         heddle_injector_reviews_shed_total {count}\n"
+    )
 }

@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
@@ -396,4 +397,53 @@ async fn the_meshs_own_certificate_is_good_for_the_services_name_and_is_renewed_
         .await
         .unwrap();
     assert_eq!(client.get("/healthz").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn bodies_together_have_no_more_room_than_there_is() {
+    let running = start(enabled()).await;
+    // Each all but its last byte of the longest that is taken, so that none is answered.
+    let head = format!(
+        "POST /inject HTTP/1.1\r\nhost: {NAME}\r\ncontent-type: application/json\r\n\
+         content-length: {MAX_BODY_BYTES}\r\n\r\n"
+    );
+    let sent = [head.as_bytes(), &vec![b' '; MAX_BODY_BYTES - 1]].concat();
+    let mut sending = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (address, tls, sent) = (
+            running.client.address,
+            running.client.tls.clone(),
+            sent.clone(),
+        );
+        sending.spawn(async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let mut stream = tls
+                .connect(ServerName::try_from(NAME).unwrap(), stream)
+                .await
+                .unwrap();
+            // Who is refused may be cut off before the end.
+            _ = stream.write_all(&sent).await;
+            let mut answer = vec![0; 12];
+            _ = stream.read_exact(&mut answer).await;
+            String::from_utf8_lossy(&answer).into_owned()
+        });
+    }
+    let first = sending.join_next().await.unwrap().unwrap();
+    assert_eq!(first, "HTTP/1.1 503");
+    let (_, metrics) = running.client.get("/metrics").await;
+    assert!(
+        !metrics.contains("heddle_injector_reviews_shed_total 0\n"),
+        "{metrics}"
+    );
+    sending.shutdown().await;
+    // Their room is there again.
+    let review = || {
+        running
+            .client
+            .post("application/json", " ".repeat(MAX_BODY_BYTES))
+    };
+    let again = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+        while review().await.0 != StatusCode::BAD_REQUEST {}
+    });
+    again.await.unwrap();
 }

@@ -1,10 +1,13 @@
 //! HTTPS as the mesh's own webhooks serve it to the API server: connections bounded in number, time
-//! and age, and a certificate that keeps itself fresh without a restart.
+//! and age, bodies in the bytes that they take together, and a certificate that keeps itself fresh
+//! without a restart.
 
+mod bodies;
 mod certificate;
 mod server;
 
 pub use self::{
+    bodies::Bodies,
     certificate::{Certificate, CertificateError},
     server::serve,
 };
