@@ -20,13 +20,18 @@ use self::{
     lease::{Leader, Place, Timing},
     status::Statuses,
 };
-use crate::{push::Hub, source::kubernetes::Registry};
+use crate::{
+    push::Hub,
+    source::kubernetes::{KubernetesSource, Registry},
+};
 
 /// Of one request. What a replica that has lost the Lease may still have on its way ends within this.
 pub(crate) const REQUEST: Duration = Duration::from_secs(4);
 /// Between two looks; and this many times as long as a look takes.
 const PAUSE: Duration = Duration::from_millis(250);
 const SHARE: u32 = 10;
+/// After a server said that it is asked too much: what it says by itself.
+const TOO_MANY: Duration = Duration::from_secs(1);
 /// Longest pause after a write that failed.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -45,12 +50,14 @@ impl Writer {
         place: Place,
         timing: Timing,
         hub: Arc<Hub>,
-        registry: Arc<Registry>,
+        source: &KubernetesSource,
     ) -> Self {
         let mut tasks = JoinSet::new();
         let events = Events::new(client.clone(), place.holder.clone());
-        let leader = lease::stand(client.clone(), place.clone(), timing, &mut tasks);
-        let statuses = Statuses::new(client.clone());
+        let registry = source.registry();
+        let said = source.progress();
+        let leader = lease::stand(client.clone(), place.clone(), timing, said, &mut tasks);
+        let statuses = Statuses::new(client.clone(), &place.namespace);
         tasks.spawn(write(statuses, events, hub, registry, leader.clone()));
         Self {
             tasks,
@@ -82,23 +89,57 @@ async fn write(
     loop {
         leader.is_held().await;
         let started = Instant::now();
-        let done = hub.is_ready()
-            && statuses.write(&hub, &registry, &leader).await
-            && events.write(&hub, &registry, &leader).await;
-        sleep(PAUSE.max(started.elapsed() * SHARE)).await;
+        let done = match hub.is_ready() {
+            true => write_all(&mut statuses, &mut events, &hub, &registry, &leader).await,
+            false => Err(Left::default()),
+        };
+        let wanted = done.as_ref().err().map(|left| left.0).unwrap_or_default();
+        sleep(PAUSE.max(started.elapsed() * SHARE).max(wanted)).await;
         let news = async {
             tokio::select! {
                 _ = changed.changed() => {}
                 _ = known.changed() => {}
             }
         };
-        if done {
+        if done.is_ok() {
             backoff.reset();
             news.await;
         } else {
             // What could not be written may be possible then.
             _ = timeout(backoff.next(), news).await;
         }
+    }
+}
+
+async fn write_all(
+    statuses: &mut Statuses,
+    events: &mut Events,
+    hub: &Arc<Hub>,
+    registry: &Registry,
+    leader: &Leader,
+) -> Result<(), Left> {
+    statuses.write(hub, registry, leader).await?;
+    events.write(hub, registry, leader).await
+}
+
+/// Something is left to be written, and the server wants no more for so long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left(pub Duration);
+
+impl Left {
+    /// After a write that failed.
+    fn after(error: &kube::Error) -> Self {
+        let kube::Error::Api(status) = error else {
+            return Self::default();
+        };
+        let said = status.details.as_ref().map(|of| of.retry_after_seconds);
+        let said = Duration::from_secs(said.unwrap_or_default().into());
+        // A server that sheds load says so in a header alone, which does not come this far.
+        let least = match status.code {
+            429 => TOO_MANY,
+            _ => Duration::ZERO,
+        };
+        Self(said.max(least).min(MAX_PAUSE))
     }
 }
 

@@ -93,6 +93,9 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         None => None,
     };
     let source = Source::start(&config, &hub, last_good.source, batches).await?;
+    if let Source::Cluster(source, _) = &source {
+        health.of_cluster(source.progress());
+    }
 
     let mut tasks: JoinSet<Result<(), RunError>> = JoinSet::new();
     let (keep, kept) = watch::channel(None);
@@ -122,7 +125,9 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     }
     info!(address = %config.listen, admin = %config.admin_listen, "serving proxies");
     if let Some(listener) = webhook {
-        let router = webhook::router(hub.clone());
+        let bodies = webhook::bodies();
+        health.of_webhook(bodies.clone());
+        let router = webhook::router(hub.clone(), bodies);
         let certificate = Certificate::of_mesh(workload.tls());
         let mut stopped = stop.clone();
         info!(address = %config.webhook_listen, "serving the validating webhook");
@@ -204,8 +209,7 @@ impl Source {
             name: config.lease.clone(),
             holder: config.own_name(),
         };
-        let (timing, registry) = (Timing::default(), source.registry());
-        let writer = Writer::start(client, place, timing, hub.clone(), registry);
+        let writer = Writer::start(client, place, Timing::default(), hub.clone(), &source);
         Ok(Self::Cluster(source, writer))
     }
 

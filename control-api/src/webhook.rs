@@ -10,15 +10,14 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, State},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::post,
 };
-use heddle_https::{MAX_BODY_BYTES, REQUEST_TIMEOUT};
+use heddle_https::{Bodies, REQUEST_TIMEOUT};
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use tokio::sync::Semaphore;
-use tower_http::{
-    catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, timeout::TimeoutLayer,
-};
+use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 use tracing::warn;
 
 use self::review::NoReview;
@@ -27,6 +26,9 @@ use crate::push::Hub;
 /// Objects judged at once: each takes a copy of the model and a thread, and anybody who reaches the port
 /// can ask. Others wait, within the request's time; who waits longer is let through by the API server.
 const AT_ONCE: usize = 4;
+/// Of all bodies that are being read or wait for their turn; beyond, requests are let through by the API
+/// server. Ten of the largest, thousands of the usual.
+const MAX_BODIES: u32 = 32 * 1024 * 1024;
 
 #[derive(Clone)]
 struct Judge {
@@ -34,17 +36,22 @@ struct Judge {
     turns: Arc<Semaphore>,
 }
 
-/// `POST /validate`.
-pub fn router(hub: Arc<Hub>) -> Router {
-    let turns = Arc::new(Semaphore::new(AT_ONCE));
-    routed(Judge { hub, turns })
+/// Room for the bodies of all requests.
+pub fn bodies() -> Bodies {
+    Bodies::new(MAX_BODIES)
 }
 
-fn routed(judge: Judge) -> Router {
+/// `POST /validate`.
+pub fn router(hub: Arc<Hub>, bodies: Bodies) -> Router {
+    let turns = Arc::new(Semaphore::new(AT_ONCE));
+    routed(Judge { hub, turns }, bodies)
+}
+
+fn routed(judge: Judge, bodies: Bodies) -> Router {
     Router::new()
         .route("/validate", post(validate))
         .layer(DefaultBodyLimit::disable())
-        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        .layer(from_fn_with_state(bodies, Bodies::hold))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             REQUEST_TIMEOUT,
@@ -103,6 +110,50 @@ mod tests {
 
     use super::*;
     use crate::model::{Model, Settings};
+
+    #[tokio::test]
+    async fn bodies_that_wait_have_no_more_room_than_there_is() {
+        let judge = Judge {
+            hub: Hub::new(Model::new(Settings::default())),
+            turns: Arc::new(Semaphore::new(1)),
+        };
+        let turn = judge.turns.clone().acquire_owned().await.unwrap();
+        let bodies = Bodies::new(100_000);
+        let router = routed(judge, bodies.clone());
+        let ask = || {
+            let body = vec![b' '; 40_000];
+            let request = http::Request::post("/validate")
+                .header(CONTENT_TYPE, "application/json")
+                .header(http::header::CONTENT_LENGTH, body.len());
+            let request = request.body(axum::body::Body::from(body)).unwrap();
+            tokio::spawn(tower::ServiceExt::oneshot(router.clone(), request))
+        };
+        let waiting = [ask(), ask()];
+        // The third has no room while the first two wait for their turn.
+        let refused = tokio::time::timeout(Duration::from_secs(20), async {
+            loop {
+                let third = tokio::time::timeout(Duration::from_millis(100), ask()).await;
+                if let Ok(answer) = third {
+                    return answer.unwrap().unwrap();
+                }
+            }
+        });
+        let refused = refused.await.unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers()["retry-after"], "1");
+        assert!(bodies.shed() > 0);
+        drop(turn);
+        for asked in waiting {
+            assert_eq!(
+                asked.await.unwrap().unwrap().status(),
+                StatusCode::BAD_REQUEST
+            );
+        }
+        assert_eq!(
+            ask().await.unwrap().unwrap().status(),
+            StatusCode::BAD_REQUEST
+        );
+    }
 
     #[tokio::test]
     async fn no_more_are_judged_at_once_than_have_a_turn() {

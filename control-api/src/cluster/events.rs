@@ -20,7 +20,7 @@ use kube::{
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::{REQUEST, is_refusal, lease::Leader};
+use super::{Left, REQUEST, is_refusal, lease::Leader};
 use crate::{
     name::{Kind, NsName, ObjectKey},
     push::Hub,
@@ -52,8 +52,16 @@ impl Events {
         }
     }
 
-    /// Says what is refused now and has not been said. False: something is left.
-    pub async fn write(&mut self, hub: &Hub, registry: &Registry, leader: &Leader) -> bool {
+    /// Says what is refused now and has not been said.
+    ///
+    /// # Errors
+    /// When something is left.
+    pub async fn write(
+        &mut self,
+        hub: &Hub,
+        registry: &Registry,
+        leader: &Leader,
+    ) -> Result<(), Left> {
         let wanted = wanted(hub, registry);
         self.told.retain(|(key, number)| {
             wanted
@@ -68,7 +76,7 @@ impl Events {
                 continue;
             }
             if left == 0 || !leader.holds() {
-                return false;
+                return Err(Left::default());
             }
             left -= 1;
             let event = self.event(&key, &known, note, number);
@@ -87,13 +95,17 @@ impl Events {
                 }
                 failed => {
                     debug!(%key, ?failed, "cannot write an event; it is written later");
-                    return false;
+                    let left = failed.ok().and_then(Result::err);
+                    return Err(left.as_ref().map(Left::after).unwrap_or_default());
                 }
             }
             self.told.insert((key, number));
             sleep(PACE).await;
         }
-        closed.is_empty()
+        match closed.is_empty() {
+            true => Ok(()),
+            false => Err(Left::default()),
+        }
     }
 
     fn event(&self, key: &ObjectKey, known: &Known, note: String, number: u64) -> Event {

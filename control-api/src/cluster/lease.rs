@@ -1,6 +1,6 @@
 //! A Lease (coordination.k8s.io), held by one replica: taken when it is free or its holder has not renewed
 //! it for its whole length by our own clock, renewed, given back at the end. Who could not renew it
-//! stops before anybody else may take it.
+//! stops before anybody else may take it. What of the cluster the holder cannot read stands beside it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +22,12 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::REQUEST;
+use crate::source::kubernetes::Progress;
+
+/// Annotation of the Lease: a line for each kind that its holder cannot read.
+pub const TROUBLES: &str = "heddle.io/not-read";
+/// Of all lines; annotations of one object may have 256 KiB.
+const MAX_TROUBLES: usize = 8 * 1024;
 
 /// Which Lease, and who we are.
 #[derive(Clone, Debug)]
@@ -87,6 +93,7 @@ struct Candidate {
     leases: Api<Lease>,
     place: Place,
     timing: Timing,
+    progress: Arc<Progress>,
     seen: Option<Seen>,
     until: Arc<watch::Sender<Option<Instant>>>,
 }
@@ -113,12 +120,19 @@ pub async fn give_back(client: Client, place: &Place) -> Result<(), kube::Error>
 }
 
 /// Stands for it until the tasks end.
-pub fn stand(client: Client, place: Place, timing: Timing, tasks: &mut JoinSet<()>) -> Leader {
+pub fn stand(
+    client: Client,
+    place: Place,
+    timing: Timing,
+    progress: Arc<Progress>,
+    tasks: &mut JoinSet<()>,
+) -> Leader {
     let (until, leader) = watch::channel(None);
     let candidate = Candidate {
         leases: Api::namespaced(client, &place.namespace),
         place,
         timing,
+        progress,
         seen: None,
         until: Arc::new(until),
     };
@@ -230,9 +244,18 @@ impl Candidate {
         let before = lease.spec.take().unwrap_or_default();
         let is_new = before.holder_identity.as_deref() != Some(&self.place.holder);
         let transitions = before.lease_transitions.unwrap_or_default();
+        let mut annotations = lease.metadata.annotations.take().unwrap_or_default();
+        match self.progress.troubles() {
+            none if none.is_empty() => _ = annotations.remove(TROUBLES),
+            some => {
+                let text = some.join("\n").chars().take(MAX_TROUBLES).collect();
+                annotations.insert(TROUBLES.to_owned(), text);
+            }
+        }
         lease.metadata = ObjectMeta {
             name: Some(self.place.name.clone()),
             namespace: Some(self.place.namespace.clone()),
+            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
             ..lease.metadata
         };
         lease.spec = Some(LeaseSpec {

@@ -1,7 +1,7 @@
 //! Replicas against a double of the API server: who writes, what, and how seldom.
 #![allow(clippy::unwrap_used)]
 
-use heddle_apiserver::{ApiServer, Fault, Options, gateway, istio};
+use heddle_apiserver::{ApiServer, Effect, Fault, Options, gateway, istio};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -47,9 +47,15 @@ async fn until(server: &ApiServer, what: &str, mut so: impl FnMut() -> bool) {
     timeout(PATIENCE, waiting).await.expect(what);
 }
 
+const SYSTEM: &str = "heddle-system";
+
 fn place(holder: &str) -> Place {
+    place_in(SYSTEM, holder)
+}
+
+fn place_in(namespace: &str, holder: &str) -> Place {
     Place {
-        namespace: "heddle-system".into(),
+        namespace: namespace.into(),
         name: "heddle-control".into(),
         holder: holder.into(),
     }
@@ -65,14 +71,23 @@ struct Replica {
 
 impl Replica {
     async fn start(server: &ApiServer, name: &str) -> Self {
+        Self::of_mesh(server, SYSTEM, name).await
+    }
+
+    async fn of_mesh(server: &ApiServer, namespace: &str, name: &str) -> Self {
         let client = client(server, name).await;
         let (sender, mut batches) = mpsc::channel(4);
         let pace = Pace {
             look: Duration::from_millis(100),
             max_pause: Duration::from_millis(100),
+            ..Pace::default()
         };
         let source = KubernetesSource::start(client.clone(), pace, Vec::new(), sender);
-        let hub = Hub::new(Model::new(Settings::default()));
+        let settings = Settings {
+            system_namespace: namespace.into(),
+            ..Settings::default()
+        };
+        let hub = Hub::new(Model::new(settings));
         let mut tasks = JoinSet::new();
         let applied = hub.clone();
         tasks.spawn(async move {
@@ -80,7 +95,8 @@ impl Replica {
                 applied.apply(batch);
             }
         });
-        let writer = Writer::start(client, place(name), TIMING, hub.clone(), source.registry());
+        let place = place_in(namespace, name);
+        let writer = Writer::start(client, place, TIMING, hub.clone(), &source);
         Self {
             hub,
             _source: source,
@@ -107,7 +123,7 @@ fn condition(server: &ApiServer, name: &str, what: &str) -> Option<Value> {
     let parents = route["status"]["parents"].as_array()?.clone();
     let ours = parents
         .into_iter()
-        .find(|parent| parent["controllerName"] == "heddle.io/mesh")?;
+        .find(|parent| parent["controllerName"] == "heddle.io/mesh/heddle-system")?;
     let conditions = ours["conditions"].as_array()?.clone();
     let condition = conditions
         .into_iter()
@@ -125,9 +141,21 @@ fn writes(server: &ApiServer, name: &str) -> Vec<String> {
 async fn one_replica_holds_the_lease_and_another_takes_over_when_it_dies() {
     let server = server().await;
     let (mut first, mut second) = (JoinSet::new(), JoinSet::new());
-    let a = lease::stand(client(&server, "a").await, place("a"), TIMING, &mut first);
+    let a = lease::stand(
+        client(&server, "a").await,
+        place("a"),
+        TIMING,
+        Arc::default(),
+        &mut first,
+    );
     until(&server, "a leads", || a.holds()).await;
-    let b = lease::stand(client(&server, "b").await, place("b"), TIMING, &mut second);
+    let b = lease::stand(
+        client(&server, "b").await,
+        place("b"),
+        TIMING,
+        Arc::default(),
+        &mut second,
+    );
     let asked = |user: &str| {
         let all = server.asked();
         all.iter()
@@ -157,6 +185,32 @@ async fn one_replica_holds_the_lease_and_another_takes_over_when_it_dies() {
     until(&server, "b stops", || !b.holds()).await;
     server.come_back().await;
     until(&server, "b leads again", || b.holds()).await;
+}
+
+#[tokio::test]
+async fn what_the_holder_cannot_read_stands_beside_its_lease() {
+    let server = server().await;
+    server.fail(Fault::refuse("list", "nodes", 403, "Forbidden", 20));
+    let _replica = Replica::start(&server, "a").await;
+    let said = || {
+        let name = "leases.coordination.k8s.io";
+        let lease = server.object(name, "heddle-system", "heddle-control")?;
+        Some(lease["metadata"]["annotations"][lease::TROUBLES].clone())
+    };
+    let mut told = Value::Null;
+    until(&server, "it is said", || {
+        told = said().unwrap_or_default();
+        told.is_string()
+    })
+    .await;
+    assert!(
+        told.as_str().unwrap().starts_with("nodes: not allowed"),
+        "{told}"
+    );
+    until(&server, "it is said no more", || {
+        said().is_some_and(|said| said.is_null())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -318,4 +372,143 @@ async fn a_namespace_that_takes_no_events_does_not_silence_the_others() {
     let mut closed =
         closed.filter(|asked| asked.resource == "events" && asked.namespace == "a-closed");
     assert!(closed.next().is_some(), "it was not even tried");
+}
+
+#[tokio::test]
+async fn two_meshes_of_one_cluster_each_say_theirs_and_come_to_rest() {
+    let server = server().await;
+    server.namespace("other-system").await;
+    for name in ["a", "b"] {
+        server.put(service(name)).await.unwrap();
+    }
+    let _meshes = [
+        Replica::of_mesh(&server, SYSTEM, "one").await,
+        Replica::of_mesh(&server, "other-system", "two").await,
+    ];
+    let told = |name: &str| {
+        let route = server.object(ROUTES, "default", name).unwrap();
+        let parents = route["status"]["parents"].as_array().cloned();
+        let parents = parents.unwrap_or_default().into_iter();
+        let mut names: Vec<_> = parents
+            .map(|parent| parent["controllerName"].to_string())
+            .collect();
+        names.sort();
+        names
+    };
+    let both = [
+        "\"heddle.io/mesh/heddle-system\"",
+        "\"heddle.io/mesh/other-system\"",
+    ];
+    for name in ["r", "s"] {
+        server.put(route(name, "b")).await.unwrap();
+        until(&server, "both have told", || told(name) == both).await;
+    }
+    let asked = server.asked();
+    let asked = asked.iter().filter(|asked| asked.subresource == "status");
+    let managers: std::collections::BTreeSet<_> =
+        asked.map(|asked| asked.parameter("fieldManager")).collect();
+    let both_managers = [
+        "heddle-control-heddle-system",
+        "heddle-control-other-system",
+    ];
+    assert!(managers.into_iter().eq(both_managers));
+    // Another route shows that time has passed.
+    let count = writes(&server, "r").len();
+    server.put(route("t", "b")).await.unwrap();
+    until(&server, "both have told", || told("t") == both).await;
+    assert_eq!(writes(&server, "r").len(), count);
+}
+
+#[tokio::test]
+async fn a_server_that_has_too_much_to_do_is_left_alone_for_as_long_as_it_says() {
+    let server = server().await;
+    server.put(service("a")).await.unwrap();
+    let status = "httproutes/status.gateway.networking.k8s.io";
+    server.fail(Fault::refuse("patch", status, 429, "TooManyRequests", 2));
+    let _replica = Replica::start(&server, "a").await;
+    for name in ["r", "s"] {
+        server.put(route(name, "a")).await.unwrap();
+    }
+    let tries = || [writes(&server, "r"), writes(&server, "s")].concat().len();
+    until(&server, "a first attempt", || tries() > 0).await;
+    let first = tokio::time::Instant::now();
+    // News do not make it less patient.
+    server.put(service("b")).await.unwrap();
+    until(&server, "both statuses", || {
+        ["r", "s"]
+            .iter()
+            .all(|name| condition(&server, name, "Accepted").is_some())
+    })
+    .await;
+    // Refused twice, a second apart, then one for each.
+    assert!(
+        first.elapsed() >= Duration::from_millis(1800),
+        "{:?}",
+        first.elapsed()
+    );
+    assert_eq!(tries(), 4);
+}
+
+#[tokio::test]
+async fn a_route_that_changes_or_goes_while_it_is_told_is_told_of_what_it_is() {
+    let server = server().await;
+    for name in ["a", "b"] {
+        server.put(service(name)).await.unwrap();
+    }
+    let late = |times| Fault {
+        effect: Effect::Delay(Duration::from_millis(700)),
+        ..Fault::refuse(
+            "patch",
+            "httproutes/status.gateway.networking.k8s.io",
+            0,
+            "",
+            times,
+        )
+    };
+    let replica = Replica::start(&server, "a").await;
+    until(&server, "it has read all", || replica.hub.is_ready()).await;
+    // On its way, when the route becomes another.
+    server.fail(late(1));
+    server.put(route("r", "nobody")).await.unwrap();
+    until(&server, "it is on its way", || {
+        !writes(&server, "r").is_empty()
+    })
+    .await;
+    server.put(route("r", "b")).await.unwrap();
+    let resolved = || condition(&server, "r", "ResolvedRefs");
+    until(&server, "its status", || resolved().is_some()).await;
+    assert_eq!(resolved().unwrap()["status"], "True");
+    // When it goes, and another of its name comes.
+    server.fail(late(1));
+    let count = writes(&server, "r").len();
+    server.put(route("r", "nobody")).await.unwrap();
+    until(&server, "it is on its way", || {
+        writes(&server, "r").len() > count
+    })
+    .await;
+    assert!(server.delete(ROUTES, "default", "r").await);
+    server.put(route("r", "b")).await.unwrap();
+    until(&server, "its status", || resolved().is_some()).await;
+    assert_eq!(resolved().unwrap()["status"], "True");
+    // When it goes for good: nobody is asked for it again and again.
+    server.fail(late(1));
+    let count = writes(&server, "r").len();
+    server.put(route("r", "nobody")).await.unwrap();
+    until(&server, "it is on its way", || {
+        writes(&server, "r").len() > count
+    })
+    .await;
+    assert!(server.delete(ROUTES, "default", "r").await);
+    server.put(route("t", "b")).await.unwrap();
+    until(&server, "the next status", || {
+        condition(&server, "t", "Accepted").is_some()
+    })
+    .await;
+    let count = writes(&server, "r").len();
+    server.put(route("u", "b")).await.unwrap();
+    until(&server, "the next status", || {
+        condition(&server, "u", "Accepted").is_some()
+    })
+    .await;
+    assert_eq!(writes(&server, "r").len(), count);
 }

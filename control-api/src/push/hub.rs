@@ -249,6 +249,11 @@ impl Hub {
         all
     }
 
+    /// How many proxies are connected.
+    pub fn connected(&self) -> usize {
+        lock(&self.interests).streams.len()
+    }
+
     /// Every connected proxy, by name.
     pub fn proxies(&self) -> Vec<ProxyStatus> {
         let told = self.told.load(Ordering::Acquire);

@@ -1,13 +1,16 @@
 //! Objects from a cluster's API server. Every kind that we read and the cluster serves is followed by a
 //! task; one task holds the picture and emits batches. A kind that comes later is followed from then
 //! on. While the server is away, or has forgotten where we were, the mesh goes on with what it
-//! has: only a server that says so makes anything gone. The first batch is the whole.
+//! has: only a server that says so makes anything gone. The first batch is the whole: without the kinds
+//! that a mesh is made of, or that make it safe, there is none. Any other that a server does not give
+//! for [`Pace::patience`] holds back nothing, and is told ([`Progress`]).
 
 mod client;
 mod follow;
 mod index;
 mod kinds;
 mod known;
+mod progress;
 mod raw;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -17,7 +20,7 @@ use kube::Client;
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::{info, warn};
 
@@ -25,6 +28,7 @@ pub(crate) use self::raw::{Raw, read_unstored};
 pub use self::{
     client::{Access, ClientError},
     known::{Known, Registry},
+    progress::Progress,
 };
 use self::{
     follow::{Follower, Letter, News},
@@ -47,6 +51,9 @@ pub struct Pace {
     pub look: Duration,
     /// Longest pause after a failure.
     pub max_pause: Duration,
+    /// How long a server that answers may keep one kind from us before the mesh is served without.
+    /// Longer than `look`.
+    pub patience: Duration,
 }
 
 impl Default for Pace {
@@ -54,6 +61,7 @@ impl Default for Pace {
         Self {
             look: Duration::from_secs(20),
             max_pause: Duration::from_secs(30),
+            patience: Duration::from_secs(60),
         }
     }
 }
@@ -62,6 +70,7 @@ impl Default for Pace {
 #[derive(Debug)]
 pub struct KubernetesSource {
     registry: Arc<Registry>,
+    progress: Arc<Progress>,
     _tasks: JoinSet<()>,
 }
 
@@ -79,6 +88,7 @@ impl KubernetesSource {
         let (served, looks) = mpsc::channel(1);
         tasks.spawn(look(client.clone(), pace, served));
         let registry = Arc::new(Registry::default());
+        let progress = Arc::new(Progress::default());
         let source = Source {
             client,
             pace,
@@ -86,11 +96,13 @@ impl KubernetesSource {
             followers: JoinSet::new(),
             epoch: 0,
             index: Index::new(last_good, registry.clone()),
+            progress: progress.clone(),
             batches,
         };
         tasks.spawn(source.run(looks));
         Self {
             registry,
+            progress,
             _tasks: tasks,
         }
     }
@@ -99,10 +111,15 @@ impl KubernetesSource {
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.clone()
     }
+
+    /// How far each kind has been read.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
 }
 
-/// Looks again and again at what is served.
-async fn look(client: Client, pace: Pace, served: mpsc::Sender<Served>) {
+/// Looks again and again at what is served. None: there is no answer.
+async fn look(client: Client, pace: Pace, served: mpsc::Sender<Option<Served>>) {
     let mut backoff = Backoff::new(pace.max_pause / 64, pace.max_pause);
     let mut failing = false;
     loop {
@@ -112,7 +129,7 @@ async fn look(client: Client, pace: Pace, served: mpsc::Sender<Served>) {
                 if std::mem::take(&mut failing) {
                     info!("the API server is there again");
                 }
-                if served.send(now).await.is_err() {
+                if served.send(Some(now)).await.is_err() {
                     return;
                 }
                 pace.look
@@ -120,6 +137,9 @@ async fn look(client: Client, pace: Pace, served: mpsc::Sender<Served>) {
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     warn!(%error, "cannot ask the API server what it serves; the mesh goes on with what it has");
+                }
+                if served.send(None).await.is_err() {
+                    return;
                 }
                 backoff.next()
             }
@@ -134,6 +154,8 @@ struct Followed {
     task: AbortHandle,
     /// Looks in a row that did not find it.
     absent: u8,
+    /// For how long a server that answers has kept it from us.
+    since: Instant,
 }
 
 struct Source {
@@ -143,20 +165,24 @@ struct Source {
     followers: JoinSet<()>,
     epoch: u64,
     index: Index,
+    progress: Arc<Progress>,
     batches: mpsc::Sender<Batch>,
 }
 
 impl Source {
-    async fn run(mut self, mut looks: mpsc::Receiver<Served>) {
+    async fn run(mut self, mut looks: mpsc::Receiver<Option<Served>>) {
         let (sender, mut letters) = mpsc::channel(LETTERS);
         let mut read = Vec::new();
         let mut started = false;
         loop {
+            let patience = self.patience_ends();
             tokio::select! {
                 served = looks.recv() => match served {
-                    Some(served) => self.follow(&served, &sender),
+                    Some(Some(served)) => self.follow(&served, &sender),
+                    Some(None) => self.is_away(),
                     None => return,
                 },
+                () = sleep_until(patience), if !started => {}
                 count = letters.recv_many(&mut read, LETTERS) => {
                     if count == 0 {
                         return;
@@ -171,6 +197,7 @@ impl Source {
                 if !std::mem::replace(&mut started, true) {
                     let kinds = self.followed.len();
                     info!(kinds, objects = self.index.len(), "the cluster is read");
+                    self.pass_over();
                 }
                 if self.batches.send(batch).await.is_err() {
                     return;
@@ -179,10 +206,47 @@ impl Source {
         }
     }
 
+    /// Everything, as far as it is waited for.
     fn is_whole(&self) -> bool {
-        self.followed
-            .keys()
-            .all(|kind| self.index.is_complete(*kind))
+        let mut missing = self.missing();
+        missing.all(|(wanted, followed)| {
+            !wanted.is_needed && followed.since.elapsed() >= self.pace.patience
+        })
+    }
+
+    /// Kinds that have not been listed yet.
+    fn missing(&self) -> impl Iterator<Item = (&'static Wanted, &Followed)> {
+        let all = WANTED.iter();
+        all.filter_map(|wanted| Some((wanted, self.followed.get(&wanted.kind)?)))
+            .filter(|(wanted, _)| !self.index.is_complete(wanted.kind))
+    }
+
+    /// When the next kind is not waited for any more.
+    fn patience_ends(&self) -> Instant {
+        let now = Instant::now();
+        let ends = self
+            .missing()
+            .map(|(_, followed)| followed.since + self.pace.patience);
+        // One that is needed is waited for even then.
+        let next = ends.filter(|end| *end > now).min();
+        next.unwrap_or(now + self.pace.patience)
+    }
+
+    /// Who does not answer at all keeps nothing from us.
+    fn is_away(&mut self) {
+        let now = Instant::now();
+        for followed in self.followed.values_mut() {
+            followed.since = now;
+        }
+    }
+
+    fn pass_over(&self) {
+        for (wanted, _) in self.missing() {
+            let resource = wanted.full_name();
+            let reason = self.progress.reason(&resource);
+            warn!(resource, reason, "the mesh is served without it");
+            self.progress.is_passed_over(&resource);
+        }
     }
 
     /// Follows what is served, and drops what is not any more.
@@ -206,6 +270,7 @@ impl Source {
                         followed.task.abort();
                         self.followed.remove(&wanted.kind);
                         self.index.drop_kind(wanted.kind);
+                        self.progress.ends(&wanted.full_name());
                         warn!(
                             resource = wanted.full_name(),
                             "the cluster does not serve it any more"
@@ -231,12 +296,15 @@ impl Source {
             epoch: self.epoch,
             letters: letters.clone(),
             max_pause: self.pace.max_pause,
+            failing: None,
         };
+        self.progress.begins(wanted.full_name());
         let followed = Followed {
             version,
             epoch: self.epoch,
             task: self.followers.spawn(follower.run()),
             absent: 0,
+            since: Instant::now(),
         };
         self.followed.insert(wanted.kind, followed);
     }
@@ -268,7 +336,12 @@ impl Source {
                     self.index.remove(kind, &name);
                 }
             }
-            News::Complete => self.index.complete(kind),
+            News::Complete => {
+                self.index.complete(kind);
+                self.progress.completes(&wanted.full_name());
+            }
+            News::Failing(reason) => self.progress.fails(&wanted.full_name(), Some(reason)),
+            News::Mended => self.progress.fails(&wanted.full_name(), None),
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    path::PathBuf,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -12,10 +13,10 @@ use heddle_identity::tls::to_pem_bundle;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::support::{BOOKINFO, Setup, until};
+use super::support::{BOOKINFO, Program, Setup, until};
 
 /// All that it needs to be allowed.
-const ROLES: &str = "
+pub(crate) const ROLES: &str = "
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: heddle-control}
@@ -48,7 +49,7 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: heddle-control}
 subjects: [{kind: ServiceAccount, name: heddle-control, namespace: heddle-system}]
 ";
 
-fn edited(weight: u32) -> String {
+pub(crate) fn edited(weight: u32) -> String {
     BOOKINFO.replace("weight: 90", &format!("weight: {weight}"))
 }
 
@@ -74,54 +75,77 @@ fn route(name: &str, http: Value) -> Value {
            "spec": {"hosts": ["ratings"], "http": http}})
 }
 
-fn probe(address: SocketAddr, path: &str) -> u16 {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+/// The status, and the body; None: nobody listens.
+pub(crate) fn probe(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// An API server with the example in it, and what the program is told of it.
+pub(crate) struct Cluster {
+    pub(crate) server: ApiServer,
+    pub(crate) webhook: SocketAddr,
+    pub(crate) probes: SocketAddr,
+    kubeconfig: PathBuf,
+}
+
+impl Cluster {
+    pub(crate) async fn new(setup: &Setup, roles: &str) -> Self {
+        let options = Options {
+            rbac: true,
+            ..Options::default()
+        };
+        let server = ApiServer::start(options).await.unwrap();
+        server.namespace("heddle-system").await;
+        server.install(&istio()).await;
+        server.install(&gateway()).await;
+        server.put_yaml(roles).await;
+        server.put_yaml(BOOKINFO).await;
+        let token = setup.path("api-token");
+        let text = server.account_token("heddle-system", "heddle-control");
+        std::fs::write(&token, text).unwrap();
+        let kubeconfig = setup.path("kubeconfig");
+        std::fs::write(&kubeconfig, server.kubeconfig("", Some(&token))).unwrap();
+        let mut webhook: SocketAddr = setup.control.parse().unwrap();
+        webhook.set_port(webhook.port() + 500);
+        let mut probes = webhook;
+        probes.set_port(webhook.port() + 500);
+        Self {
+            server,
+            webhook,
+            probes,
+            kubeconfig,
+        }
+    }
+
+    pub(crate) fn start(&self, setup: &Setup) -> Program {
+        setup.start_with(&[
+            "--kubernetes",
+            "--kubeconfig",
+            self.kubeconfig.to_str().unwrap(),
+            "--webhook-listen",
+            &self.webhook.to_string(),
+            "--health-listen",
+            &self.probes.to_string(),
+        ])
+    }
 }
 
 #[tokio::test]
 async fn a_cluster_is_served_as_a_directory_is() {
     let setup = Setup::empty().await;
-    let options = Options {
-        rbac: true,
-        ..Options::default()
-    };
-    let server = ApiServer::start(options).await.unwrap();
-    server.namespace("heddle-system").await;
-    server.install(&istio()).await;
-    server.install(&gateway()).await;
-    server.put_yaml(ROLES).await;
-    server.put_yaml(BOOKINFO).await;
-    let token = setup.path("api-token");
-    std::fs::write(
-        &token,
-        server.account_token("heddle-system", "heddle-control"),
-    )
-    .unwrap();
-    let kubeconfig = setup.path("kubeconfig");
-    std::fs::write(&kubeconfig, server.kubeconfig("", Some(&token))).unwrap();
-    let mut listen: SocketAddr = setup.control.parse().unwrap();
-    listen.set_port(listen.port() + 500);
-    let mut probes = listen;
-    probes.set_port(listen.port() + 500);
-    let mut program = setup.start_with(&[
-        "--kubernetes",
-        "--kubeconfig",
-        kubeconfig.to_str().unwrap(),
-        "--webhook-listen",
-        &listen.to_string(),
-        "--health-listen",
-        &probes.to_string(),
-    ]);
+    let cluster = Cluster::new(&setup, ROLES).await;
+    let (server, listen) = (&cluster.server, cluster.webhook);
+    let mut program = cluster.start(&setup);
     let mut proxy = setup.proxy().await;
     proxy.until_weight(90).await;
-    assert_eq!(
-        (probe(probes, "/healthz"), probe(probes, "/readyz")),
-        (200, 200)
-    );
+    let ok = Some((200, "ok\n".to_owned()));
+    assert_eq!(probe(cluster.probes, "/healthz"), ok);
+    assert_eq!(probe(cluster.probes, "/readyz"), ok);
     for weight in [50, 40] {
         server.put_yaml(&edited(weight)).await;
         proxy.until_weight(weight).await;
@@ -192,7 +216,8 @@ async fn a_cluster_is_served_as_a_directory_is() {
     let routes = "httproutes.gateway.networking.k8s.io";
     until(async || {
         let route = server.object(routes, "default", "h")?;
-        (route["status"]["parents"][0]["controllerName"] == "heddle.io/mesh").then_some(())
+        (route["status"]["parents"][0]["controllerName"] == "heddle.io/mesh/heddle-system")
+            .then_some(())
     })
     .await;
     until(async || {

@@ -2,6 +2,7 @@
 //! mutual TLS, the admin socket, signals; the same of a cluster, with its webhook; and a large mesh (`large`, ignored).
 #![allow(clippy::unwrap_used)]
 
+mod away;
 mod kubernetes;
 mod large;
 mod lifecycle;

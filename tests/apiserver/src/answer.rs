@@ -84,11 +84,14 @@ impl Refused {
     }
 
     pub(crate) fn response(&self) -> Response<Body> {
-        let mut response = json_response(self.code, &self.status());
-        if self.code == 429 {
-            let headers = response.headers_mut();
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if self.code != 429 {
+            return json_response(self.code, &self.status());
         }
+        // Who is shed gets no Status.
+        let said = "Too many requests, please try again later.\n";
+        let mut response = respond(429, "text/plain; charset=utf-8", said.into());
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         response
     }
 }

@@ -176,6 +176,15 @@ impl Server {
         }
     }
 
+    /// Whether what comes of a request is allowed too, such as making what is applied.
+    pub(crate) fn may_also(&self, user: &User, asked: &Asked) -> Result<(), Refused> {
+        self.remember(asked);
+        match self.options.rbac && !may(&self.store, user, asked) {
+            true => Err(forbidden(user, asked)),
+            false => Ok(()),
+        }
+    }
+
     async fn serve(
         &self,
         method: &Method,

@@ -239,6 +239,12 @@ impl Writing<'_> {
             .get(&self.asked.of_kind(), &self.asked.key())
             .is_some();
         if !is_there && self.asked.subresource.is_empty() {
+            // Who may patch but not create may not do so by applying either.
+            let create = Asked {
+                verb: "create".into(),
+                ..self.asked.clone()
+            };
+            self.server.may_also(self.user, &create)?;
             body["metadata"]["name"] = self.asked.name.clone().into();
             let made = apply::apply(None, &body, &self.manager, force)?;
             let owners = made["metadata"]["managedFields"].clone();

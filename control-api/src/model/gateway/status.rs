@@ -2,6 +2,8 @@
 //! API's words. A pure function of the model. Serialises as `status:` of the route, without
 //! `lastTransitionTime`, which is for whoever writes it and knows what stood there before.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::{
@@ -11,8 +13,11 @@ use super::{
 };
 use crate::{name::ObjectKey, resources::gateway::ParentRef};
 
-/// Whose words these are.
-pub const CONTROLLER: &str = "heddle.io/mesh";
+/// Whose words these are: `controllerName` of the mesh whose parts are in this namespace. Each mesh of a
+/// cluster has another, so that each leaves the words of the others alone.
+pub fn controller(system_namespace: &str) -> Arc<str> {
+    format!("heddle.io/mesh/{system_namespace}").into()
+}
 
 /// `status:`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -27,8 +32,8 @@ pub struct RouteStatus {
 pub struct ParentStatus {
     /// As it is written.
     pub parent_ref: ParentRef,
-    /// [`CONTROLLER`].
-    pub controller_name: &'static str,
+    /// As of [`controller`].
+    pub controller_name: Arc<str>,
     /// Accepted, ResolvedRefs and, where some rules only are in force, PartiallyInvalid.
     pub conditions: Vec<Condition>,
 }
@@ -110,6 +115,7 @@ impl Model {
             message,
             observed_generation: spec.generation,
         };
+        let controller = controller(&self.settings.system_namespace);
         let parents = spec.parents.iter().enumerate();
         let ours = parents
             .filter(|(_, parent)| !matches!(self.attached(&key.name, parent), Attached::Elsewhere));
@@ -160,7 +166,7 @@ impl Model {
             }
             ParentStatus {
                 parent_ref: parent.value.clone(),
-                controller_name: CONTROLLER,
+                controller_name: controller.clone(),
                 conditions,
             }
         });

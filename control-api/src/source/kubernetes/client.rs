@@ -58,6 +58,8 @@ impl Access {
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(READ);
         config.write_timeout = Some(WRITE);
+        // Who asks has a backoff of its own, and bounds that it must know.
+        config.default_retry = false;
         Client::try_from(config).map_err(ClientError::Client)
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Wanted {
     pub(super) plural: &'static str,
     /// The best first.
     pub(super) versions: &'static [&'static str],
+    /// Without it the mesh would be empty, or let in what it should not.
+    pub(super) is_needed: bool,
 }
 
 /// The version in which each kind is served.
@@ -31,6 +33,14 @@ const fn wanted(
         group,
         plural,
         versions,
+        is_needed: matches!(
+            kind,
+            Kind::Namespace
+                | Kind::Service
+                | Kind::Pod
+                | Kind::EndpointSlice
+                | Kind::PeerAuthentication
+        ),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
 const PACE: Pace = Pace {
     look: Duration::from_millis(30),
     max_pause: Duration::from_millis(100),
+    patience: Duration::from_secs(20),
 };
 /// Far longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,18 +32,26 @@ struct Seen {
     kept: usize,
     /// Changes of the last batch: `+NAME` and `-NAME`.
     last: BTreeSet<String>,
-    _source: KubernetesSource,
+    source: KubernetesSource,
 }
 
 async fn client(server: &ApiServer) -> Client {
+    client_of(server, &server.admin_token()).await
+}
+
+async fn client_of(server: &ApiServer, token: &str) -> Client {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("kubeconfig");
-    std::fs::write(&file, server.kubeconfig(&server.admin_token(), None)).unwrap();
+    std::fs::write(&file, server.kubeconfig(token, None)).unwrap();
     Access::Kubeconfig(file).client().await.unwrap()
 }
 
 impl Seen {
     async fn start(server: &ApiServer, last_good: Vec<Arc<Object>>) -> Self {
+        Self::with(client(server).await, PACE, last_good)
+    }
+
+    fn with(client: Client, pace: Pace, last_good: Vec<Arc<Object>>) -> Self {
         let (sender, batches) = mpsc::channel(4);
         Self {
             batches,
@@ -50,7 +59,7 @@ impl Seen {
             refusals: Arc::new([]),
             kept: 0,
             last: BTreeSet::new(),
-            _source: KubernetesSource::start(client(server).await, PACE, last_good, sender),
+            source: KubernetesSource::start(client, pace, last_good, sender),
         }
     }
 
@@ -342,6 +351,7 @@ async fn a_kind_that_a_restarting_server_does_not_show_yet_stays() {
         followers: JoinSet::new(),
         epoch: 0,
         index,
+        progress: Arc::default(),
         batches,
     };
     source.follow(&served_of(&[wanted]), &sender);
@@ -359,6 +369,141 @@ async fn a_kind_that_a_restarting_server_does_not_show_yet_stays() {
         source.follow(&kinds::Served::new(), &sender);
     }
     assert!(source.followed.is_empty());
+}
+
+const SOON: Duration = Duration::from_millis(400);
+
+/// A source that may do what `rules` say, and waits for no kind for long.
+async fn impatient(server: &ApiServer, rules: Value, patience: Duration) -> Seen {
+    let role = "heddle-control";
+    let group = "rbac.authorization.k8s.io";
+    server
+        .put(json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": role}, "rules": rules}))
+        .await
+        .unwrap();
+    server
+        .put(json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": role},
+                    "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+                    "subjects": [{"kind": "ServiceAccount", "name": role, "namespace": "default"}]}))
+        .await
+        .unwrap();
+    let pace = Pace { patience, ..PACE };
+    let token = server.account_token("default", role);
+    Seen::with(client_of(server, &token).await, pace, Vec::new())
+}
+
+async fn strict_server() -> ApiServer {
+    let options = Options {
+        rbac: true,
+        ..Options::default()
+    };
+    let server = ApiServer::start(options).await.unwrap();
+    server.install(&istio()).await;
+    server.put(service("a")).await.unwrap();
+    server.put(route("r", "a")).await.unwrap();
+    server
+}
+
+fn may_read(groups: Value, resources: Value) -> Value {
+    json!({"apiGroups": groups, "resources": resources, "verbs": ["list", "watch"]})
+}
+
+fn core() -> Value {
+    may_read(
+        json!(["", "discovery.k8s.io", "networking.k8s.io"]),
+        json!(["*"]),
+    )
+}
+
+const NO_ROUTES: [&str; 5] = [
+    "destinationrules",
+    "serviceentries",
+    "sidecars",
+    "peerauthentications",
+    "telemetries",
+];
+
+#[tokio::test]
+async fn a_kind_that_may_not_be_read_holds_back_nothing_for_long() {
+    let server = strict_server().await;
+    let rules = json!([core(), may_read(json!(["*"]), json!(NO_ROUTES))]);
+    let mut seen = impatient(&server, rules, SOON).await;
+    let progress = seen.source.progress();
+    seen.batch().await;
+    assert!(seen.has(Kind::Service, "a") && !seen.has(Kind::VirtualService, "r"));
+    let said = progress.troubles();
+    assert!(
+        said.len() == 1
+            && said[0]
+                .starts_with("virtualservices.networking.istio.io: served without it: not allowed")
+            && said[0].contains("ClusterRole"),
+        "{said:?}"
+    );
+    // Once it is allowed it comes like any other change.
+    let rules = json!([core(), may_read(json!(["*"]), json!(["*"]))]);
+    server
+        .put(
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+                    "metadata": {"name": "heddle-control"}, "rules": rules}),
+        )
+        .await
+        .unwrap();
+    assert_eq!(seen.next().await, ["+r"]);
+    timeout(PATIENCE, async {
+        while !progress.troubles().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("nothing is left to be said");
+}
+
+#[tokio::test]
+async fn without_what_a_mesh_is_made_of_there_is_none() {
+    let server = strict_server().await;
+    for forbidden in ["pods", "peerauthentications"] {
+        let mut names: Vec<&str> = NO_ROUTES.into_iter().chain(["virtualservices"]).collect();
+        names.extend(["services", "pods", "nodes", "namespaces", "serviceaccounts"]);
+        names.extend(["endpointslices", "networkpolicies"]);
+        names.retain(|name| *name != forbidden);
+        let mut seen =
+            impatient(&server, json!([may_read(json!(["*"]), json!(names))]), SOON).await;
+        let progress = seen.source.progress();
+        timeout(PATIENCE, async {
+            while progress.troubles().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("it is said");
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert!(seen.batches.try_recv().is_err(), "{forbidden} is needed");
+        let said = progress.troubles();
+        assert!(
+            said.len() == 1 && said[0].starts_with(forbidden),
+            "{said:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_on_the_way_keeps_nothing_from_us() {
+    let server = strict_server().await;
+    let late = Fault {
+        effect: Effect::Delay(Duration::from_secs(600)),
+        ..Fault::refuse("list", "virtualservices.networking.istio.io", 0, "", 1)
+    };
+    server.fail(late);
+    let rules = json!([core(), may_read(json!(["*"]), json!(["*"]))]);
+    let patience = Duration::from_secs(3);
+    let mut seen = impatient(&server, rules, patience).await;
+    watched(&server, BUILT_IN + istio().len() - 1).await;
+    server.go_away().await;
+    tokio::time::sleep(patience + patience / 2).await;
+    assert!(seen.batches.try_recv().is_err(), "it is waited for");
+    server.come_back().await;
+    seen.batch().await;
+    assert!(seen.has(Kind::VirtualService, "r"));
 }
 
 fn served_of(wanted: &[&'static Wanted]) -> kinds::Served {
@@ -419,6 +564,189 @@ async fn what_becomes_bad_keeps_its_last_good_version_also_over_a_restart() {
     server.put(route("r", "b")).await.unwrap();
     assert_eq!(seen.next().await, ["+r"]);
     assert_eq!((seen.refusals.len(), seen.kept), (0, 0));
+}
+
+/// Parameters of the lists and watches of a kind, in the order in which they were asked for.
+fn asked(server: &ApiServer, verb: &str, resource: &str) -> Vec<HashMap<String, String>> {
+    let asked = server.asked().into_iter();
+    asked
+        .filter(|asked| asked.verb == verb && asked.full_resource() == resource)
+        .map(|asked| asked.query)
+        .collect()
+}
+
+async fn asks(server: &ApiServer, what: &str, so: impl Fn(&ApiServer) -> bool) {
+    let waiting = async {
+        while !so(server) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.expect(what);
+}
+
+#[tokio::test]
+async fn a_server_that_ends_watches_at_once_loses_nothing_and_is_not_asked_without_end() {
+    let server = server().await;
+    let pace = Pace {
+        max_pause: Duration::from_millis(6400),
+        ..PACE
+    };
+    let mut seen = Seen::with(client(&server).await, pace, Vec::new());
+    seen.batch().await;
+    watched(&server, BUILT_IN).await;
+    let begun = tokio::time::Instant::now();
+    for i in 0..150 {
+        server.cut_watches();
+        if i % 50 == 0 {
+            server.put(service(&format!("s{i}"))).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.put(service("last")).await.unwrap();
+    while !seen.has(Kind::Service, "last") {
+        seen.batch().await;
+    }
+    assert!(
+        ["s0", "s50", "s100"]
+            .iter()
+            .all(|name| seen.has(Kind::Service, name))
+    );
+    let watches = u128::try_from(asked(&server, "watch", "services").len()).unwrap();
+    let most = begun.elapsed().as_millis() / 100 + 3;
+    assert!(watches <= most, "{watches} watches, {most} would do");
+    assert_eq!(asked(&server, "list", "services").len(), 1);
+}
+
+#[tokio::test]
+async fn a_list_in_pages_that_is_too_old_before_its_end_comes_in_one() {
+    let server = server().await;
+    for i in 0..300 {
+        let ip = format!("10.1.{}.{}", i / 250, i % 250 + 1);
+        server.put(pod(&format!("p{i}"), &ip)).await.unwrap();
+    }
+    for time in [0, 400] {
+        server.fail(Fault {
+            effect: Effect::Delay(Duration::from_millis(time)),
+            ..Fault::refuse("list", "pods", 0, "", 1)
+        });
+    }
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    asks(&server, "the second page", |server| {
+        asked(server, "list", "pods").len() == 2
+    })
+    .await;
+    server.compact();
+    seen.batch().await;
+    assert_eq!(seen.objects.len(), 2 + 300);
+    let lists = asked(&server, "list", "pods");
+    assert_eq!(lists.len(), 3);
+    assert!(
+        lists[1].contains_key("continue") && !lists[2].contains_key("limit"),
+        "{lists:?}"
+    );
+}
+
+#[tokio::test]
+async fn bookmarks_spare_a_list_after_a_quiet_time() {
+    let server = server().await;
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    watched(&server, BUILT_IN).await;
+    // Others' versions go on; then the first ones are forgotten.
+    server.put(service("a")).await.unwrap();
+    assert_eq!(seen.next().await, ["+a"]);
+    let version = |name: &str| {
+        let found = server.object("services", "default", name).unwrap();
+        let version = found["metadata"]["resourceVersion"].as_str().unwrap();
+        version.parse::<u64>().unwrap()
+    };
+    let wanted = version("a");
+    asks(&server, "a watch of pods from a bookmark", |server| {
+        server.cut_watches();
+        let watches = asked(server, "watch", "pods");
+        let last = watches
+            .last()
+            .and_then(|query| query["resourceVersion"].parse().ok());
+        last.is_some_and(|last: u64| last >= wanted)
+    })
+    .await;
+    assert_eq!(asked(&server, "list", "pods").len(), 1);
+}
+
+#[tokio::test]
+async fn a_version_that_the_server_does_not_know_any_more_is_given_up() {
+    let server = server().await;
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    watched(&server, BUILT_IN).await;
+    // As one says that was restored from a backup.
+    server.fail(Fault::refuse("watch", "services", 504, "Timeout", 4));
+    server.cut_watches();
+    server.put(service("a")).await.unwrap();
+    assert_eq!(seen.next().await, ["+a"]);
+    assert_eq!(asked(&server, "list", "services").len(), 2);
+    server.put(service("b")).await.unwrap();
+    assert_eq!(seen.next().await, ["+b"]);
+}
+
+#[tokio::test]
+async fn a_large_object_comes_by_a_list_and_by_a_watch() {
+    let server = server().await;
+    server.install(&istio()).await;
+    let large = |name: &str| {
+        let mut route = route(name, "a");
+        route["metadata"]["annotations"] = json!({"large": "x".repeat(1_400_000)});
+        route
+    };
+    server.put(large("first")).await.unwrap();
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    server.put(large("second")).await.unwrap();
+    assert_eq!(seen.next().await, ["+second"]);
+    assert!(seen.has(Kind::VirtualService, "first"));
+}
+
+#[tokio::test]
+async fn a_server_that_has_too_much_to_do_is_asked_again_when_it_says() {
+    let server = server().await;
+    let pace = Pace {
+        max_pause: Duration::from_secs(2),
+        ..PACE
+    };
+    server.fail(Fault::refuse("list", "pods", 429, "TooManyRequests", 2));
+    let begun = tokio::time::Instant::now();
+    let mut seen = Seen::with(client(&server).await, pace, Vec::new());
+    seen.batch().await;
+    // A second after each.
+    assert!(
+        begun.elapsed() >= Duration::from_millis(1900),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(asked(&server, "list", "pods").len(), 3);
+}
+
+#[tokio::test]
+#[ignore = "waits for the minute within which the client reads a token again"]
+async fn a_token_that_is_rotated_is_read_again() {
+    let server = server().await;
+    let directory = tempfile::tempdir().unwrap();
+    let (token, kubeconfig) = (
+        directory.path().join("token"),
+        directory.path().join("config"),
+    );
+    let first = server.admin_token();
+    std::fs::write(&token, &first).unwrap();
+    std::fs::write(&kubeconfig, server.kubeconfig("", Some(&token))).unwrap();
+    let client = Access::Kubeconfig(kubeconfig).client().await.unwrap();
+    let mut seen = Seen::with(client, PACE, Vec::new());
+    seen.batch().await;
+    std::fs::write(&token, server.admin_token()).unwrap();
+    server.revoke(&first);
+    server.cut_watches();
+    server.put(service("a")).await.unwrap();
+    let come = timeout(Duration::from_secs(75), seen.batches.recv()).await;
+    assert!(come.is_ok(), "it still uses the first token");
 }
 
 /// A pod as a cluster really holds it, with all that means nothing here.

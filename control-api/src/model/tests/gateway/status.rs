@@ -122,7 +122,7 @@ fn a_status_is_written_as_kubernetes_has_it() {
         status,
         json!({"parents": [{
             "parentRef": {"group": "", "kind": "Service", "name": "echo", "port": 80},
-            "controllerName": "heddle.io/mesh",
+            "controllerName": "heddle.io/mesh/heddle-system",
             "conditions": [
                 {"type": "Accepted", "status": "True", "reason": "Accepted",
                  "message": "The route applies.", "observedGeneration": 7},
