@@ -29,6 +29,12 @@ const DATA: &str = "/var/run/heddle/identity";
 const CA: &str = "/var/run/heddle/ca";
 const CONFIG: &str = "/etc/heddle";
 
+/// What a part's objects are called that are in no namespace: several meshes in a cluster are several of
+/// these.
+pub(crate) fn of_cluster(settings: &Settings, part: &str) -> String {
+    format!("{part}-{}", settings.namespace)
+}
+
 /// Ports that a part listens on: name, in its pods, of its service.
 pub(crate) fn ports(part: &str) -> &'static [(&'static str, i32, Option<i32>)] {
     match part {
@@ -191,8 +197,8 @@ fn injector(settings: &Settings) -> Part {
         format!("--config={CONFIG}/injector.yaml"),
         format!("--identity-address={}", address(settings, IDENTITY, 15013)),
         format!("--state-dir={STATE}"),
-        format!("--mutating-webhook={INJECTOR}"),
-        format!("--validating-webhook={CONTROL}"),
+        format!("--mutating-webhook={}", of_cluster(settings, INJECTOR)),
+        format!("--validating-webhook={}", of_cluster(settings, CONTROL)),
     ];
     args.extend(common(settings));
     // Another configuration is another pod: it is read once.

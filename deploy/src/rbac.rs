@@ -7,7 +7,7 @@ use k8s_openapi::api::rbac::v1::{
 
 use crate::{
     Settings, labels,
-    parts::{CONTROL, IDENTITY, INJECTOR, ROOT_SECRET},
+    parts::{CONTROL, IDENTITY, INJECTOR, ROOT_SECRET, of_cluster},
     pod::TRUST_CONFIG_MAP,
 };
 
@@ -43,7 +43,7 @@ pub(crate) fn cluster_roles(settings: &Settings) -> Vec<ClusterRole> {
     vec![
         role(IDENTITY, identity()),
         role(CONTROL, control()),
-        role(INJECTOR, injector()),
+        role(INJECTOR, injector(settings)),
     ]
 }
 
@@ -56,7 +56,7 @@ fn identity() -> Vec<PolicyRule> {
         may(&["create"], "", &["configmaps"]),
         named(
             &[TRUST_CONFIG_MAP],
-            may(&["get", "list", "watch", "patch"], "", &["configmaps"]),
+            may(&["list", "watch", "patch"], "", &["configmaps"]),
         ),
     ]
 }
@@ -93,7 +93,8 @@ fn control() -> Vec<PolicyRule> {
 }
 
 /// What namespaces say; the webhooks' authority; what users are told.
-fn injector() -> Vec<PolicyRule> {
+fn injector(settings: &Settings) -> Vec<PolicyRule> {
+    let names = [INJECTOR, CONTROL].map(|part| of_cluster(settings, part));
     let webhooks = &[
         "mutatingwebhookconfigurations",
         "validatingwebhookconfigurations",
@@ -102,10 +103,10 @@ fn injector() -> Vec<PolicyRule> {
         may(READ, "", &["namespaces"]),
         may(&["list", "watch"], "admissionregistration.k8s.io", webhooks),
         named(
-            &[INJECTOR, CONTROL],
+            &names.each_ref().map(String::as_str),
             may(&["get", "patch"], "admissionregistration.k8s.io", webhooks),
         ),
-        may(&["create", "patch"], "events.k8s.io", &["events"]),
+        may(&["create"], "events.k8s.io", &["events"]),
     ]
 }
 
@@ -135,11 +136,6 @@ pub(crate) fn roles(settings: &Settings) -> Vec<Role> {
             )],
         ),
     ]
-}
-
-/// Several meshes in a cluster are several of these.
-fn of_cluster(settings: &Settings, part: &str) -> String {
-    format!("{part}-{}", settings.namespace)
 }
 
 fn subject(settings: &Settings, part: &str) -> Vec<Subject> {

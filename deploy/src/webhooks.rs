@@ -12,7 +12,7 @@ use k8s_openapi::{
 
 use crate::{
     Settings, labels,
-    parts::{CONTROL, INJECTOR, WEBHOOK_PORT},
+    parts::{CONTROL, INJECTOR, WEBHOOK_PORT, of_cluster},
 };
 
 const OURS: &str = "heddle.io/inject";
@@ -133,7 +133,7 @@ pub(crate) fn mutating(settings: &Settings) -> MutatingWebhookConfiguration {
             admission_review_versions: vec!["v1".into()],
         });
     MutatingWebhookConfiguration {
-        metadata: labels::cluster(settings, INJECTOR, INJECTOR),
+        metadata: labels::cluster(settings, &of_cluster(settings, INJECTOR), INJECTOR),
         webhooks: Some(webhooks.collect()),
     }
 }
@@ -178,7 +178,7 @@ pub(crate) fn validating(settings: &Settings) -> ValidatingWebhookConfiguration 
         ..ValidatingWebhook::default()
     };
     ValidatingWebhookConfiguration {
-        metadata: labels::cluster(settings, CONTROL, CONTROL),
+        metadata: labels::cluster(settings, &of_cluster(settings, CONTROL), CONTROL),
         webhooks: Some(vec![webhook]),
     }
 }

@@ -1,14 +1,18 @@
-//! Our own parts: there, ready, all of one version.
+//! Our own parts: there, ready, all of one version; and what the control plane says that it cannot read.
 
 use std::collections::BTreeSet;
 
+use heddle_control::cluster::lease::TROUBLES;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 
 use super::ask::{Cluster, within};
 use super::{Finding, Severity, finding};
 
-const PARTS: [&str; 3] = ["heddle-identity", "heddle-control", "heddle-injector"];
+const PARTS: [&str; 3] = ["heddle-identity", CONTROL, "heddle-injector"];
+/// And its Lease.
+const CONTROL: &str = "heddle-control";
 
 /// Whether any of it is installed.
 pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) -> bool {
@@ -40,6 +44,7 @@ pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) -> bool
             "heddle install | kubectl apply --server-side -f -",
         ));
     }
+    unread(cluster, findings).await;
     let mut tags = BTreeSet::new();
     for (part, deployment) in &there {
         ready(cluster, part, deployment, findings);
@@ -59,6 +64,30 @@ pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) -> bool
         ));
     }
     true
+}
+
+/// A line for each kind that the control plane cannot follow, as the holder of its Lease tells.
+async fn unread(cluster: &Cluster, findings: &mut Vec<Finding>) {
+    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    // Without one, its replicas are not ready: that is told.
+    let Ok(Some(lease)) = within(api.get_opt(CONTROL)).await else {
+        return;
+    };
+    let annotations = lease.metadata.annotations.unwrap_or_default();
+    for line in annotations
+        .get(TROUBLES)
+        .map(String::as_str)
+        .unwrap_or_default()
+        .lines()
+    {
+        findings.push(finding(
+            "HDL0914",
+            Severity::Error,
+            CONTROL,
+            format!("cannot follow {line}"),
+            "the ClusterRole of heddle install has what it needs; see its log",
+        ));
+    }
 }
 
 fn tag(deployment: &Deployment) -> Option<String> {

@@ -112,6 +112,13 @@ async fn a_webhook_that_nobody_answers_is_found_by_a_pod_that_is_not_kept() {
 #[tokio::test]
 async fn each_thing_that_is_wrong_is_found() {
     let api = installed().await;
+    let said = "pods: not allowed\nsidecars.networking.istio.io: served without it";
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "heddle-control", "namespace": "heddle-system",
+                     "annotations": {"heddle.io/not-read": said}},
+    });
+    api.put(lease).await.unwrap();
     api.delete("deployments.apps", "heddle-system", "heddle-control")
         .await;
     let mut identity = api
@@ -130,11 +137,13 @@ async fn each_thing_that_is_wrong_is_found() {
     api.delete(
         "validatingwebhookconfigurations.admissionregistration.k8s.io",
         "",
-        "heddle-control",
+        "heddle-control-heddle-system",
     )
     .await;
     let name = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
-    let mut webhook: Value = api.object(name, "", "heddle-injector").unwrap();
+    let mut webhook: Value = api
+        .object(name, "", "heddle-injector-heddle-system")
+        .unwrap();
     webhook["webhooks"][0]["clientConfig"]
         .as_object_mut()
         .unwrap()
@@ -151,10 +160,13 @@ async fn each_thing_that_is_wrong_is_found() {
         &report,
         "HDL0921",
         Severity::Warning,
-        "heddle-control: is not configured",
+        "heddle-control-heddle-system: is not configured",
     );
     has(&report, "HDL0922", Severity::Error, "no caBundle");
     has(&report, "HDL0926", Severity::Warning, "old in default");
+    for line in said.lines() {
+        has(&report, "HDL0914", Severity::Error, line);
+    }
 }
 
 #[tokio::test]

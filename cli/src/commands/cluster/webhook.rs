@@ -13,8 +13,6 @@ use super::ask::{Cluster, within};
 use super::pods::Injected;
 use super::{Finding, Severity, finding};
 
-const MUTATING: &str = "heddle-injector";
-const VALIDATING: &str = "heddle-control";
 const BUNDLE: &str = "heddle-trust-bundle";
 const STATUS: &str = "heddle.io/status";
 
@@ -22,21 +20,17 @@ const STATUS: &str = "heddle.io/status";
 pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) -> Option<Injected> {
     let roots = roots(cluster, findings).await;
     let mutating: Api<MutatingWebhookConfiguration> = Api::all(cluster.client.clone());
-    let found = within(mutating.get_opt(MUTATING)).await;
+    let name = format!("heddle-injector-{}", cluster.namespace);
+    let found = within(mutating.get_opt(&name)).await;
     let found = found.map(|found| found.map(|one| one.webhooks.unwrap_or_default()));
     let clients = found.map(|found| {
         found.map(|webhooks| webhooks.into_iter().map(|one| one.client_config).collect())
     });
-    let is_there = judge(
-        MUTATING,
-        clients,
-        roots.as_deref(),
-        Severity::Error,
-        findings,
-    );
+    let is_there = judge(&name, clients, roots.as_deref(), Severity::Error, findings);
 
     let validating: Api<ValidatingWebhookConfiguration> = Api::all(cluster.client.clone());
-    let found = within(validating.get_opt(VALIDATING)).await;
+    let name = format!("heddle-control-{}", cluster.namespace);
+    let found = within(validating.get_opt(&name)).await;
     let clients = found.map(|found| {
         found.map(|one| {
             let webhooks = one.webhooks.unwrap_or_default();
@@ -45,7 +39,7 @@ pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) -> Opti
     });
     // It fails open.
     judge(
-        VALIDATING,
+        &name,
         clients,
         roots.as_deref(),
         Severity::Warning,
@@ -145,7 +139,8 @@ async fn call(cluster: &Cluster, findings: &mut Vec<Finding>) -> Option<Injected
         dry_run: true,
         ..PostParams::default()
     };
-    let subject = format!("webhook {MUTATING}");
+    let name = format!("heddle-injector-{}", cluster.namespace);
+    let subject = format!("webhook {name}");
     match within(api.create(&params, &pod)).await {
         Ok(pod) => {
             let annotations = pod.metadata.annotations.unwrap_or_default();
@@ -156,7 +151,7 @@ async fn call(cluster: &Cluster, findings: &mut Vec<Finding>) -> Option<Injected
                     Severity::Error,
                     subject,
                     "was not called for a pod that asks for the mesh, or skipped it",
-                    "kubectl get mutatingwebhookconfiguration heddle-injector -o yaml",
+                    format!("kubectl get mutatingwebhookconfiguration {name} -o yaml"),
                 ));
             }
             serde_json::from_str(status?).ok()
