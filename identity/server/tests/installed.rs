@@ -30,3 +30,14 @@ fn the_manifests_start_it_with_flags_that_exist() {
         settings.set(assignment).unwrap();
     }
 }
+
+#[test]
+fn it_is_called_what_it_is() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_heddle-identity"));
+    let said = command.arg("--version").output().unwrap().stdout;
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        String::from_utf8(said).unwrap(),
+        format!("heddle-identity {version}\n")
+    );
+}

@@ -5,10 +5,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use heddle_apiserver::{ApiServer, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -31,7 +34,7 @@ struct Mesh {
     server: ApiServer,
     files: tempfile::TempDir,
     child: Owned,
-    log: BufReader<std::process::ChildStderr>,
+    log: BufReader<ChildStderr>,
 }
 
 fn certificate(directory: &Path) {
@@ -45,6 +48,18 @@ fn command(arguments: &[&str]) -> Command {
     command.args(arguments).stderr(Stdio::piped());
     command.env_remove("KUBECONFIG");
     command
+}
+
+/// Where it says that it listens.
+fn address(log: &mut BufReader<ChildStderr>) -> SocketAddr {
+    loop {
+        let mut line = String::new();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended");
+        let said: Value = serde_json::from_str(&line).unwrap();
+        if let Some(address) = said["fields"]["address"].as_str() {
+            return address.parse().unwrap();
+        }
+    }
 }
 
 /// Role, webhook configuration, and the process with no more rights than that role.
@@ -86,15 +101,7 @@ async fn start() -> Mesh {
         .unwrap(),
     );
     let mut log = BufReader::new(child.0.stderr.take().unwrap());
-    let address = loop {
-        let mut line = String::new();
-        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended");
-        let said: Value = serde_json::from_str(&line).unwrap();
-        if let Some(address) = said["fields"]["address"].as_str() {
-            break address.parse().unwrap();
-        }
-    };
-    server.route_service("heddle-system/heddle-injector:443", address);
+    server.route_service("heddle-system/heddle-injector:443", address(&mut log));
     Mesh {
         server,
         files,
@@ -279,4 +286,61 @@ fn bad_flags_and_files_are_refused_by_name() {
     assert!(fails(&["--tls-cert", "x"]).contains("--tls-key"));
     assert!(fails(&["--identity-address", "nowhere"]).contains("host:port"));
     assert!(fails(&["--kubernetes", "--namespaces", "x"]).contains("--namespaces"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespaces_may_be_told_by_a_file_instead() {
+    let server = ApiServer::start(Options::default()).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    certificate(files.path());
+    let file = |name: &str| files.path().join(name).display().to_string();
+    let manifests = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: told\n  labels:\n    heddle.io/inject: enabled\n";
+    std::fs::write(file("namespaces.yaml"), manifests).unwrap();
+    let mut child = Owned(
+        command(&["--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args([
+                "--tls-cert",
+                &file("tls.crt"),
+                "--tls-key",
+                &file("tls.key"),
+            ])
+            .args(["--namespaces", &file("namespaces.yaml")])
+            .spawn()
+            .unwrap(),
+    );
+    let mut log = BufReader::new(child.0.stderr.take().unwrap());
+    server.route_service("heddle-system/heddle-injector:443", address(&mut log));
+    let ca = STANDARD.encode(std::fs::read(file("tls.crt")).unwrap());
+    let webhook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "heddle-injector"},
+        "webhooks": [{
+            "name": "inject.heddle.io", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "failurePolicy": "Fail", "rules": [{"apiGroups": [""], "apiVersions": ["v1"],
+                                               "operations": ["CREATE"], "resources": ["pods"]}],
+            "clientConfig": {"caBundle": ca, "service": {
+                "name": "heddle-injector", "namespace": "heddle-system", "path": "/inject", "port": 443}},
+        }],
+    });
+    server.put(webhook).await.unwrap();
+    // What the API server's own namespaces say is not asked for.
+    server.namespace("told").await;
+    server
+        .put(json!({"apiVersion": "v1", "kind": "Namespace",
+                    "metadata": {"name": "other", "labels": {"heddle.io/inject": "enabled"}}}))
+        .await
+        .unwrap();
+    for (namespace, injected) in [("told", true), ("other", false)] {
+        let made = server.put(pod(namespace, "web", json!({}))).await.unwrap();
+        assert_eq!(is_injected(&made), injected, "{made:#}");
+    }
+    std::fs::write(file("namespaces.yaml"), "kind: [\n").unwrap();
+    let output = command(&["--namespaces", &file("namespaces.yaml")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && said.contains("namespaces.yaml"),
+        "{said}"
+    );
 }
