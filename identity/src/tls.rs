@@ -4,9 +4,10 @@
 //! Configurations look the certificate and the roots up at each handshake, so one that was made
 //! before a renewal or a root rotation is as good as one made after, and established connections
 //! are never touched. TLS 1.3 only, X25519MLKEM768 first, no resumption: each connection proves
-//! both identities anew.
+//! both identities anew, though a chain of certificates that is known already is not read again.
 
 mod credential;
+mod known;
 mod leaf;
 mod provider;
 mod refusal;
@@ -38,8 +39,9 @@ pub use self::{
 };
 use self::{
     credential::{Credential, PresentOwn},
+    known::Presented,
     roots::Trust,
-    verify::{VerifyClient, VerifyServer},
+    verify::{Purpose, VerifyClient, VerifyServer},
 };
 use crate::{SpiffeId, TrustDomain};
 
@@ -282,7 +284,11 @@ impl MeshTls {
 
     /// Who the peer of an accepted connection is, by its certificates.
     pub fn peer_id(&self, presented: &[CertificateDer<'_>]) -> Option<SpiffeId> {
-        leaf::id_of(presented.first()?, &self.0.own_domain).ok()
+        let (first, others) = presented.split_first()?;
+        let id = Presented::new(first, others, Purpose::Client)
+            .and_then(|p| self.0.state.trust.load().known().who(&p, UnixTime::now()))
+            .filter(|id| id.is_of(&self.0.own_domain));
+        id.or_else(|| leaf::id_of(first, &self.0.own_domain).ok())
     }
 
     fn server(&self, auth: ClientAuth, alpn: Alpn) -> Arc<ServerConfig> {

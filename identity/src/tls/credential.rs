@@ -61,6 +61,14 @@ impl Validity {
         self.not_before.as_secs() <= now.as_secs() && now.as_secs() <= self.not_after.as_secs()
     }
 
+    /// When both are.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            not_before: self.not_before.max(other.not_before),
+            not_after: self.not_after.min(other.not_after),
+        }
+    }
+
     /// The last moment, as a wall-clock time.
     pub fn expires(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(self.not_after.as_secs())

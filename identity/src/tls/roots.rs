@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, pem::PemObject};
 
+use super::known::Known;
+
 /// Most roots in a bundle. Overlapping rotations need two or three.
 pub const MAX_ROOTS: usize = 64;
 
@@ -30,6 +32,7 @@ pub enum RootsError {
 pub(super) struct Trust {
     certificates: Arc<[CertificateDer<'static>]>,
     anchors: Vec<TrustAnchor<'static>>,
+    known: Known,
 }
 
 impl Trust {
@@ -37,6 +40,7 @@ impl Trust {
         Self {
             certificates: Arc::from([]),
             anchors: Vec::new(),
+            known: Known::default(),
         }
     }
 
@@ -58,6 +62,7 @@ impl Trust {
         Ok(Self {
             certificates: certificates.into(),
             anchors,
+            known: Known::default(),
         })
     }
 
@@ -70,11 +75,17 @@ impl Trust {
         Some(Self {
             certificates: self.certificates.get(..1)?.into(),
             anchors: self.anchors.get(..1)?.to_vec(),
+            known: Known::default(),
         })
     }
 
     pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
+    }
+
+    /// The chains that these roots have vouched for.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
     }
 }
 

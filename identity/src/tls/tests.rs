@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod handshakes;
+mod known;
 mod refusals;
 mod rotation;
 

@@ -1,7 +1,8 @@
 //! The two verifiers: of clients (anybody of our trust domain) and of servers (one identity).
 //!
 //! The name is read first, so that a refusal can say who came; the chain is checked next, and only
-//! both together accept. No DNS name is ever looked at.
+//! both together accept. A chain that was accepted is known again by its bytes. No DNS name is ever
+//! looked at.
 
 use std::{fmt, sync::Arc};
 
@@ -14,10 +15,10 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{Refusal, State, leaf, provider, roots::Trust};
+use super::{Refusal, State, known::Presented, leaf, provider, roots::Trust};
 use crate::{SpiffeId, TrustDomain};
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
     Client,
     Server,
@@ -55,6 +56,28 @@ pub(super) fn chain(
         .map_err(|error| Refusal::of_chain(error, claimed, name))
 }
 
+/// Who presents this chain, if it is good: by what is known of it, or by looking at all of it.
+pub(super) fn peer(
+    first: &CertificateDer<'_>,
+    others: &[CertificateDer<'_>],
+    trust: &Trust,
+    purpose: Purpose,
+    now: UnixTime,
+    domain: &TrustDomain,
+) -> Result<SpiffeId, Refusal> {
+    let presented = Presented::new(first, others, purpose);
+    let known = presented.as_ref().and_then(|p| trust.known().who(p, now));
+    if let Some(id) = known.filter(|id| id.is_of(domain)) {
+        return Ok(id);
+    }
+    let id = leaf::id_of(first, domain)?;
+    chain(first, others, trust, purpose, now, &id)?;
+    if let Some(presented) = presented {
+        trust.known().remember(presented, first, others, &id);
+    }
+    Ok(id)
+}
+
 pub(super) struct VerifyClient {
     state: Arc<State>,
     domain: TrustDomain,
@@ -71,15 +94,8 @@ impl VerifyClient {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Refusal> {
-        let id = leaf::id_of(first, &self.domain)?;
-        chain(
-            first,
-            others,
-            &self.state.trust.load(),
-            Purpose::Client,
-            now,
-            &id,
-        )
+        let trust = self.state.trust.load();
+        peer(first, others, &trust, Purpose::Client, now, &self.domain).map(|_| ())
     }
 }
 
@@ -104,15 +120,8 @@ impl VerifyServer {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Refusal> {
-        let got = leaf::id_of(first, &self.domain)?;
-        chain(
-            first,
-            others,
-            &self.state.trust.load(),
-            Purpose::Server,
-            now,
-            &got,
-        )?;
+        let trust = self.state.trust.load();
+        let got = peer(first, others, &trust, Purpose::Server, now, &self.domain)?;
         if got != self.expected {
             return Err(Refusal::OtherIdentity {
                 expected: self.expected.clone(),

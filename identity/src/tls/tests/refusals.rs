@@ -264,7 +264,7 @@ fn garbage_for_a_certificate_identifies_nobody() {
 }
 
 #[derive(Debug)]
-struct BelieveAll;
+pub(super) struct BelieveAll;
 
 impl ServerCertVerifier for BelieveAll {
     fn verify_server_cert(
