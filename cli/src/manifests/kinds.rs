@@ -108,6 +108,8 @@ mod tests {
             ("virtualservice.networking.istio.io", "VirtualService"),
             ("dr", "DestinationRule"),
             ("ns", "Namespace"),
+            ("httproutes", "HTTPRoute"),
+            ("grpcroute.gateway.networking.k8s.io", "GRPCRoute"),
         ] {
             assert_eq!(resolve(word).unwrap().name, kind);
         }
