@@ -5,6 +5,7 @@
 
 mod again;
 mod moves;
+mod otlp;
 mod recorded;
 mod render;
 mod worlds;
@@ -51,7 +52,7 @@ pub(crate) async fn run(client: &Client, asked: &WhatIf) -> Outcome {
 }
 
 fn report(worlds: Worlds, recorded: recorded::Recorded) -> Outcome<Report> {
-    let mut again = Again::new(&worlds.current, &worlds.changed);
+    let mut again = Again::new(&worlds.current, &worlds.changed, &worlds.written);
     let mut moves = Moves::default();
     for request in &recorded.requests {
         match again.decide(request)? {

@@ -10,6 +10,7 @@ mod follow;
 mod index;
 mod kinds;
 mod known;
+mod once;
 mod progress;
 mod raw;
 
@@ -28,6 +29,7 @@ pub(crate) use self::raw::{Raw, read_unstored};
 pub use self::{
     client::{Access, ClientError},
     known::{Known, Registry},
+    once::{Once, ReadError, read_once},
     progress::Progress,
 };
 use self::{

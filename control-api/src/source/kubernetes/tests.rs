@@ -803,3 +803,49 @@ fn a_pod_costs_what_is_kept_of_it() {
         texts[0].len()
     );
 }
+
+#[tokio::test]
+async fn read_once_it_is_what_a_source_would_begin_with() {
+    let server = ApiServer::start(Options {
+        rbac: true,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    server.install(&istio()).await;
+    let web = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: default}\nspec: {clusterIP: 10.0.0.1, ports: [{port: 80}]}\n";
+    let route = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: web, namespace: default}\nspec: {hosts: [web], http: [{route: [{destination: {host: web}}]}]}\n";
+    server.put_yaml(&format!("{web}{route}")).await;
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    let once = read_once(&client(&server).await).await.unwrap();
+    let written: Vec<_> = once.written.keys().map(ToString::to_string).collect();
+    assert_eq!(written, ["VirtualService default/web"]);
+    let mut names: Vec<_> = once
+        .batch
+        .changes
+        .iter()
+        .map(|change| match change {
+            Change::Upsert(object) => object.key.clone(),
+            Change::Remove(key) => panic!("{key}"),
+        })
+        .collect();
+    let mut expected: Vec<_> = seen.objects.keys().cloned().collect();
+    names.sort();
+    expected.sort();
+    assert_eq!(names, expected);
+    assert!(names.len() >= 4, "{names:?}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kubeconfig");
+    let token = server.account_token("default", "nobody");
+    std::fs::write(&file, server.kubeconfig(&token, None)).unwrap();
+    let nobody = Access::Kubeconfig(file).client().await.unwrap();
+    let error = read_once(&nobody).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("namespaces may not be listed"),
+        "{error}"
+    );
+}
