@@ -424,6 +424,29 @@ const NO_ROUTES: [&str; 5] = [
 ];
 
 #[tokio::test]
+async fn a_server_that_is_just_starting_is_not_taken_at_its_word() {
+    let server = server().await;
+    // Not ready; and then ready before it serves what was installed.
+    server.fail(Fault {
+        verbs: vec!["get"],
+        ..Fault::refuse("get", "", 500, "InternalError", 1)
+    });
+    let pace = Pace {
+        look: Duration::from_secs(1),
+        ..PACE
+    };
+    let mut seen = Seen::with(client(&server).await, pace, Vec::new());
+    asks(&server, "a look", |server| {
+        server.asked().iter().any(|asked| asked.path == "/apis")
+    })
+    .await;
+    server.install(&istio()).await;
+    server.put(route("r", "a")).await.unwrap();
+    seen.batch().await;
+    assert!(seen.has(Kind::VirtualService, "r"));
+}
+
+#[tokio::test]
 async fn a_kind_that_may_not_be_read_holds_back_nothing_for_long() {
     let server = strict_server().await;
     let rules = json!([core(), may_read(json!(["*"]), json!(NO_ROUTES))]);
