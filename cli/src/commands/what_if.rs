@@ -75,7 +75,8 @@ fn report(worlds: Worlds, recorded: recorded::Recorded) -> Outcome<Report> {
 
 /// Expected counts, to a hundredth.
 fn rounded(count: f64) -> f64 {
-    (count * 100.0).round() / 100.0
+    // Nothing at all sums up to -0.
+    (count * 100.0).round() / 100.0 + 0.0
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ const KINDS: &[Kind] = &[
     kind("VirtualService", "virtualservices", &["vs"]),
     kind("DestinationRule", "destinationrules", &["dr"]),
     kind("ServiceEntry", "serviceentries", &["se"]),
+    kind("Sidecar", "sidecars", &[]),
     kind("PeerAuthentication", "peerauthentications", &["pa"]),
     kind("AuthorizationPolicy", "authorizationpolicies", &["ap"]),
     kind("Telemetry", "telemetries", &["telemetry"]),

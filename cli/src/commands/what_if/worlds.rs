@@ -63,7 +63,12 @@ impl Worlds {
             }
         }
         for named in delete {
-            changes.push(Change::Remove(key(named)?));
+            let key = key(named)?;
+            if !current.has(&key) {
+                return Err(Failure::new(format!("there is no {key} to take away"))
+                    .advise("heddle get virtualservices,destinationrules,httproutes -A  lists what there is"));
+            }
+            changes.push(Change::Remove(key));
         }
         let mut changed = current.clone();
         changed.apply(changes);
