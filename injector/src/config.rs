@@ -19,6 +19,9 @@ pub use logging::{LogFormat, LogLevel};
 pub(crate) use values::is_dns_label;
 pub use values::{HostPort, ImageRef, ValueError, Workers};
 
+/// What Podman calls the machine in its containers' `/etc/hosts`.
+const PODMAN_HOST: &str = "host.containers.internal";
+
 /// Whether a pod is injected when neither it nor its namespace nor a selector says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,10 +43,12 @@ pub struct InjectConfig {
     /// `imagePullPolicy` of both containers. Default: Kubernetes' own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<String>,
-    /// Control plane, host:port. Default: `heddle-control.SYSTEM_NAMESPACE.svc:15012`.
+    /// Control plane, host:port. Default: `heddle-control.SYSTEM_NAMESPACE.svc:15012`; with `podman`
+    /// the machine itself, `host.containers.internal:15012`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control_address: Option<HostPort>,
-    /// Identity service, host:port. Default: `heddle-identity.SYSTEM_NAMESPACE.svc:15013`.
+    /// Identity service, host:port. Default: `heddle-identity.SYSTEM_NAMESPACE.svc:15013`; with
+    /// `podman` the machine itself, `host.containers.internal:15013`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity_address: Option<HostPort>,
     /// Trust domain. Default: `cluster.local`.
@@ -94,12 +99,14 @@ pub struct InjectConfig {
 }
 
 /// Podman runs Pods without an API server: no projected tokens, no downward API, no native sidecars,
-/// annotations of at most 63 bytes. Injection then says what it knows itself.
+/// annotations of at most 63 bytes. Injection then says what it knows itself, and what Kubernetes
+/// would project comes from a directory of the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Podman {
-    /// Directory of the machine with the pods' tokens, `NAMESPACE/SERVICE_ACCOUNT/token`.
-    pub tokens: String,
+    /// Directory of the machine with `trust/root-cert.pem` and
+    /// `tokens/NAMESPACE/SERVICE_ACCOUNT/token`.
+    pub directory: String,
 }
 
 /// A configuration that cannot be used.
@@ -220,12 +227,12 @@ impl InjectConfig {
             });
         }
         if let Some(podman) = &self.podman
-            && !podman.tokens.starts_with('/')
+            && !podman.directory.starts_with('/')
         {
             let allowed = "an absolute path";
             return Err(ConfigError::Value {
-                key: "podman.tokens",
-                value: podman.tokens.clone(),
+                key: "podman.directory",
+                value: podman.directory.clone(),
                 allowed,
             });
         }
@@ -253,6 +260,7 @@ impl InjectConfig {
     fn address_or(&self, configured: &Option<HostPort>, service: &str, port: u16) -> String {
         match configured {
             Some(address) => address.to_string(),
+            None if self.podman.is_some() => format!("{PODMAN_HOST}:{port}"),
             None => format!("{service}.{}.svc:{port}", self.system_namespace),
         }
     }
@@ -312,8 +320,8 @@ mod tests {
             ("imagePullPolicy: Sometimes\n", "Sometimes"),
             ("image: 'has space'\n", "has space"),
             ("redirect: {excludeOutboundPorts: '70000'}\n", "70000"),
-            ("podman: {tokens: here}\n", "an absolute path"),
-            ("podman: {}\n", "tokens"),
+            ("podman: {directory: here}\n", "an absolute path"),
+            ("podman: {}\n", "directory"),
         ] {
             let error = InjectConfig::from_yaml(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");

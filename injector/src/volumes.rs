@@ -32,13 +32,11 @@ pub(crate) fn volumes(config: &InjectConfig, who: &Who) -> Vec<Value> {
         let Who {
             namespace, account, ..
         } = who;
-        let tokens = format!(
-            "{}/{namespace}/{account}",
-            podman.tokens.trim_end_matches('/')
-        );
+        let directory = podman.directory.trim_end_matches('/');
+        let of_machine = |name, path: String| json!({"name": name, "hostPath": {"path": path, "type": "Directory"}});
         return vec![
-            json!({"name": TOKEN, "hostPath": {"path": tokens, "type": "Directory"}}),
-            json!({"name": TRUST, "configMap": {"name": TRUST_CONFIG_MAP}}),
+            of_machine(TOKEN, format!("{directory}/tokens/{namespace}/{account}")),
+            of_machine(TRUST, format!("{directory}/trust")),
         ];
     }
     vec![

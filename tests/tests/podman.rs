@@ -1,5 +1,6 @@
-//! Injected Pods, run by Podman as `heddle inject` writes them, from images that are built here: the
-//! init container's redirect, the sidecar, the application; and between two such pods mutual TLS.
+//! `heddle inject --podman DIR -f pod.yaml | podman kube play -`, as docs/injection.md has it, with images
+//! that are built here: the init container's redirect, the sidecar, the application; and between two such
+//! pods mutual TLS.
 //! A machine on which Podman cannot run a pod is told of loudly, past the capture of output.
 
 #![allow(clippy::unwrap_used)]
@@ -107,8 +108,8 @@ fn podman_runs_injected_pods_as_they_are_and_they_speak_mutual_tls() {
         (server(), "server", SERVER_IP),
         (client(), "client", CLIENT_IP),
     ] {
-        let manifest = parts.inject(&machine, objects, name, ip);
-        machine.play(name, ip, &manifest);
+        parts.project_token(&machine, name);
+        machine.inject_and_play(name, ip, &objects);
     }
 
     // The redirect is the init container's own: real rules in the pod's network namespace.

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use heddle_injector::files::{FileError, inject_documents, read_namespaces};
-use heddle_injector::{DefaultInject, InjectConfig, StaticNamespaces};
+use heddle_injector::{DefaultInject, InjectConfig, Podman, StaticNamespaces};
 use similar::TextDiff;
 
 use super::{apply, output};
@@ -18,7 +18,10 @@ const CONTEXT: usize = 3;
 
 pub(crate) fn run(inject: &Inject) -> Outcome {
     let manifests = apply::read(&inject.files.files)?;
-    let config = configuration(inject.config.as_deref())?;
+    let mut config = configuration(inject.config.as_deref())?;
+    if let Some(directory) = &inject.podman {
+        config.podman = Some(podman(directory)?);
+    }
     let mut namespaces = StaticNamespaces::default();
     for manifest in &manifests {
         let mut declared = read_namespaces(&manifest.text, &manifest.file).map_err(refused)?;
@@ -58,6 +61,20 @@ fn configuration(file: Option<&Path>) -> Outcome<InjectConfig> {
         default_inject: DefaultInject::Enabled,
         ..config
     })
+}
+
+/// Podman wants absolute paths, and takes them as text.
+fn podman(directory: &Path) -> Outcome<Podman> {
+    let absolute = std::path::absolute(directory).map_err(|error| {
+        Failure::new(format!("--podman {}", directory.display())).because(&error)
+    })?;
+    match absolute.into_os_string().into_string() {
+        Ok(directory) => Ok(Podman { directory }),
+        Err(path) => Err(Failure::new(format!(
+            "--podman {}: the path has to be UTF-8, for it goes into a manifest",
+            path.display()
+        ))),
+    }
 }
 
 fn refused(mut error: FileError) -> Failure {

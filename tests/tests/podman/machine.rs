@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use heddle_tests::mesh::{binary, text};
+use serde_json::Value;
 
-/// Of Podman's default network, which is the machine's own.
-pub(crate) const NODE_IP: &str = "10.88.0.1";
+/// What pods are given of the mesh.
+pub(crate) const MESH: &str = "mesh";
+/// Of Podman's default network.
 pub(crate) const SERVER_IP: &str = "10.88.0.11";
 pub(crate) const CLIENT_IP: &str = "10.88.0.12";
 
@@ -142,14 +144,7 @@ impl Machine {
         let binaries = binary("heddle-proxy");
         run(self
             .command(binary("xtask"))
-            .args([
-                "images",
-                "--registry",
-                "localhost/heddle",
-                "--tag",
-                "test",
-                "--bins",
-            ])
+            .args(["images", "--bins"])
             .arg(binaries.parent().unwrap())
             .arg("--work-dir")
             .arg(self.path("images")))
@@ -160,7 +155,7 @@ impl Machine {
             ("control", 65532),
             ("injector", 65532),
         ] {
-            let name = format!("localhost/heddle/{image}:test");
+            let name = format!("localhost/heddle/{image}:{}", env!("CARGO_PKG_VERSION"));
             let set = self.podman(&["image", "inspect", "--format", "{{.User}}", &name]);
             assert_eq!(
                 String::from_utf8_lossy(&set.stdout).trim(),
@@ -205,17 +200,18 @@ impl Machine {
             .unwrap();
     }
 
-    /// Runs a manifest as it is.
-    pub(crate) fn play(&self, name: &str, ip: &str, manifest: &str) {
-        let file = self.write(&format!("{name}.yaml"), manifest);
-        let file = file.to_str().unwrap();
-        let played = self.podman(&["kube", "play", "--network", "podman", "--ip", ip, file]);
-        assert!(
-            played.status.success(),
-            "{}{}\n{manifest}",
-            text(&played),
-            self.logs()
-        );
+    /// The documented line, in a shell; nothing of the manifest is touched on the way.
+    pub(crate) fn inject_and_play(&self, name: &str, ip: &str, objects: &Value) {
+        let documents = objects.as_array().unwrap().iter();
+        let documents: Vec<_> = documents.map(|object| format!("---\n{object}\n")).collect();
+        let file = self.write(&format!("{name}.yaml"), &documents.concat());
+        let line = "set -o pipefail; \"$HEDDLE\" inject --podman \"$MESH\" -f \"$FILE\" \
+             | podman kube play --network podman --ip \"$IP\" -";
+        let mut shell = self.command("bash");
+        shell.args(["-c", line]).env("HEDDLE", binary("heddle"));
+        shell.env("MESH", self.path(MESH)).env("FILE", file);
+        let played = shell.env("IP", ip).output().unwrap();
+        assert!(played.status.success(), "{}{}", text(&played), self.logs());
     }
 
     /// What all containers said last.

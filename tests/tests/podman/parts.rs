@@ -6,14 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use heddle_injector::files::inject_documents;
-use heddle_injector::{InjectConfig, NoNamespaceLabels};
 use heddle_tests::mesh::binary;
 use heddle_tests::wait::until;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::machine::{Machine, NODE_IP};
+use crate::machine::{MESH, Machine};
 
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const BOUND: Duration = Duration::from_secs(60);
@@ -39,7 +37,8 @@ impl Parts {
             "x": half(1..33), "y": half(33..65),
         }]});
         let jwks = machine.write("jwks.json", &jwks.to_string());
-        let root = machine.path("root-cert.pem");
+        let root = machine.path(&format!("{MESH}/trust/root-cert.pem"));
+        std::fs::create_dir_all(root.parent().unwrap()).unwrap();
         let mut identity = machine.command(binary("heddle-identity"));
         identity.arg("--data-dir").arg(machine.path("identity"));
         identity.arg("--token-jwks").arg(jwks);
@@ -84,29 +83,10 @@ impl Parts {
         jsonwebtoken::encode(&header, &claims, &key).unwrap()
     }
 
-    /// What `heddle inject` would write for `objects` and the trust bundle.
-    pub(crate) fn inject(&self, machine: &Machine, objects: Value, name: &str, ip: &str) -> String {
-        let token = self.token("default", name);
-        machine.write(&format!("tokens/default/{name}/token"), &token);
-        let config = json!({
-            "image": "localhost/heddle/proxy:test", "imagePullPolicy": "Never",
-            "podman": {"tokens": machine.path("tokens")},
-            "controlAddress": format!("{NODE_IP}:15012"), "identityAddress": format!("{NODE_IP}:15013"),
-            "env": {"HEDDLE_POD_IP": ip}, "dnsCapture": false, "defaultInject": "enabled",
-        });
-        let root = std::fs::read_to_string(machine.path("root-cert.pem")).unwrap();
-        let trust = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "heddle-trust-bundle"},
-            "data": {"root-cert.pem": root},
-        });
-        let documents: Vec<_> = [&trust]
-            .into_iter()
-            .chain(objects.as_array().unwrap())
-            .map(|object| format!("---\n{object}\n"))
-            .collect();
-        let config = InjectConfig::from_yaml(&config.to_string()).unwrap();
-        let injected = inject_documents(&documents.concat(), name, &config, &NoNamespaceLabels);
-        injected.unwrap().0
+    /// Puts the token of a service account where `heddle inject --podman` says that it is.
+    pub(crate) fn project_token(&self, machine: &Machine, account: &str) {
+        let token = self.token("default", account);
+        machine.write(&format!("{MESH}/tokens/default/{account}/token"), &token);
     }
 }
 
