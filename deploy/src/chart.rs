@@ -127,6 +127,7 @@ fn template() -> String {
     let objects = without_namespace(&plain);
     let with_ca = with(&|settings| settings.ca_secret = "place-ca-secret".into());
     let with_all = with(&|settings| settings.inject_all = true);
+    let with_linkerd = with(&|settings| settings.linkerd_namespaces = true);
     let mut out = String::from(
         "{{- /* Made of deploy/src by its test `chart`: change that, not this. */ -}}\n",
     );
@@ -150,6 +151,9 @@ fn template() -> String {
         } else if let Some(other) = other(&with_all)
             && kind == "MutatingWebhookConfiguration"
         {
+            let linkerd = with_linkerd.iter().find(|other| key(other) == key(object));
+            let linkerd = linkerd.map(document).unwrap_or_default();
+            let text = choice("linkerdNamespaces", &linkerd, &text);
             out.push_str(&choice("injectAll", &document(&other), &text));
         } else {
             out.push_str(&text);

@@ -33,6 +33,9 @@ pub struct Settings {
     pub revision: String,
     /// Inject every namespace that does not say no.
     pub inject_all: bool,
+    /// Namespaces may ask by Linkerd's annotation `linkerd.io/inject`. No webhook can choose by it, so every
+    /// pod that says nothing itself is shown to the injector, and started as it is if that does not answer.
+    pub linkerd_namespaces: bool,
     /// Who says whether tokens are good.
     pub verify_tokens: TokenCheck,
     /// A Secret with `tls.crt`, `tls.key` and `ca.crt` to sign with; empty: a root of our own.
@@ -161,6 +164,7 @@ impl Default for Settings {
             cni: false,
             revision: "default".into(),
             inject_all: false,
+            linkerd_namespaces: false,
             verify_tokens: TokenCheck::default(),
             ca_secret: String::new(),
             cert_ttl: "24h".into(),

@@ -1,5 +1,5 @@
 //! The webhooks, so that they cannot lock a cluster out: the cluster's own namespaces and ours are never
-//! theirs, pods that do not ask for the mesh neither, and the validating one fails open. The authority
+//! theirs, pods that do not ask for the mesh neither (or they fail open), and the validating one fails open. The authority
 //! (`caBundle`) is written by the injector, for it is not known before.
 
 use k8s_openapi::{
@@ -13,15 +13,20 @@ use k8s_openapi::{
 use crate::{
     Settings, labels,
     parts::{CONTROL, INJECTOR, WEBHOOK_PORT, of_cluster},
+    settings::FailurePolicy,
 };
 
 const OURS: &str = "heddle.io/inject";
 const ISTIO_NAMESPACE: &str = "istio-injection";
 const ISTIO_POD: &str = "sidecar.istio.io/inject";
+/// Switches that a pod may have as an annotation, in CEL.
+const ANNOTATIONS: &str = "['heddle.io/inject', 'sidecar.istio.io/inject', 'linkerd.io/inject']";
 const NO: &[&str] = &["disabled", "false"];
 const YES: &[&str] = &["enabled", "true"];
 /// The injector answers in milliseconds; a pod waits no longer than this for one that hangs.
 const SECONDS: i32 = 10;
+/// Of a pod that did not ask.
+const OPEN_SECONDS: i32 = 2;
 
 fn requirement(key: &str, operator: &str, values: &[&str]) -> LabelSelectorRequirement {
     let values = values.iter().map(|value| (*value).to_owned()).collect();
@@ -67,8 +72,59 @@ fn service(settings: &Settings, part: &str, path: &str) -> WebhookClientConfig {
     }
 }
 
-/// Who asks: a namespace or a pod, in our words or Istio's. Disjoint, so that a pod is sent once.
-fn asking(settings: &Settings) -> Vec<(&'static str, LabelSelector, LabelSelector)> {
+/// Which pods a webhook is asked about.
+struct Asking {
+    who: &'static str,
+    namespaces: LabelSelector,
+    pods: LabelSelector,
+    /// What labels cannot say: name and expression.
+    condition: Option<(&'static str, String)>,
+    /// Asked without a wish of theirs, so that they must not wait for us.
+    fails_open: bool,
+}
+
+fn asking(who: &'static str, namespaces: LabelSelector, pods: LabelSelector) -> Asking {
+    Asking {
+        who,
+        namespaces,
+        pods,
+        condition: None,
+        fails_open: false,
+    }
+}
+
+/// Pods without a label, by annotations: an annotation that does not say no; and those without any, if a
+/// namespace may ask by Linkerd's annotation, which no selector sees.
+fn by_annotation(settings: &Settings, silent: impl Fn() -> LabelSelector) -> Vec<Asking> {
+    let unlabelled = || {
+        all(vec![
+            requirement(OURS, "DoesNotExist", &[]),
+            requirement(ISTIO_POD, "DoesNotExist", &[]),
+        ])
+    };
+    let annotations = "object.metadata.annotations";
+    let asks = format!(
+        "has({annotations}) && {ANNOTATIONS}.exists(key, key in {annotations} && \
+         !({annotations}[key] in ['disabled', 'false']))"
+    );
+    let says_nothing =
+        format!("!has({annotations}) || !{ANNOTATIONS}.exists(key, key in {annotations})");
+    let mut webhooks = vec![Asking {
+        condition: Some(("asks-by-annotation", asks)),
+        ..asking("annotated-pod", silent(), unlabelled())
+    }];
+    if settings.linkerd_namespaces {
+        webhooks.push(Asking {
+            condition: Some(("says-nothing", says_nothing)),
+            fails_open: true,
+            ..asking("linkerd-namespace", silent(), unlabelled())
+        });
+    }
+    webhooks
+}
+
+/// Who asks: a namespace or a pod, in our words, Istio's or Linkerd's. Disjoint, so that a pod is sent once.
+fn all_asking(settings: &Settings) -> Vec<Asking> {
     let not_refused = || {
         vec![
             requirement(OURS, "NotIn", NO),
@@ -81,7 +137,7 @@ fn asking(settings: &Settings) -> Vec<(&'static str, LabelSelector, LabelSelecto
             requirement(OURS, "NotIn", NO),
             requirement(ISTIO_NAMESPACE, "NotIn", NO),
         ];
-        return vec![("all", all(namespaces), all(not_refused()))];
+        return vec![asking("all", all(namespaces), all(not_refused()))];
     }
     let mut namespace = vec![elsewhere(settings)];
     namespace.extend(asks(OURS));
@@ -97,19 +153,29 @@ fn asking(settings: &Settings) -> Vec<(&'static str, LabelSelector, LabelSelecto
     };
     let mut istio_pod = vec![requirement(OURS, "DoesNotExist", &[])];
     istio_pod.extend(asks(ISTIO_POD));
-    vec![
-        ("namespace", all(namespace), all(not_refused())),
-        ("istio-namespace", all(istio_namespace), all(not_refused())),
-        ("pod", all(silent()), all(asks(OURS).into())),
-        ("istio-pod", all(silent()), all(istio_pod)),
-    ]
+    let mut webhooks = vec![
+        asking("namespace", all(namespace), all(not_refused())),
+        asking("istio-namespace", all(istio_namespace), all(not_refused())),
+        asking("pod", all(silent()), all(asks(OURS).into())),
+        asking("istio-pod", all(silent()), all(istio_pod)),
+    ];
+    webhooks.extend(by_annotation(settings, || all(silent())));
+    webhooks
 }
 
 pub(crate) fn mutating(settings: &Settings) -> MutatingWebhookConfiguration {
-    let webhooks = asking(settings)
+    let condition = |(name, expression): (&str, String)| MatchCondition {
+        name: name.to_owned(),
+        expression,
+    };
+    let off_the_node = (
+        "not-on-the-nodes-network",
+        "!has(object.spec.hostNetwork) || !object.spec.hostNetwork".to_owned(),
+    );
+    let webhooks = all_asking(settings)
         .into_iter()
-        .map(|(who, namespaces, pods)| MutatingWebhook {
-            name: format!("{who}.inject.heddle.io"),
+        .map(|asking| MutatingWebhook {
+            name: format!("{}.inject.heddle.io", asking.who),
             client_config: service(settings, INJECTOR, "/inject"),
             rules: Some(vec![RuleWithOperations {
                 api_groups: Some(vec![String::new()]),
@@ -118,18 +184,26 @@ pub(crate) fn mutating(settings: &Settings) -> MutatingWebhookConfiguration {
                 resources: Some(vec!["pods".into()]),
                 scope: Some("Namespaced".into()),
             }]),
-            namespace_selector: Some(namespaces),
-            object_selector: Some(pods),
-            match_conditions: Some(vec![MatchCondition {
-                name: "not-on-the-nodes-network".into(),
-                expression: "!has(object.spec.hostNetwork) || !object.spec.hostNetwork".into(),
-            }]),
-            failure_policy: Some(settings.failure_policy.as_str().into()),
+            namespace_selector: Some(asking.namespaces),
+            object_selector: Some(asking.pods),
+            match_conditions: Some(
+                [off_the_node.clone()]
+                    .into_iter()
+                    .chain(asking.condition)
+                    .map(condition)
+                    .collect(),
+            ),
+            failure_policy: Some(match asking.fails_open {
+                true => FailurePolicy::Ignore.as_str().into(),
+                false => settings.failure_policy.as_str().into(),
+            }),
             reinvocation_policy: Some("IfNeeded".into()),
             match_policy: Some("Equivalent".into()),
-            // A skipped pod gets an Event, except when nothing is to happen.
-            side_effects: "NoneOnDryRun".into(),
-            timeout_seconds: Some(SECONDS),
+            side_effects: "None".into(),
+            timeout_seconds: Some(match asking.fails_open {
+                true => OPEN_SECONDS,
+                false => SECONDS,
+            }),
             admission_review_versions: vec!["v1".into()],
         });
     MutatingWebhookConfiguration {

@@ -106,6 +106,7 @@ fn helm_renders_what_install_prints() {
     for assignments in [
         &[][..],
         &["ha=true"],
+        &["linkerdNamespaces=true", "failurePolicy=Ignore"],
         &[
             "ha=true",
             "replicas=5",

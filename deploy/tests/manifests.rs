@@ -16,7 +16,7 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn settings(assignments: &[&str]) -> Settings {
     let mut settings = Settings::default();
@@ -141,7 +141,7 @@ fn removing_begins_with_the_webhooks_and_keeps_the_root_unless_told() {
 
 #[test]
 fn webhooks_lock_nobody_out() {
-    for assignments in [&[][..], &["injectAll=true"]] {
+    for assignments in [&[][..], &["injectAll=true"], &["linkerdNamespaces=true"]] {
         let objects = manifests(&settings(assignments));
         for webhook in of(&objects, "MutatingWebhookConfiguration")[0]["webhooks"]
             .as_array()
@@ -169,81 +169,199 @@ fn webhooks_lock_nobody_out() {
                     "{name}"
                 );
             }
-            assert_eq!(webhook["sideEffects"], "NoneOnDryRun");
+            assert_eq!(webhook["sideEffects"], "None");
             assert!(webhook["timeoutSeconds"].as_i64().unwrap() <= 10);
+            if webhook["name"] == "linkerd-namespace.inject.heddle.io" {
+                assert_eq!(webhook["failurePolicy"], "Ignore");
+            }
         }
         let validating = of(&objects, "ValidatingWebhookConfiguration")[0];
         assert_eq!(validating["webhooks"][0]["failurePolicy"], "Ignore");
     }
 }
 
-/// As the API server evaluates it.
-fn selects(selector: &Value, labels: &[(&str, &str)]) -> bool {
-    let requirements = selector["matchExpressions"].as_array().unwrap();
-    requirements.iter().all(|requirement| {
-        let key = requirement["key"].as_str().unwrap();
-        let value = labels
-            .iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| *value);
-        let values = requirement["values"].as_array();
-        let listed =
-            value.is_some_and(|value| values.into_iter().flatten().any(|one| one == value));
-        match requirement["operator"].as_str().unwrap() {
-            "Exists" => value.is_some(),
-            "DoesNotExist" => value.is_none(),
-            "In" => listed,
-            "NotIn" => !listed,
-            other => panic!("{other}"),
+/// Which of the webhooks the API server would ask about a pod that is made: nobody answers there, and
+/// each of them is made to fail closed, so that the first that is asked is named.
+async fn asked(
+    api: &ApiServer,
+    namespace: &str,
+    labels: Value,
+    annotations: Value,
+) -> Option<String> {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web", "namespace": namespace, "labels": labels, "annotations": annotations},
+        "spec": {"containers": [{"name": "app", "image": "app"}]},
+    });
+    match api.put(pod).await {
+        Ok(_) => {
+            api.delete("pods", namespace, "web").await;
+            None
         }
-    })
+        Err(status) => {
+            let said = status.to_string();
+            let name = said.split("failed calling webhook \\\"").nth(1);
+            let name = name.or_else(|| said.split("failed calling webhook \"").nth(1));
+            let name = name.unwrap_or_else(|| panic!("{said}"));
+            Some(name.split('.').next().unwrap().to_owned())
+        }
+    }
 }
 
-#[test]
-fn a_pod_is_sent_once_if_it_or_its_namespace_asks() {
-    let count = |assignments: &[&str], namespace: &[(&str, &str)], pod: &[(&str, &str)]| {
-        let objects = manifests(&settings(assignments));
-        let mut labels = vec![("kubernetes.io/metadata.name", "shop")];
-        labels.extend_from_slice(namespace);
-        let webhooks = of(&objects, "MutatingWebhookConfiguration")[0]["webhooks"].clone();
-        let webhooks = webhooks.as_array().unwrap();
-        let asked = webhooks.iter().filter(|webhook| {
-            selects(&webhook["namespaceSelector"], &labels)
-                && selects(&webhook["objectSelector"], pod)
-        });
-        asked.count()
-    };
-    const OURS: &str = "heddle.io/inject";
-    const ISTIO: &str = "sidecar.istio.io/inject";
-    for (namespace, pod, expected) in [
-        (&[][..], &[][..], 0),
-        (&[(OURS, "enabled")], &[], 1),
-        (&[(OURS, "enabled")], &[(OURS, "true")], 1),
-        (&[(OURS, "enabled")], &[(OURS, "false")], 0),
-        (&[(OURS, "enabled")], &[(ISTIO, "false")], 0),
-        (
-            &[(OURS, "enabled"), ("istio-injection", "enabled")],
-            &[(ISTIO, "true")],
-            1,
-        ),
-        (&[("istio-injection", "enabled")], &[], 1),
-        (&[("istio-injection", "disabled")], &[], 0),
-        (&[("istio-injection", "disabled")], &[(ISTIO, "true")], 1),
-        (&[(OURS, "disabled")], &[(OURS, "true")], 1),
-        (&[], &[(OURS, "enabled")], 1),
-        (&[], &[(OURS, "true"), (ISTIO, "true")], 1),
-        (&[], &[(OURS, "yes")], 1),
-        (&[(OURS, "yes")], &[], 1),
-        (&[(OURS, "disabled")], &[], 0),
-    ] {
-        assert_eq!(
-            count(&[], namespace, pod),
-            expected,
-            "{namespace:?} {pod:?}"
-        );
+async fn installed(assignments: &[&str]) -> ApiServer {
+    let api = ApiServer::start(Options::default()).await.unwrap();
+    for mut object in manifests(&settings(assignments)) {
+        for webhook in object["webhooks"].as_array_mut().into_iter().flatten() {
+            webhook["failurePolicy"] = "Fail".into();
+        }
+        api.put(object).await.unwrap();
     }
-    assert_eq!(count(&["injectAll=true"], &[], &[]), 1);
-    assert_eq!(count(&["injectAll=true"], &[(OURS, "disabled")], &[]), 0);
+    for (name, metadata) in [
+        ("silent", json!({})),
+        ("ours", json!({"labels": {OURS: "enabled"}})),
+        ("odd", json!({"labels": {OURS: "yes"}})),
+        ("no", json!({"labels": {OURS: "disabled"}})),
+        ("istio", json!({"labels": {"istio-injection": "enabled"}})),
+        (
+            "istio-no",
+            json!({"labels": {"istio-injection": "disabled"}}),
+        ),
+        (
+            "both",
+            json!({"labels": {OURS: "enabled", "istio-injection": "enabled"}}),
+        ),
+        (
+            "linkerd",
+            json!({"annotations": {"linkerd.io/inject": "enabled"}}),
+        ),
+    ] {
+        let mut namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
+        namespace["metadata"]["name"] = name.into();
+        api.put(namespace).await.unwrap();
+    }
+    api
+}
+
+const OURS: &str = "heddle.io/inject";
+const ISTIO: &str = "sidecar.istio.io/inject";
+const LINKERD: &str = "linkerd.io/inject";
+
+#[tokio::test]
+async fn a_pod_is_sent_if_it_or_its_namespace_asks() {
+    let api = installed(&[]).await;
+    for (namespace, labels, annotations, expected) in [
+        ("silent", json!({}), json!({}), None),
+        ("ours", json!({}), json!({}), Some("namespace")),
+        ("ours", json!({OURS: "true"}), json!({}), Some("namespace")),
+        ("ours", json!({OURS: "false"}), json!({}), None),
+        ("ours", json!({ISTIO: "false"}), json!({}), None),
+        ("both", json!({ISTIO: "true"}), json!({}), Some("namespace")),
+        ("istio", json!({}), json!({}), Some("istio-namespace")),
+        ("istio-no", json!({}), json!({}), None),
+        (
+            "istio-no",
+            json!({ISTIO: "true"}),
+            json!({}),
+            Some("istio-pod"),
+        ),
+        ("no", json!({OURS: "true"}), json!({}), Some("pod")),
+        ("silent", json!({OURS: "enabled"}), json!({}), Some("pod")),
+        (
+            "silent",
+            json!({OURS: "true", ISTIO: "true"}),
+            json!({}),
+            Some("pod"),
+        ),
+        // Words that nobody knows are refused by the injector, with what is allowed.
+        ("silent", json!({OURS: "yes"}), json!({}), Some("pod")),
+        ("odd", json!({}), json!({}), Some("namespace")),
+        ("no", json!({}), json!({}), None),
+        (
+            "silent",
+            json!({}),
+            json!({OURS: "true"}),
+            Some("annotated-pod"),
+        ),
+        (
+            "silent",
+            json!({}),
+            json!({ISTIO: "true"}),
+            Some("annotated-pod"),
+        ),
+        (
+            "silent",
+            json!({}),
+            json!({LINKERD: "enabled"}),
+            Some("annotated-pod"),
+        ),
+        (
+            "no",
+            json!({}),
+            json!({LINKERD: "ingress", "other": "x"}),
+            Some("annotated-pod"),
+        ),
+        ("silent", json!({}), json!({LINKERD: "disabled"}), None),
+        (
+            "silent",
+            json!({}),
+            json!({ISTIO: "false", "other": "x"}),
+            None,
+        ),
+        (
+            "silent",
+            json!({OURS: "false"}),
+            json!({ISTIO: "true"}),
+            None,
+        ),
+        (
+            "ours",
+            json!({}),
+            json!({ISTIO: "false"}),
+            Some("namespace"),
+        ),
+        // What is documented not to be seen without `linkerdNamespaces`.
+        ("linkerd", json!({}), json!({}), None),
+    ] {
+        let said = format!("{namespace} {labels} {annotations}");
+        let asked = asked(&api, namespace, labels, annotations).await;
+        assert_eq!(asked.as_deref(), expected, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn more_pods_are_sent_where_that_is_set() {
+    let api = installed(&["linkerdNamespaces=true"]).await;
+    for (namespace, labels, annotations, expected) in [
+        ("linkerd", json!({}), json!({}), Some("linkerd-namespace")),
+        (
+            "linkerd",
+            json!({}),
+            json!({"other": "x"}),
+            Some("linkerd-namespace"),
+        ),
+        (
+            "linkerd",
+            json!({}),
+            json!({LINKERD: "enabled"}),
+            Some("annotated-pod"),
+        ),
+        ("linkerd", json!({}), json!({LINKERD: "disabled"}), None),
+        ("linkerd", json!({OURS: "false"}), json!({}), None),
+        ("ours", json!({}), json!({}), Some("namespace")),
+    ] {
+        let said = format!("{namespace} {labels} {annotations}");
+        let asked = asked(&api, namespace, labels, annotations).await;
+        assert_eq!(asked.as_deref(), expected, "{said}");
+    }
+    let api = installed(&["injectAll=true"]).await;
+    assert_eq!(
+        asked(&api, "silent", json!({}), json!({})).await.as_deref(),
+        Some("all")
+    );
+    assert_eq!(
+        asked(&api, "silent", json!({OURS: "disabled"}), json!({})).await,
+        None
+    );
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Webhooks: which of those that are configured concern a write, in the order of the real server, mutating
 //! ones first, and what comes of their answers.
 
+mod conditions;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
@@ -159,6 +161,15 @@ async fn ask(
     if asked.is_dry_run() && has_effects {
         let message = format!("admission webhook \"{name}\" does not support dry run");
         return Err(Refused::bad_request(message));
+    }
+    match conditions::are_met(webhook, object.as_ref(), old) {
+        Ok(true) => {}
+        Ok(false) => return Ok(object),
+        Err(_) if webhook["failurePolicy"] == "Ignore" => return Ok(object),
+        Err(error) => {
+            let message = format!("admission webhook \"{name}\": {error}");
+            return Err(Refused::new(403, "Forbidden", message));
+        }
     }
     let id = uid();
     let resource =
