@@ -12,7 +12,7 @@ pub(crate) mod publish;
 mod refusals;
 mod run;
 mod runner;
-pub(crate) mod sidecar;
+mod sidecar;
 mod system;
 mod view;
 mod watch;

@@ -92,7 +92,7 @@ fn control() -> Vec<PolicyRule> {
     ]
 }
 
-/// What namespaces say; the webhooks' authority; what users are told.
+/// What namespaces say; pods that miss a sidecar; the webhooks' authority; what users are told.
 fn injector(settings: &Settings) -> Vec<PolicyRule> {
     let names = [INJECTOR, CONTROL].map(|part| of_cluster(settings, part));
     let webhooks = &[
@@ -100,7 +100,7 @@ fn injector(settings: &Settings) -> Vec<PolicyRule> {
         "validatingwebhookconfigurations",
     ];
     vec![
-        may(READ, "", &["namespaces"]),
+        may(READ, "", &["namespaces", "pods"]),
         may(&["list", "watch"], "admissionregistration.k8s.io", webhooks),
         named(
             &names.each_ref().map(String::as_str),

@@ -1,6 +1,7 @@
 //! Whether a pod is injected. The first rule that applies decides; a switch with any other value
 //! than the allowed ones is an error that its author sees, never a silent default.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::config::{DefaultInject, InjectConfig};
@@ -12,6 +13,8 @@ use crate::view::PodView;
 pub(crate) const SWITCH: &str = "heddle.io/inject";
 const ISTIO_SWITCH: &str = "sidecar.istio.io/inject";
 const ISTIO_NAMESPACE_SWITCH: &str = "istio-injection";
+/// The kubelet's mark on its copies of static pods.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 const LINKERD_SWITCH: &str = "linkerd.io/inject";
 
 /// Namespaces of the cluster itself, which a mesh must never be able to stop.
@@ -25,6 +28,8 @@ pub enum SkipReason {
     HostNetwork,
     /// It runs Windows.
     Windows,
+    /// It is what the API server shows of a static pod; the kubelet runs the node's file.
+    Mirror,
     /// Its namespace is the mesh's or the cluster's own.
     SystemNamespace(String),
     /// It, or its namespace, says no; the text names the key.
@@ -44,6 +49,7 @@ impl SkipReason {
         match self {
             Self::HostNetwork => "host_network",
             Self::Windows => "windows",
+            Self::Mirror => "mirror",
             Self::SystemNamespace(_) => "system_namespace",
             Self::SwitchedOff(_) => "switched_off",
             Self::NeverInject => "never_inject",
@@ -60,6 +66,9 @@ impl fmt::Display for SkipReason {
                 formatter.write_str("hostNetwork is true: the node's traffic is not redirected")
             }
             Self::Windows => formatter.write_str("it runs Windows"),
+            Self::Mirror => formatter.write_str(
+                "it is a static pod, which the kubelet runs as the node's file has it: inject the file",
+            ),
             Self::SystemNamespace(name) => write!(formatter, "namespace {name} is never injected"),
             Self::SwitchedOff(what) => write!(formatter, "{what} switches injection off"),
             Self::NeverInject => {
@@ -86,12 +95,27 @@ pub(crate) fn decide(
     if pod.windows() {
         return Ok(Some(SkipReason::Windows));
     }
-    let namespace = context.namespace.as_str();
-    if namespace == config.system_namespace || CLUSTER_NAMESPACES.contains(&namespace) {
-        return Ok(Some(SkipReason::SystemNamespace(namespace.to_owned())));
+    if pod.annotation(MIRROR).is_some() {
+        return Ok(Some(SkipReason::Mirror));
+    }
+    if is_system(&context.namespace, config) {
+        let namespace = context.namespace.clone();
+        return Ok(Some(SkipReason::SystemNamespace(namespace)));
     }
     let skip = wanted(pod, context, config)?;
     Ok(skip.or_else(|| other_mesh(pod).map(SkipReason::OtherMesh)))
+}
+
+fn is_system(namespace: &str, config: &InjectConfig) -> bool {
+    namespace == config.system_namespace || CLUSTER_NAMESPACES.contains(&namespace)
+}
+
+/// Whether a pod, or where it is, asks for the mesh: whether somebody wonders why it is not in it. One
+/// that says no itself is among them where others are injected. A switch that cannot be read asks.
+pub(crate) fn asks(pod: &PodView, context: &PodContext, config: &InjectConfig) -> bool {
+    let asks = |pod: &PodView| !matches!(wanted(pod, context, config), Ok(Some(_)));
+    let silent = PodView::of_metadata(&BTreeMap::new(), &BTreeMap::new());
+    !is_system(&context.namespace, config) && (asks(pod) || asks(&silent))
 }
 
 fn wanted(

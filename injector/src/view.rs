@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
     ContainerPort, EnvVar, Lifecycle, PodOS, PodSecurityContext, Probe, SecurityContext,
 };
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::config::is_dns_label;
@@ -29,7 +30,7 @@ struct Metadata {
     annotations: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Spec {
     pub(crate) containers: Vec<ContainerView>,
@@ -39,6 +40,11 @@ pub(crate) struct Spec {
     volumes: Option<Vec<Named>>,
     #[serde(default)]
     host_network: Option<bool>,
+    #[serde(default)]
+    pub(crate) share_process_namespace: Option<bool>,
+    /// What all containers share.
+    #[serde(default)]
+    resources: Option<PodResources>,
     #[serde(default)]
     service_account_name: Option<String>,
     #[serde(default)]
@@ -71,6 +77,15 @@ pub(crate) struct ContainerView {
     pub(crate) lifecycle: Option<Lifecycle>,
     #[serde(default)]
     pub(crate) security_context: Option<SecurityContext>,
+}
+
+/// Which resources a pod has as a whole; how much is the kubelet's to know.
+#[derive(Debug, Default, Deserialize)]
+struct PodResources {
+    #[serde(default)]
+    requests: Option<BTreeMap<String, IgnoredAny>>,
+    #[serde(default)]
+    limits: Option<BTreeMap<String, IgnoredAny>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,6 +125,21 @@ impl PodView {
             });
         }
         Ok(view)
+    }
+
+    /// A pod of which only these are known; it has no containers.
+    pub(crate) fn of_metadata(
+        labels: &BTreeMap<String, String>,
+        annotations: &BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            metadata: Some(Metadata {
+                name: None,
+                labels: Some(labels.clone()),
+                annotations: Some(annotations.clone()),
+            }),
+            spec: Spec::default(),
+        }
     }
 
     /// Empty for a pod that a controller names.
@@ -170,6 +200,17 @@ impl PodView {
             .as_ref()
             .and_then(|selector| selector.get("kubernetes.io/os"));
         os == Some("windows") || node.is_some_and(|node| node == "windows")
+    }
+
+    /// Whether the pod itself says how much of `resource` its containers have together.
+    pub(crate) fn has_resource(&self, resource: &str) -> bool {
+        let resources = self.spec.resources.iter();
+        let mut amounts = resources.flat_map(|all| [&all.requests, &all.limits]);
+        amounts.any(|amounts| {
+            amounts
+                .as_ref()
+                .is_some_and(|all| all.contains_key(resource))
+        })
     }
 
     pub(crate) fn init_containers(&self) -> &[ContainerView] {

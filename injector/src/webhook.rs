@@ -2,8 +2,8 @@
 //!
 //! What is not an AdmissionReview is refused with a status code and a sentence; what is one is
 //! always answered with its `uid`. An AdmissionReview does not carry the namespace's labels: what
-//! the webhook is among ([`Surroundings`]) knows them, and is told of skips, unless the request is
-//! a dry run.
+//! the webhook is among ([`Surroundings`]) knows them. Answering has no side effects, so a dry run is
+//! like any other.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
@@ -24,12 +25,13 @@ use crate::config::InjectConfig;
 mod counters;
 mod review;
 mod surroundings;
+mod values;
 
 use counters::Counters;
 use heddle_https::{Bodies, REQUEST_TIMEOUT};
 pub use heddle_https::{Certificate, CertificateError, MAX_BODY_BYTES, serve};
 use review::Refusal;
-pub use surroundings::{Lookup, Skipped, Surroundings};
+pub use surroundings::{Lookup, Surroundings};
 
 /// Of all bodies that are being read or answered: of 128 MiB that an installation gives, with what a
 /// body is read into. Five of the largest, a thousand of the usual.
@@ -39,6 +41,8 @@ const MAX_BODIES: u32 = 16 * 1024 * 1024;
 pub struct Webhook {
     config: InjectConfig,
     surroundings: Arc<dyn Surroundings>,
+    /// As many as reviews may have at once.
+    values: Semaphore,
     counters: Counters,
     bodies: Bodies,
 }
@@ -50,6 +54,7 @@ impl Webhook {
         Self {
             config,
             surroundings,
+            values: Semaphore::new(values::MAX_AT_ONCE as usize),
             counters: Counters::default(),
             bodies: Bodies::new(MAX_BODIES),
         }
@@ -95,6 +100,12 @@ impl Webhook {
         body: &[u8],
     ) -> Result<(Value, &'static str), Refusal> {
         check_content_type(headers)?;
+        let values = values::count(body);
+        if values > values::MAX {
+            return Err(Refusal::Values(values));
+        }
+        // Never closed; how long to wait is the request's bound.
+        let _values = self.values.acquire_many(values).await;
         let request = review::Request::read(body)?;
         if !request.is_new_pod() {
             return Ok((request.reply(Map::new()), "ignored"));
@@ -102,15 +113,7 @@ impl Webhook {
         let namespace = request.namespace();
         let meta = self.surroundings.namespace(&namespace).await;
         let meta = meta.map_err(|reason| Refusal::Namespace { namespace, reason })?;
-        let (reply, outcome, skip) = request.decide(&self.config, meta);
-        if let Some(reason) = skip.filter(|_| !request.is_dry_run()) {
-            self.surroundings.skipped(&Skipped {
-                namespace: &request.namespace(),
-                pod: request.object(),
-                reason: &reason,
-            });
-        }
-        Ok((reply, outcome))
+        Ok(request.decide(&self.config, meta))
     }
 }
 

@@ -3,8 +3,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use heddle_injector::{Decision, DefaultInject, InjectConfig, PodContext, inject};
+use std::sync::Arc;
+
+use heddle_injector::webhook::Webhook;
+use heddle_injector::{
+    Decision, DefaultInject, InjectConfig, NoNamespaceLabels, PodContext, inject,
+};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 fn pod(containers: usize) -> Value {
     let containers: Vec<_> = (0..containers)
@@ -48,4 +54,39 @@ fn cost_grows_with_the_pod_and_no_faster() {
     let (hundred, bytes) = cost(&pod(100));
     assert!(hundred < ten * 12, "{ten} {hundred}");
     assert!(bytes < 4 * 1024 * 1024, "{bytes}");
+}
+
+/// The largest review that is read takes no more than ten times the largest body.
+#[test]
+fn a_review_made_to_take_memory_takes_little() {
+    const MOST: usize = 10 * 3 * 1024 * 1024;
+    let objects = vec![json!({"": 0}); 9_900];
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "1", "kind": {"group": "", "kind": "Pod"}, "operation": "CREATE", "namespace": "shop",
+            "object": {
+                "metadata": {"name": "web", "annotations": {"large": "x".repeat(2 * 1024 * 1024)}},
+                "spec": {"containers": [{"name": "app", "unknown": objects}]},
+            },
+        },
+    });
+    let body = review.to_string();
+    let config = InjectConfig {
+        default_inject: DefaultInject::Enabled,
+        ..InjectConfig::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut answer = None;
+    let info = allocation_counter::measure(|| {
+        let request = http::Request::post("/inject").header("content-type", "application/json");
+        let request = request.body(axum::body::Body::from(body)).unwrap();
+        let router = Webhook::new(config, Arc::new(NoNamespaceLabels)).router();
+        answer = Some(runtime.block_on(router.oneshot(request)).unwrap());
+    });
+    assert_eq!(answer.unwrap().status(), http::StatusCode::OK);
+    assert!(info.bytes_max < MOST as u64, "{}", info.bytes_max);
 }

@@ -21,7 +21,8 @@ use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 const NAME: &str = "heddle-injector.heddle-system.svc";
@@ -303,9 +304,15 @@ async fn what_is_no_review_is_refused_with_a_sentence() {
         ),
         (
             "application/json",
-            "[".repeat(100_000),
+            "[".repeat(10_000),
             StatusCode::BAD_REQUEST,
             "recursion",
+        ),
+        (
+            "application/json",
+            review(json!({"uid": "1", "object": vec![json!({"": 0}); 15_000]})).to_string(),
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "values; a review of a pod has at most 20000",
         ),
         (
             "application/json",
@@ -343,6 +350,28 @@ async fn nobody_else_can_take_every_place() {
 }
 
 #[tokio::test]
+async fn slow_bodies_end_and_keep_nobody_waiting() {
+    let running = start(enabled()).await;
+    let Client { address, tls } = &running.client;
+    let head = "POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n[";
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from(NAME).unwrap();
+        let mut stream = tls.connect(name, stream).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    let response = running.client.review(request(pod())).await;
+    assert_eq!(response["patchType"], "JSONPatch");
+    for mut stream in slow {
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await.unwrap();
+        assert_eq!(&start, b"HTTP/1.1 503");
+    }
+}
+
+#[tokio::test]
 async fn it_stops_when_told_although_connections_are_open() {
     let webhook = start(enabled()).await;
     // One that never says anything, not even TLS.
@@ -371,9 +400,8 @@ impl Issuer for Local {
     }
 }
 
-#[tokio::test]
-async fn the_meshs_own_certificate_is_good_for_the_services_name_and_is_renewed_without_a_restart()
-{
+/// A workload that is the injector, and its mesh's root.
+async fn workload() -> (Workload, CertificateDer<'static>, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::load_or_create(directory.path(), Policy::default()).unwrap();
     let root = authority.roots()[0].clone();
@@ -383,6 +411,50 @@ async fn the_meshs_own_certificate_is_good_for_the_services_name_and_is_renewed_
     let local = Box::new(Local(authority, id.clone()));
     let workload = Workload::with_issuer(id, local, None, vec![NAME.to_owned()]);
     workload.ready().await;
+    (workload, root, directory)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_review_is_lost_while_certificates_follow_one_another() {
+    let (workload, root, _directory) = workload().await;
+    let mut status = workload.status();
+    let (address, _stop, _serving) =
+        start_with(Certificate::of_mesh(workload.tls()), enabled()).await;
+    let (count, mut counted) = watch::channel(0_u32);
+    let count = Arc::new(count);
+    let mut asking = JoinSet::new();
+    for alpn in [&b"h2"[..], b"http/1.1", b"http/1.1"] {
+        let client = Client::new(address, root.clone(), alpn);
+        let count = Arc::clone(&count);
+        asking.spawn(async move {
+            loop {
+                // A connection of its own for each, so that each meets the certificate of its time.
+                let response = client.review(request(pod())).await;
+                assert_eq!(response["patchType"], "JSONPatch");
+                count.send_modify(|count| *count += 1);
+            }
+        });
+    }
+    for _ in 0..8 {
+        let before = status.borrow().generation;
+        workload.renew();
+        status
+            .wait_for(|status| status.generation > before)
+            .await
+            .unwrap();
+        let seen = *counted.borrow_and_update();
+        let more = counted.wait_for(|count| *count > seen + 10);
+        tokio::select! {
+            more = more => { more.unwrap(); }
+            ended = asking.join_next() => panic!("a review was lost: {ended:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_meshs_own_certificate_is_good_for_the_services_name_and_is_renewed_without_a_restart()
+{
+    let (workload, root, _directory) = workload().await;
     let tls = workload.tls().clone();
     let mut status = workload.status();
     let first = tls.generation();

@@ -138,7 +138,7 @@ async fn its_parts_live_with_what_they_are_granted_and_are_granted_no_more() {
         of_route(&server, "httproutes", "httproute") && of_route(&server, "grpcroutes", "grpcroute")
     })
     .await;
-    // The double does not evaluate `matchConditions`.
+    // `matchConditions` keep it from the webhook; it is told of all the same.
     let mut on_node = pod("shop", "on-node");
     on_node["spec"]["hostNetwork"] = true.into();
     server.put(on_node).await.unwrap();

@@ -3,8 +3,9 @@
 //! server's own call of the webhook, certificate and all. It fails when something is wrong, not when
 //! something is only likely to be.
 
-pub(super) mod ask;
+mod ask;
 mod before;
+mod missing;
 mod parts;
 mod pods;
 mod webhook;
@@ -80,7 +81,7 @@ pub(crate) async fn check(check: &Check) -> Outcome {
             );
         }
     };
-    let cluster = Cluster::connect(check.context.as_deref(), &check.namespace).await?;
+    let cluster = Cluster::connect(&check.namespace).await?;
     let mut report = look(&cluster).await?;
     let shown = match check.severity {
         args::Severity::Note => Severity::Note,
@@ -119,6 +120,7 @@ async fn look(cluster: &Cluster) -> Outcome<Report> {
         let injected = webhook::look(cluster, &mut findings).await;
         pods::bundles(cluster, &mut findings).await;
         pods::stale(cluster, injected, &mut findings).await;
+        missing::look(cluster, &mut findings).await;
     } else {
         findings.push(finding(
             "HDL0910",
@@ -146,7 +148,7 @@ async fn look(cluster: &Cluster) -> Outcome<Report> {
 
 /// The definitions that the cluster has.
 pub(crate) async fn definitions() -> Outcome<BTreeSet<String>> {
-    let cluster = Cluster::connect(None, "default").await?;
+    let cluster = Cluster::connect("default").await?;
     let found = cluster.definitions().await;
     found.map_err(|reason| Failure::new(format!("cannot list the cluster's definitions: {reason}")))
 }

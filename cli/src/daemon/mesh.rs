@@ -27,7 +27,6 @@ use crate::node::{Layout, Phase};
 use crate::traces::Store;
 
 mod follow;
-mod routes;
 
 /// The mesh.
 #[derive(Debug)]
@@ -139,13 +138,10 @@ impl Daemon for Mesh {
             .split(',')
             .filter(|kind| !kind.is_empty())
             .collect();
-        let view = self.handle.view();
-        let (namespace, name) = (query.namespace.as_deref(), query.name.as_deref());
-        let mut found = view.select(&kinds, namespace, name);
-        if found.iter().any(routes::has_status) {
-            routes::put_statuses(&mut found, &self.control.routes().await);
-        }
-        Ok(found)
+        Ok(self
+            .handle
+            .view()
+            .select(&kinds, query.namespace.as_deref(), query.name.as_deref()))
     }
 
     async fn explain(&self, ask: Ask) -> Result<Value, Failed> {

@@ -3,10 +3,12 @@
 //! on with what is known, and everything else is tried again for ever.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_identity::backoff::Backoff;
-use heddle_injector::webhook::{Lookup, Skipped, Surroundings};
+use heddle_injector::InjectConfig;
+use heddle_injector::webhook::{Lookup, Surroundings};
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
@@ -16,6 +18,7 @@ use tokio::task::JoinSet;
 
 mod ca_bundle;
 mod events;
+mod missing;
 mod namespaces;
 
 use events::Events;
@@ -34,8 +37,8 @@ fn backoff() -> Backoff {
 
 /// How the cluster is treated.
 pub(crate) struct Settings {
-    /// Where the mesh's own services are: only webhooks that lead there are touched.
-    pub(crate) system_namespace: String,
+    /// How pods are injected. Only webhooks that lead to its system namespace are touched.
+    pub(crate) config: InjectConfig,
     /// What goes into `caBundle`; none: it is somebody else's to write.
     pub(crate) ca_bundle_file: Option<PathBuf>,
     /// Name; empty: none.
@@ -57,8 +60,8 @@ pub(crate) enum ConnectError {
 
 /// The cluster; what it does beside reviews ends with it.
 pub(crate) struct Cluster {
-    namespaces: Namespaces,
-    events: Events,
+    namespaces: Arc<Namespaces>,
+    events: Arc<Events>,
     written: ca_bundle::Written,
     _tasks: JoinSet<()>,
 }
@@ -73,7 +76,7 @@ impl Cluster {
         if let Some(file) = settings.ca_bundle_file {
             let keeper = ca_bundle::Keeper {
                 file,
-                system_namespace: settings.system_namespace,
+                system_namespace: settings.config.system_namespace.clone(),
                 written: written.clone(),
             };
             let name = settings.mutating_webhook;
@@ -86,9 +89,18 @@ impl Cluster {
                 tasks.spawn(keeper.keep::<ValidatingWebhookConfiguration>(client.clone(), name));
             }
         }
+        let namespaces = Arc::new(Namespaces::watch(client.clone(), &mut tasks));
+        let events = Arc::new(Events::start(client.clone(), &mut tasks));
+        let look = missing::Look {
+            client,
+            config: settings.config,
+            namespaces: Arc::clone(&namespaces),
+            events: Arc::clone(&events),
+        };
+        tasks.spawn(look.follow());
         Ok(Self {
-            namespaces: Namespaces::watch(client.clone(), &mut tasks),
-            events: Events::start(client, &mut tasks),
+            namespaces,
+            events,
             written,
             _tasks: tasks,
         })
@@ -98,10 +110,6 @@ impl Cluster {
 impl Surroundings for Cluster {
     fn namespace<'a>(&'a self, name: &'a str) -> Lookup<'a> {
         Box::pin(self.namespaces.find(name))
-    }
-
-    fn skipped(&self, skipped: &Skipped<'_>) {
-        self.events.skipped(skipped);
     }
 
     fn ready(&self) -> Result<(), String> {

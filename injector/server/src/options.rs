@@ -227,7 +227,7 @@ impl Options {
                 .is_none()
                 .then(|| self.trust_bundle_file.clone());
             let settings = cluster::Settings {
-                system_namespace: config.system_namespace.clone(),
+                config: config.clone(),
                 ca_bundle_file: given.or(own),
                 mutating_webhook: self.mutating_webhook.clone(),
                 validating_webhook: self.validating_webhook.clone(),

@@ -62,8 +62,13 @@ fn address(log: &mut BufReader<ChildStderr>) -> SocketAddr {
     }
 }
 
-/// Role, webhook configuration, and the process with no more rights than that role.
 async fn start() -> Mesh {
+    start_among(Vec::new()).await
+}
+
+/// Role, webhook configuration, and the process with no more rights than that role, in a cluster that has
+/// `objects` already.
+async fn start_among(objects: Vec<Value>) -> Mesh {
     let server = ApiServer::start(Options {
         rbac: true,
         ..Options::default()
@@ -71,6 +76,9 @@ async fn start() -> Mesh {
     .await
     .unwrap();
     server.namespace("heddle-system").await;
+    for object in objects {
+        server.put(object).await.unwrap();
+    }
     server.put_yaml(include_str!("cluster.yaml")).await;
     let files = tempfile::tempdir().unwrap();
     certificate(files.path());
@@ -192,7 +200,7 @@ async fn pods_are_injected_by_an_api_server_that_learned_its_certificate_from_th
         .unwrap();
     assert!(!is_injected(&made));
 
-    // A skip is told at the pod.
+    // A skip is told at the pod, which has no Event but this one: nobody asked for `quiet`.
     mesh.server
         .put(pod("shop", "node", json!({"hostNetwork": true})))
         .await
@@ -203,6 +211,8 @@ async fn pods_are_injected_by_an_api_server_that_learned_its_certificate_from_th
     let event = &mesh.server.objects(events)[0];
     assert_eq!(event["regarding"]["name"], "node", "{event:#}");
     assert_eq!(event["reason"], "InjectionSkipped");
+    let node = mesh.server.object("pods", "shop", "node").unwrap();
+    assert_eq!(event["regarding"]["uid"], node["metadata"]["uid"]);
     assert!(
         event["note"].as_str().unwrap().contains("hostNetwork"),
         "{event:#}"
@@ -266,6 +276,80 @@ async fn a_bundle_that_changes_is_written_and_a_broken_one_is_not() {
         now[0].is_some() && now != first
     })
     .await;
+}
+
+/// What Events say: whom they are about, the reason and the note.
+fn told(server: &ApiServer) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let events = server.objects("events.events.k8s.io");
+    let mut told: Vec<_> = events
+        .iter()
+        .map(|event| {
+            (
+                text(&event["regarding"]["name"]),
+                text(&event["reason"]),
+                text(&event["note"]),
+            )
+        })
+        .collect();
+    told.sort();
+    told
+}
+
+/// The webhook is asked about none of these: they are there before it, or its selectors keep them from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_that_the_webhook_was_never_asked_about_are_told_of() {
+    let owned = |name: &str| {
+        let mut pod = pod("shop", name, json!({}));
+        pod["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5f7", "uid": "0f-5f7", "controller": true,
+        }]);
+        pod
+    };
+    let mut off = pod("shop", "off", json!({}));
+    off["metadata"]["labels"] = json!({"heddle.io/inject": "false"});
+    let mut wrong = pod("shop", "wrong", json!({}));
+    wrong["metadata"]["annotations"] = json!({"heddle.io/workers": "many"});
+    let mut over = pod("shop", "over", json!({}));
+    over["status"] = json!({"phase": "Succeeded"});
+    let mut injected = pod("shop", "injected", json!({}));
+    injected["metadata"]["annotations"] = json!({"heddle.io/status": "{}"});
+    let mut off_in_silence = pod("default", "off", json!({}));
+    off_in_silence["metadata"]["labels"] = json!({"heddle.io/inject": "false"});
+    let mesh = start_among(vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"heddle.io/inject": "enabled"}}}),
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}),
+        owned("web-5f7-a"),
+        owned("web-5f7-b"),
+        off,
+        wrong,
+        over,
+        injected,
+        off_in_silence,
+        pod("shop", "windows", json!({"os": {"name": "windows"}})),
+        pod("default", "node", json!({"hostNetwork": true})),
+    ])
+    .await;
+    mesh.until("four Events", |server| told(server).len() >= 4)
+        .await;
+    let told = told(&mesh.server);
+    let said: Vec<_> = told
+        .iter()
+        .map(|(name, reason, _)| (name.as_str(), reason.as_str()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("off", "InjectionSkipped"),
+            ("web-5f7", "InjectionMissed"),
+            ("windows", "InjectionSkipped"),
+            ("wrong", "InjectionMissed"),
+        ],
+        "{told:#?}"
+    );
+    assert!(told[0].2.contains("label heddle.io/inject: \"false\""));
+    assert!(told[1].2.contains("make it anew"), "{told:#?}");
+    assert!(told[3].2.contains("\"many\""), "{told:#?}");
 }
 
 #[test]

@@ -11,7 +11,6 @@ use thiserror::Error;
 
 use crate::config::InjectConfig;
 use crate::context::{NamespaceMeta, PodContext};
-use crate::decide::SkipReason;
 use crate::files;
 use crate::inject::{Decision, Injection, inject};
 
@@ -29,6 +28,8 @@ pub(super) enum Refusal {
         "the body is {given}; allowed: {API_VERSION} {KIND} (admissionReviewVersions: [\"v1\"])"
     )]
     Version { given: String },
+    #[error("the body has {0} values; a review of a pod has at most {max}", max = super::values::MAX)]
+    Values(u32),
     #[error("the AdmissionReview cannot be read: {0}")]
     Request(String),
     #[error("labels of namespace {namespace} are not known, so nothing can be decided: {reason}")]
@@ -39,6 +40,7 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Values(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Json(_) | Self::Version { .. } | Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Namespace { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -65,8 +67,6 @@ pub(super) struct Request {
     #[serde(default)]
     namespace: Option<String>,
     operation: String,
-    #[serde(default)]
-    dry_run: Option<bool>,
     #[serde(default)]
     object: Value,
 }
@@ -119,14 +119,6 @@ impl Request {
         json!({"apiVersion": API_VERSION, "kind": KIND, "response": response})
     }
 
-    pub(super) fn is_dry_run(&self) -> bool {
-        self.dry_run == Some(true)
-    }
-
-    pub(super) fn object(&self) -> &Value {
-        &self.object
-    }
-
     pub(super) fn is_new_pod(&self) -> bool {
         self.kind.group.is_empty()
             && self.kind.kind == "Pod"
@@ -161,13 +153,12 @@ impl Request {
             .to_owned()
     }
 
-    /// The reply for a new pod, one word on what it was for metrics, and why it was skipped if it
-    /// was.
+    /// The reply for a new pod, and one word on what it was for metrics.
     pub(super) fn decide(
         &self,
         config: &InjectConfig,
         namespace_meta: NamespaceMeta,
-    ) -> (Value, &'static str, Option<SkipReason>) {
+    ) -> (Value, &'static str) {
         let namespace = self.namespace();
         let name = format!("{namespace}/{}", self.pod_name());
         let context = PodContext {
@@ -176,19 +167,19 @@ impl Request {
             owner: files::controller(&self.object),
         };
         let mut response = Map::new();
-        let (outcome, skip) = match inject(&self.object, &context, config) {
+        let outcome = match inject(&self.object, &context, config) {
             Ok(Decision::Skip { reason }) => {
                 tracing::debug!(pod = %name, %reason, "skipped");
                 response.insert(
                     "warnings".into(),
                     json!([format!("heddle: pod {name} is not injected: {reason}")]),
                 );
-                ("skipped", Some(reason))
+                "skipped"
             }
             Ok(Decision::Inject(injection)) => {
                 let outcome = injected(&injection, &mut response);
                 tracing::debug!(pod = %name, operations = injection.patch.len(), outcome);
-                (outcome, None)
+                outcome
             }
             Err(error) => {
                 tracing::info!(pod = %name, %error, "refused a pod");
@@ -198,10 +189,10 @@ impl Request {
                     "status".into(),
                     json!({"status": "Failure", "message": message, "reason": "Invalid", "code": 422}),
                 );
-                ("refused", None)
+                "refused"
             }
         };
-        (self.reply(response), outcome, skip)
+        (self.reply(response), outcome)
     }
 }
 

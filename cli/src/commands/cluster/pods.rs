@@ -109,7 +109,7 @@ pub(super) async fn stale(
 }
 
 /// The first few, and how many more.
-fn some(names: &[&str]) -> String {
+pub(super) fn some(names: &[&str]) -> String {
     const SHOWN: usize = 5;
     let shown = names
         .iter()

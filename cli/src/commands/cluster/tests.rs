@@ -200,3 +200,65 @@ async fn pods_with_another_sidecar_than_new_ones_get_are_stale() {
         "{said:?}"
     );
 }
+
+#[tokio::test]
+async fn pods_that_ask_for_the_mesh_and_have_no_sidecar_are_found_with_the_reason() {
+    let api = installed().await;
+    let namespace = |name: &str, metadata: Value| {
+        let mut object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
+        object["metadata"]["name"] = name.into();
+        object
+    };
+    let pod = |namespace: &str, name: &str, spec: Value| {
+        let mut object = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace},
+            "spec": {"containers": [{"name": "app", "image": "app"}]},
+        });
+        for (key, value) in spec.as_object().unwrap() {
+            object["spec"][key] = value.clone();
+        }
+        object
+    };
+    // The webhooks of this cluster answer nobody, so these pods are there before them.
+    let configurations = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
+    for object in api.objects(configurations) {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        api.delete(configurations, "", name).await;
+    }
+    let mut injected = pod("shop", "injected", json!({}));
+    injected["metadata"]["annotations"] = json!({"heddle.io/status": "{}"});
+    for object in [
+        namespace("shop", json!({"labels": {"istio-injection": "enabled"}})),
+        namespace(
+            "old",
+            json!({"annotations": {"linkerd.io/inject": "enabled"}}),
+        ),
+        namespace("quiet", json!({})),
+        pod("shop", "early", json!({})),
+        pod("shop", "later", json!({})),
+        pod("shop", "node", json!({"hostNetwork": true})),
+        pod("old", "web", json!({})),
+        pod("quiet", "web", json!({})),
+        pod("quiet", "node", json!({"hostNetwork": true})),
+        injected,
+    ] {
+        api.put(object).await.unwrap();
+    }
+    let cluster = cluster(&api, &api.admin_token()).await;
+    let mut findings = Vec::new();
+    missing::look(&cluster, &mut findings).await;
+    let said: Vec<_> = findings
+        .iter()
+        .map(|one| (one.severity, one.subject.as_str(), one.reason.as_str()))
+        .collect();
+    assert_eq!(said.len(), 3, "{said:#?}");
+    assert!(said[0].1 == "pods in old" && said[0].2.starts_with("no sidecar in web: "));
+    assert!(
+        said[1].0 == Severity::Note && said[1].2.contains("in node: hostNetwork"),
+        "{said:#?}"
+    );
+    assert!(
+        said[2].0 == Severity::Warning && said[2].2.starts_with("no sidecar in early, later: "),
+        "{said:#?}"
+    );
+}

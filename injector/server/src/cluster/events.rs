@@ -1,22 +1,22 @@
-//! Events about pods that were not injected, where somebody will look for them: at the controller
-//! that made the pod, else at the pod. Bounded: one for each thing and reason in ten minutes, a few
-//! each second, a short queue; what does not fit is counted and dropped.
+//! Events about pods without a sidecar, where somebody will look for them: at the controller that made
+//! the pod, else at the pod. Bounded: one for each of these in ten minutes, a few each second, a short
+//! queue; what does not fit is counted and dropped. An Event's name says what it is about, so that of
+//! several injectors one tells it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use heddle_injector::SkipReason;
-use heddle_injector::webhook::Skipped;
+use heddle_injector::Missing;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -33,11 +33,15 @@ const QUIET: Duration = Duration::from_secs(600);
 const REMEMBERED: usize = 1024;
 /// Of a note, by the API's rules.
 const MAX_NOTE: usize = 1024;
+/// Of what an Event is about, in the Event's own name of at most 253 bytes.
+const MAX_NAME: usize = 200;
+/// The API's answer to a name that is there already.
+const CONFLICT: u16 = 409;
 
-/// Tells the cluster of skips.
+/// Tells the cluster of pods without a sidecar.
 pub(super) struct Events {
     queue: mpsc::Sender<Event>,
-    told: Mutex<HashMap<(String, String), Instant>>,
+    told: Mutex<HashMap<String, Instant>>,
     sent: Arc<AtomicU64>,
     dropped: Arc<AtomicU64>,
 }
@@ -60,38 +64,14 @@ impl Events {
         }
     }
 
-    pub(super) fn skipped(&self, skipped: &Skipped<'_>) {
-        // What nobody asked for surprises nobody.
-        if matches!(
-            skipped.reason,
-            SkipReason::NotAsked | SkipReason::SystemNamespace(_)
-        ) {
-            return;
-        }
-        let Some(regarding) = regarding(skipped) else {
-            return;
-        };
-        let thing = format!(
-            "{}/{}/{}",
-            skipped.namespace,
-            regarding.kind.as_deref().unwrap_or_default(),
-            regarding.name.as_deref().unwrap_or_default()
-        );
-        if !self.is_new((thing, skipped.reason.as_str().to_owned())) {
-            return;
-        }
-        if self.queue.try_send(event(skipped, regarding)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn is_new(&self, what: (String, String)) -> bool {
+    /// Whether nothing was told of it lately; from now on it was.
+    pub(super) fn is_new(&self, regarding: &Regarding) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() >= REMEMBERED {
             told.retain(|_, when| when.elapsed() < QUIET);
         }
         let full = told.len() >= REMEMBERED;
-        match told.entry(what) {
+        match told.entry(regarding.uid.clone()) {
             Entry::Occupied(told) if told.get().elapsed() < QUIET => false,
             Entry::Occupied(mut told) => {
                 told.insert(Instant::now());
@@ -108,9 +88,15 @@ impl Events {
         }
     }
 
+    pub(super) fn tell(&self, regarding: Regarding, pod: &str, missing: &Missing) {
+        if self.queue.try_send(event(regarding, pod, missing)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn text(&self) -> String {
         format!(
-            "# HELP heddle_injector_events_total Events about skipped pods, by what became of them.\n\
+            "# HELP heddle_injector_events_total Events about pods without a sidecar, by what became of them.\n\
              # TYPE heddle_injector_events_total counter\n\
              heddle_injector_events_total{{outcome=\"sent\"}} {}\n\
              heddle_injector_events_total{{outcome=\"dropped\"}} {}\n",
@@ -120,52 +106,70 @@ impl Events {
     }
 }
 
-/// A pod that a controller makes has no name yet; the controller has.
-fn regarding(skipped: &Skipped<'_>) -> Option<ObjectReference> {
-    let metadata = skipped.pod.get("metadata")?;
-    let text = |value: &Value, field: &str| {
-        let text = value.get(field)?.as_str().filter(|text| !text.is_empty());
-        text.map(str::to_owned)
-    };
-    let owners = metadata.get("ownerReferences").and_then(Value::as_array);
-    let controller = owners
-        .into_iter()
-        .flatten()
-        .find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true));
-    let (api_version, kind, of) = match controller {
-        Some(owner) => (text(owner, "apiVersion"), text(owner, "kind"), owner),
-        None => (Some("v1".into()), Some("Pod".into()), metadata),
-    };
-    Some(ObjectReference {
-        api_version,
-        kind,
-        name: Some(text(of, "name")?),
-        namespace: Some(skipped.namespace.to_owned()),
-        uid: text(of, "uid"),
-        ..ObjectReference::default()
-    })
+/// What an Event is about.
+pub(super) struct Regarding {
+    api_version: String,
+    kind: String,
+    namespace: String,
+    name: String,
+    uid: String,
 }
 
-fn event(skipped: &Skipped<'_>, regarding: ObjectReference) -> Event {
-    let name = regarding.name.as_deref().unwrap_or_default();
-    let note = format!(
-        "pod is not injected with Heddle's sidecar: {}",
-        skipped.reason
-    );
+impl Regarding {
+    /// The controller of a pod, else the pod.
+    pub(super) fn of(pod: &ObjectMeta) -> Self {
+        let namespace = pod.namespace.clone().unwrap_or_default();
+        let mut owners = pod.owner_references.iter().flatten();
+        match owners.find(|owner| owner.controller == Some(true)) {
+            Some(owner) => Self {
+                api_version: owner.api_version.clone(),
+                kind: owner.kind.clone(),
+                namespace,
+                name: owner.name.clone(),
+                uid: owner.uid.clone(),
+            },
+            None => Self {
+                api_version: "v1".into(),
+                kind: "Pod".into(),
+                namespace,
+                name: pod.name.clone().unwrap_or_default(),
+                uid: pod.uid.clone().unwrap_or_default(),
+            },
+        }
+    }
+}
+
+fn event(regarding: Regarding, pod: &str, missing: &Missing) -> Event {
+    let note = format!("pod {pod} has no sidecar of Heddle's: {missing}");
+    let (reason, type_) = match missing {
+        Missing::Skipped(_) => ("InjectionSkipped", "Normal"),
+        Missing::Refused(_) | Missing::Missed => ("InjectionMissed", "Warning"),
+    };
+    let mut hasher = DefaultHasher::new();
+    (&regarding.uid, missing.as_str()).hash(&mut hasher);
+    let name: String = regarding.name.chars().take(MAX_NAME).collect();
+    let name = name.trim_end_matches(['-', '.']);
     Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}.", name.chars().take(200).collect::<String>())),
-            namespace: Some(skipped.namespace.to_owned()),
+            name: Some(format!("{name}.{:016x}", hasher.finish())),
+            namespace: Some(regarding.namespace.clone()),
             ..ObjectMeta::default()
         },
         action: Some("Inject".into()),
         event_time: Some(MicroTime(Timestamp::now())),
         note: Some(note.chars().take(MAX_NOTE).collect()),
-        reason: Some("InjectionSkipped".into()),
-        regarding: Some(regarding),
+        reason: Some(reason.into()),
+        regarding: Some(ObjectReference {
+            api_version: Some(regarding.api_version),
+            kind: Some(regarding.kind),
+            name: Some(regarding.name),
+            namespace: Some(regarding.namespace),
+            uid: Some(regarding.uid),
+            ..ObjectReference::default()
+        }),
         reporting_controller: Some(CONTROLLER.into()),
         reporting_instance: Some(instance()),
-        type_: Some("Normal".into()),
+        type_: Some(type_.into()),
         ..Event::default()
     }
 }
@@ -194,6 +198,8 @@ async fn send(
         let api = Api::<Event>::namespaced(client.clone(), &namespace);
         let counter = match timeout(TIMEOUT, api.create(&parameters, &event)).await {
             Ok(Ok(_)) => &sent,
+            // Another injector, or this one before it was started anew, has told it.
+            Ok(Err(kube::Error::Api(status))) if status.code == CONFLICT => continue,
             Ok(Err(error)) => {
                 tracing::warn!(%error, namespace, "an Event was not taken");
                 &dropped
