@@ -72,6 +72,9 @@ pub(crate) fn warn_of_traps(
             ));
         }
     }
+    if view.spec.share_process_namespace == Some(true) {
+        warnings.push("shareProcessNamespace: containers that run as root can read the sidecar's memory, its key included".into());
+    }
     if !settings.native_sidecar {
         if context.is_job() {
             warnings.push("the sidecar keeps this Job from completing: set heddle.io/native-sidecar: \"true\" (Kubernetes 1.29 or newer)".into());

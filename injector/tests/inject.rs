@@ -569,6 +569,23 @@ fn a_partial_resource_override_keeps_the_other_defaults() {
 }
 
 #[test]
+fn of_what_the_pod_has_as_a_whole_the_sidecar_takes_no_share_of_its_own() {
+    let mut pod = pod(
+        json!({"resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": 1073741824}}}),
+    );
+    let result = injected(&pod, &enabled());
+    let cpu = json!({"requests": {"cpu": "10m"}, "limits": {"cpu": "2"}});
+    for name in ["heddle-init", "heddle-proxy"] {
+        let container = container(&result.pod, "initContainers", name);
+        assert_eq!(container["resources"], cpu, "{name}");
+    }
+    pod["metadata"]["annotations"] = json!({"heddle.io/proxy-memory": "64Mi"});
+    let result = injected(&pod, &enabled());
+    let asked = json!({"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "2"}});
+    assert_eq!(proxy(&result.pod)["resources"], asked);
+}
+
+#[test]
 fn annotations_in_all_spellings_reach_the_redirect() {
     for annotations in [
         json!({"heddle.io/exclude-inbound-ports": "9000, 9001", "heddle.io/exclude-outbound-cidrs": "10.0.0.0/8"}),

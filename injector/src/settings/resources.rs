@@ -1,5 +1,6 @@
 //! Requests and limits of the sidecar. Each of the four values is overridden alone: setting one
-//! annotation never drops the other defaults.
+//! annotation never drops the other defaults. Of what the pod has as a whole (its own `resources`) the
+//! sidecar takes part without a default of its own, which Kubernetes would count against it and refuse.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -38,19 +39,16 @@ impl ProxyResources {
         annotations: &mut Annotations<'_>,
         defaults: &Self,
     ) -> Result<Self, InjectError> {
+        let mut amount = |key, resource, default: &Option<Quantity>| {
+            let shared = annotations.pod.has_resource(resource);
+            let default = default.clone().filter(|_| !shared);
+            Ok::<_, InjectError>(annotations.parsed(key)?.or(default))
+        };
         let read = Self {
-            cpu: annotations
-                .parsed(&keys::PROXY_CPU)?
-                .or_else(|| defaults.cpu.clone()),
-            memory: annotations
-                .parsed(&keys::PROXY_MEMORY)?
-                .or_else(|| defaults.memory.clone()),
-            cpu_limit: annotations
-                .parsed(&keys::PROXY_CPU_LIMIT)?
-                .or_else(|| defaults.cpu_limit.clone()),
-            memory_limit: annotations
-                .parsed(&keys::PROXY_MEMORY_LIMIT)?
-                .or_else(|| defaults.memory_limit.clone()),
+            cpu: amount(&keys::PROXY_CPU, "cpu", &defaults.cpu)?,
+            memory: amount(&keys::PROXY_MEMORY, "memory", &defaults.memory)?,
+            cpu_limit: amount(&keys::PROXY_CPU_LIMIT, "cpu", &defaults.cpu_limit)?,
+            memory_limit: amount(&keys::PROXY_MEMORY_LIMIT, "memory", &defaults.memory_limit)?,
         };
         let pairs = [
             (

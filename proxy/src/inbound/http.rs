@@ -109,7 +109,6 @@ fn decide(
     let grpc = seen.grpc;
     let upgrade = Upgrade::of(&mut request, seen, version);
     head::strip_hop(request.headers_mut(), seen, upgrade.is_some());
-    head::strip_disguised(request.headers_mut(), seen);
     match caller {
         Some(caller) => {
             request
