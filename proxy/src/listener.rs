@@ -27,20 +27,27 @@ pub(crate) struct Listeners {
 impl Listeners {
     pub(crate) fn bind(outbound: u16, inbound: u16) -> io::Result<Self> {
         Ok(Self {
-            outbound: bind_both(outbound)?,
-            inbound: bind_both(inbound)?,
+            outbound: bind_both(outbound, stays_in_the_pod)?,
+            inbound: bind_both(inbound, |_| {})?,
         })
     }
 }
 
-fn bind_both(port: u16) -> io::Result<Vec<std::net::TcpListener>> {
-    let mut sockets = vec![bind((Ipv4Addr::UNSPECIFIED, port).into())?];
-    match bind((Ipv6Addr::UNSPECIFIED, port).into()) {
+fn bind_both(port: u16, prepare: impl Fn(&Socket)) -> io::Result<Vec<std::net::TcpListener>> {
+    let mut sockets = vec![bind((Ipv4Addr::UNSPECIFIED, port).into(), &prepare)?];
+    match bind((Ipv6Addr::UNSPECIFIED, port).into(), &prepare) {
         Ok(socket) => sockets.push(socket),
         Err(e) if is_no_ipv6(&e) => tracing::debug!("no IPv6 here"),
         Err(e) => return Err(e),
     }
     Ok(sockets)
+}
+
+/// For connections between the sidecar and its own pod's application: no packet of theirs is lost or
+/// shares a link, so one that is paced (as BBR does) only costs more.
+pub(crate) fn stays_in_the_pod(socket: &Socket) {
+    // Every kernel has it; without it they are as all others.
+    let _ = socket.set_tcp_congestion(b"reno");
 }
 
 fn is_no_ipv6(error: &io::Error) -> bool {
@@ -49,7 +56,8 @@ fn is_no_ipv6(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32)
 }
 
-fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// What is set on it holds for the connections that it accepts, too.
+fn bind(addr: SocketAddr, prepare: impl Fn(&Socket)) -> io::Result<std::net::TcpListener> {
     let listen = || {
         let kind = Type::STREAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))?;
@@ -58,6 +66,9 @@ fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
         }
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(limits::TCP_KEEPALIVE))?;
+        prepare(&socket);
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
@@ -150,12 +161,9 @@ fn is_peers_fault(error: &io::Error) -> bool {
     )
 }
 
-/// Prepares an accepted connection, and says where it wanted to go before it was redirected;
-/// `None` when it was not.
+/// Where an accepted connection wanted to go before it was redirected; `None` when it was not.
 pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<Option<SocketAddr>> {
     let socket = SockRef::from(stream);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(limits::TCP_KEEPALIVE))?;
     let local = stream.local_addr()?;
     let original = match local {
         SocketAddr::V4(_) => socket.original_dst_v4(),
@@ -168,4 +176,36 @@ pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<Option<Sock
         Err(e) => return Err(e),
     };
     Ok(original.filter(|o| *o != local))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn accepted_connections_are_as_their_listener() {
+        let listeners = Listeners::bind(0, 0).unwrap();
+        for (sockets, in_the_pod) in [(listeners.outbound, true), (listeners.inbound, false)] {
+            for socket in sockets {
+                socket.set_nonblocking(false).unwrap();
+                let to = socket.local_addr().unwrap();
+                let host: std::net::IpAddr = match to {
+                    SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                    SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+                };
+                let _client = std::net::TcpStream::connect((host, to.port())).unwrap();
+                let (accepted, _) = socket.accept().unwrap();
+                let accepted = SockRef::from(&accepted);
+                assert!(accepted.tcp_nodelay().unwrap());
+                assert!(accepted.keepalive().unwrap());
+                let time = accepted.tcp_keepalive_time().unwrap();
+                assert_eq!(time, limits::TCP_KEEPALIVE);
+                if in_the_pod {
+                    let name = accepted.tcp_congestion().unwrap();
+                    assert!(name.starts_with(b"reno"), "{name:?}");
+                }
+            }
+        }
+    }
 }

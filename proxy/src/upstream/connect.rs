@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use heddle_identity::{MeshTls, SpiffeId};
 use heddle_proxy_config::snapshot::{ClientTls, ConnectionPool, Endpoint, Keepalive};
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls_pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
@@ -19,6 +20,7 @@ use super::origin::{Origin, OriginError, Origins};
 use crate::breaker::Overflow;
 use crate::io::{Io, tls};
 use crate::limits;
+use crate::listener;
 
 /// Source of the inbound proxy's connections to the application; the redirect rules return it.
 const APP_SOURCE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
@@ -252,13 +254,19 @@ async fn tcp(
         Some(Protocol::TCP),
     )?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&probes(keepalive.unwrap_or_default()))?;
     if from_app_source {
         let source = match addr {
             SocketAddr::V4(_) => APP_SOURCE_V4,
             SocketAddr::V6(_) => APP_SOURCE_V6,
         };
+        listener::stays_in_the_pod(&socket);
+        // A port is then chosen with the destination in view: else each would be taken from all
+        // others until a minute after its end, and 28,000 connections a minute be the most.
+        // Where the kernel cannot, that is how it is.
+        let _ = setsockopt(&socket, sockopt::IpBindAddressNoPort, &true);
         socket.bind(&SocketAddr::new(source, 0).into())?;
+    } else {
+        socket.set_tcp_keepalive(&probes(keepalive.unwrap_or_default()))?;
     }
     TcpSocket::from_std_stream(socket.into())
         .connect(addr)

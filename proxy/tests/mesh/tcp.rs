@@ -211,6 +211,36 @@ fn ipv6_is_meshed_alike() {
 }
 
 #[test]
+fn applications_have_more_connections_together_than_there_are_ports() {
+    const PORTS: usize = 16;
+    let pair = Pair::new(Protocol::Tcp);
+    set_pod_address(&pair.mesh.control, &pair.server, vec![]);
+    let echo = |port| {
+        Server::start(&pair.server.netns, port, |mut stream, _| async move {
+            let said = read_exact(&mut stream, 4).await;
+            stream.write_all(&said).await.unwrap();
+            read_all(&mut stream).await.1.unwrap();
+        })
+    };
+    let _servers = [8080, 9000].map(echo);
+    let range = format!(
+        "echo 40000 {} > /proc/sys/net/ipv4/ip_local_port_range",
+        40_000 + PORTS - 1
+    );
+    pair.server.netns.exec("sh", &["-c", &range]);
+    let to = [pair.web.at(), pair.server.at(9000)];
+    pair.client.run(async move {
+        let mut held = Vec::new();
+        for to in [to; PORTS * 3 / 4].into_iter().flatten() {
+            let mut stream = connect(to).await;
+            stream.write_all(b"ping").await.unwrap();
+            assert_eq!(read_exact(&mut stream, 4).await, b"ping");
+            held.push(stream);
+        }
+    });
+}
+
+#[test]
 fn an_address_that_the_mesh_does_not_know_is_passed_through() {
     let pair = Pair::new(Protocol::Http1);
     let _server = Server::start(&pair.mesh.node, 7000, |mut stream, _| async move {
