@@ -114,7 +114,7 @@ pub(crate) fn snapshot(model: &Model, asker: &Asker, ip: IpAddr) -> Outcome<Snap
     if let Compiled::Address(ip, address) = read(Kind::Address, &name, &body)? {
         snapshot.addresses.insert(ip, Arc::new(address));
     }
-    let mut open: Vec<NsName> = Vec::from_iter(model.service_at(ip, client).cloned());
+    let mut open: Vec<NsName> = model.services_behind(ip, client).into();
     let mut reached = BTreeSet::new();
     while let Some(service) = open.pop() {
         if !reached.insert(service.clone()) {

@@ -12,6 +12,7 @@ mod encoded;
 mod endpoints;
 mod entries;
 pub mod gateway;
+mod headless;
 mod hosts;
 mod judge;
 mod locality;

@@ -1,8 +1,9 @@
 //! Connections of the pod's application, on their way out. Where they were going decides what
-//! they are: a Service IP is a service and has routes, a pod IP is that pod, an address that the
-//! mesh does not know is passed through, or refused where the pod is kept to what is known. What the control plane cannot say in time is refused
+//! they are: a Service IP is a service and has routes, a pod IP is that pod (or a headless service of
+//! its that is named), an address that the mesh does not know is passed through, or refused where the pod is kept to what is known. What the control plane cannot say in time is refused
 //! rather than sent in the clear.
 
+mod headless;
 pub(crate) mod http;
 mod refused;
 mod tcp;
@@ -116,9 +117,9 @@ fn declared(worker: &Worker, target: &Target, port: u16) -> Result<Protocol, &'s
     match target {
         // Nothing is known of it, so nothing is done to it.
         Target::Unknown | Target::Refused => Ok(Protocol::Tcp),
-        Target::Workload(ip) => Ok(view
-            .workload(*ip)
-            .map_or(Protocol::Detect, |workload| workload.protocol(port))),
+        Target::Workload(ip) => Ok(view.workload(*ip).map_or(Protocol::Detect, |workload| {
+            workload.pod.protocol(port, &view.snapshot)
+        })),
         Target::Service(name) => view
             .service(name)
             .and_then(|service| service.port(port).map(|p| p.protocol))

@@ -50,7 +50,12 @@ pub(crate) fn config_dump(store: &ConfigStore) -> Value {
         .map(|(ip, address)| {
             let meaning = match &**address {
                 Address::Service(name) => json!({"service": name.as_str()}),
-                Address::Workload(endpoint, _) => json!({"workload": endpoint.workload.as_str()}),
+                Address::Workload(pod) => json!({
+                    "workload": pod.endpoint.workload.as_str(),
+                    "headless": pod.headless.iter()
+                        .map(|at| format!("{} is port {} of {}", at.number, at.port, at.service))
+                        .collect::<Vec<_>>(),
+                }),
                 Address::Unknown => json!("unknown"),
             };
             (ip.to_string(), meaning)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use heddle_proxy_config::route::Split;
 use heddle_proxy_config::snapshot::{
-    Address, Destination, Endpoint, Endpoints, Name, Protocol, RouteTable, Service, Snapshot,
+    Address, Destination, Endpoints, Headless, Name, Pod, Protocol, RouteTable, Service, Snapshot,
     Workload as OwnWorkload,
 };
 
@@ -78,10 +78,10 @@ pub(crate) struct LocalRule {
 
 /// A pod that is called by its own address.
 pub(crate) struct Workload {
-    pub(crate) endpoint: Arc<Endpoint>,
-    /// The ports that declare a protocol.
-    pub(crate) ports: Vec<(u16, Protocol)>,
+    pub(crate) pod: Arc<Pod>,
     clusters: RefCell<HashMap<u16, Rc<Cluster>>>,
+    /// The same as ports of headless services, for as long as these are what they are.
+    headless: RefCell<Vec<(Headless, Arc<Service>, Rc<Cluster>)>>,
 }
 
 impl LocalRule {
@@ -137,17 +137,35 @@ impl Workload {
     pub(crate) fn cluster(&self, port: u16, upstreams: &mut Upstreams) -> Rc<Cluster> {
         let mut clusters = self.clusters.borrow_mut();
         let cluster = clusters.entry(port).or_insert_with(|| {
-            let addr = SocketAddr::new(self.endpoint.ip, port);
-            let link = Link::of(&self.endpoint, port);
-            let member = Member::new(upstreams.upstream(addr, link), Arc::clone(&self.endpoint));
+            let endpoint = &self.pod.endpoint;
+            let addr = SocketAddr::new(endpoint.ip, port);
+            let link = Link::of(endpoint, port);
+            let member = Member::new(upstreams.upstream(addr, link), Arc::clone(endpoint));
             Rc::new(Cluster::new(None, None, port, vec![member]))
         });
         Rc::clone(cluster)
     }
 
-    pub(crate) fn protocol(&self, port: u16) -> Protocol {
-        let declared = self.ports.iter().find(|(number, _)| *number == port);
-        declared.map_or(Protocol::Detect, |(_, protocol)| *protocol)
+    /// The same as a port of a headless service, connected to as that says.
+    pub(crate) fn cluster_of(
+        &self,
+        service: &Arc<Service>,
+        at: &Headless,
+        upstreams: &mut Upstreams,
+    ) -> Rc<Cluster> {
+        let mut clusters = self.headless.borrow_mut();
+        let place = clusters.iter().position(|(known, ..)| known == at);
+        if let Some((_, known, cluster)) = place.map(|place| &clusters[place])
+            && Arc::ptr_eq(known, service)
+        {
+            return Rc::clone(cluster);
+        }
+        let cluster = Rc::new(link::of_pod(service, at, &self.pod.endpoint, upstreams));
+        if let Some(place) = place {
+            clusters.swap_remove(place);
+        }
+        clusters.push((at.clone(), Arc::clone(service), Rc::clone(&cluster)));
+        cluster
     }
 }
 
@@ -169,16 +187,16 @@ impl View {
         }
         let mut workloads = HashMap::new();
         for (ip, address) in &snapshot.addresses {
-            let Address::Workload(endpoint, ports) = &**address else {
+            let Address::Workload(pod) = &**address else {
                 continue;
             };
             let old = before.and_then(|b| b.workloads.get(ip));
             let workload = match old {
                 Some((same, workload)) if Arc::ptr_eq(same, address) => Rc::clone(workload),
                 _ => Rc::new(Workload {
-                    endpoint: Arc::clone(endpoint),
-                    ports: ports.iter().map(|p| (p.number, p.protocol)).collect(),
+                    pod: Arc::clone(pod),
                     clusters: RefCell::default(),
+                    headless: RefCell::default(),
                 }),
             };
             workloads.insert(*ip, (Arc::clone(address), workload));

@@ -177,7 +177,7 @@ codes! {
     UndeclaredPort = 705 Note "a port that declares no protocol" "the sidecar looks at the first bytes; a server that speaks first is waited for some milliseconds";
     NotMeshed = 706 Note "routes to a service without sidecars" "clients' sidecars follow them, without mutual TLS, without an identity of the server and without its span";
     // 08: Gateway API.
-    NoParent = 801 Error "a parentRef that leads to no Service with a cluster IP" "the route does not apply there";
+    NoParent = 801 Error "a parentRef that leads to no Service of the mesh" "the route does not apply there";
     PortTaken = 802 Error "an HTTPRoute at a port that a GRPCRoute has" "the HTTPRoute does not apply there";
     NoBackend = 803 Error "a backendRef that leads to no Service and port" "its share is answered with 500 (gRPC: UNAVAILABLE)";
     BackendKind = 804 Error "a backendRef to what cannot be called" "its share is answered with 500 (gRPC: UNAVAILABLE)";

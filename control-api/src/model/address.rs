@@ -1,4 +1,5 @@
-//! What an IP stands for: a Service IP, else a pod, else nothing the mesh knows. Where several pods
+//! What an IP stands for: a Service IP, else a pod (and its headless services), else nothing the mesh
+//! knows. Where several pods
 //! claim one (an old pod that still lingers), the one that is alive and ready has it.
 
 use std::net::IpAddr;
@@ -49,24 +50,31 @@ impl Model {
         })
     }
 
+    /// The services that whoever calls an address may mean.
+    pub fn services_behind(&self, ip: IpAddr, client: &Client) -> Box<[NsName]> {
+        if let Some(service) = self.service_at(ip, client) {
+            return Box::new([service.clone()]);
+        }
+        let mut services = self.headless_services(ip, client);
+        services.sort_unstable();
+        services.dedup();
+        services.into()
+    }
+
     /// The answer to a subscription to an address.
     pub fn address(&self, ip: IpAddr, client: &Client) -> Encoded {
+        let of = |kind| mesh::Address {
+            kind: Some(kind),
+            ..mesh::Address::default()
+        };
         if let Some(service) = self.service_at(ip, client) {
-            let kind = Some(Kind::Service(service.to_string()));
-            return Encoded::new(&mesh::Address {
-                kind,
-                workload_ports: Vec::new(),
-            });
+            return Encoded::new(&of(Kind::Service(service.to_string())));
         }
         let pod = self
             .pod_at(ip)
             .and_then(|name| Some((name, self.pod(name)?)));
         let Some((name, pod)) = pod else {
-            let kind = Some(Kind::Unknown(mesh::Unknown {}));
-            return Encoded::new(&mesh::Address {
-                kind,
-                workload_ports: Vec::new(),
-            });
+            return Encoded::new(&of(Kind::Unknown(mesh::Unknown {})));
         };
         let endpoint = Endpoint {
             address: ip.to_string(),
@@ -78,10 +86,11 @@ impl Model {
             locality: self.locality(pod),
             ..Endpoint::default()
         };
-        let mut workload_ports: Vec<Port> = self
-            .inbound_ports(name, pod)
-            .into_iter()
-            .filter(|port| port.protocol() != Protocol::Unspecified)
+        let inbound = self.inbound_ports(name, pod);
+        let headless = self.headless(ip, name, pod, &inbound, client);
+        let declared = inbound.iter();
+        let declared = declared.filter(|port| port.protocol() != Protocol::Unspecified);
+        let mut workload_ports: Vec<Port> = declared
             .map(|port| Port {
                 number: port.number,
                 name: String::new(),
@@ -90,8 +99,9 @@ impl Model {
             .collect();
         workload_ports.sort_by_key(|port| port.number);
         Encoded::new(&mesh::Address {
-            kind: Some(Kind::Workload(endpoint)),
             workload_ports,
+            headless,
+            ..of(Kind::Workload(endpoint))
         })
     }
 }

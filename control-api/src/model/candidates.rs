@@ -65,6 +65,11 @@ impl Model {
         wanted.map(|candidate| candidate.address).collect()
     }
 
+    /// Addresses of all, of both families.
+    pub(super) fn every_address(&self, name: &NsName, service: &Service) -> Vec<IpAddr> {
+        self.all_candidates(name, service).into_keys().collect()
+    }
+
     fn all_candidates<'a>(
         &'a self,
         name: &NsName,

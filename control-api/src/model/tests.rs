@@ -6,6 +6,7 @@ mod dns;
 mod endpoints;
 mod entries;
 mod gateway;
+mod headless;
 mod judgement;
 mod lints;
 mod policies;

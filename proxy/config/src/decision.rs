@@ -88,6 +88,9 @@ pub enum Means {
         port: u16,
         /// All that it has.
         ports: Vec<u16>,
+        /// The pod whose address is called, where the service is headless.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        pod: Option<String>,
     },
     /// A pod, called by its own address: no routes apply.
     Pod {

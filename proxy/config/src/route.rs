@@ -21,6 +21,7 @@ mod trie;
 
 pub use explain::{Explained, Verdict};
 pub use host::HostMatch;
+pub(crate) use host::host_of;
 pub use index::Work;
 pub use matcher::{Field, FieldMatch, HttpMatch, QueryMatch};
 pub use partial::{Known, Partly, Proven};

@@ -2,6 +2,7 @@
 //! shares every unchanged part with the one before, so a worker can tell what changed by pointer.
 
 mod place;
+mod pod;
 mod policy;
 mod redirect;
 mod rule;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use heddle_identity::SpiffeId;
 
 pub use self::place::{Locality, Placement};
+pub use self::pod::{Headless, Named, Pod};
 pub use self::policy::{
     Algorithm, ClientTls, ConnectionPool, Cookie, Distribute, HashKey, HashTable, Keepalive,
     LocalityPolicy, OutlierDetection, RetryBudget, ScopedPolicy, TlsOrigin, TrafficPolicy,
@@ -86,9 +88,8 @@ pub struct Snapshot {
 pub enum Address {
     /// A Service IP.
     Service(Name),
-    /// A pod IP: no service routes apply, its identity does. The ports are those that declare a
-    /// protocol.
-    Workload(Arc<Endpoint>, Vec<Port>),
+    /// A pod IP: its identity applies, and routes only of headless services that are named.
+    Workload(Arc<Pod>),
     /// The mesh does not know it.
     Unknown,
 }

@@ -169,10 +169,8 @@ impl ConfigStore {
     /// What it stands for, once its service's endpoints that are hosts have been resolved. A branch
     /// for whom none is to be.
     async fn with_hosts(&self, known: Arc<Address>) -> Arc<Address> {
-        if !self.0.snapshot.load().unresolved.is_empty()
-            && let Address::Service(name) = &*known
-        {
-            let resolved = Box::pin(self.hosts_resolved(name));
+        if !self.0.snapshot.load().unresolved.is_empty() {
+            let resolved = Box::pin(self.hosts_resolved(&known));
             // Past the bound there may be other endpoints; without any, the request says so.
             let _ = tokio::time::timeout(self.0.limits.resolve_timeout, resolved).await;
         }

@@ -535,13 +535,23 @@ fn good_resources_convert_whole() {
             name: String::new(),
             protocol: mesh::Protocol::Tcp as i32,
         }],
+        headless: vec![mesh::Headless {
+            number: 80,
+            service: "default/a".into(),
+            service_port: 80,
+            target_port: 9080,
+            only: true,
+        }],
     };
-    let Compiled::Address(ip, Address::Workload(pod, ports)) =
+    let Compiled::Address(ip, Address::Workload(pod)) =
         compile(Kind::Address, "10.1.0.1", &pod.encode_to_vec()).unwrap()
     else {
         panic!("not a workload's address")
     };
-    assert_eq!((ip, pod.ip, ports[0].protocol), (pod.ip, ip, Protocol::Tcp));
+    assert_eq!((ip, pod.endpoint.ip), (pod.endpoint.ip, ip));
+    assert_eq!(pod.ports[0].protocol, Protocol::Tcp);
+    assert_eq!(pod.only(80).map(|at| at.target), Some(9080));
+    assert_eq!(pod.only(9080), None);
     let collector = telemetry("spiffe+https://c:4317", ID).encode_to_vec();
     assert!(compile(Kind::Telemetry, "default", &collector).is_ok());
 }

@@ -107,6 +107,7 @@ fn an_address_means_a_service_a_pod_or_nothing() {
     let pod = mesh::Address {
         kind: Some(mesh::address::Kind::Workload(wire::endpoint(7))),
         workload_ports: Vec::new(),
+        headless: Vec::new(),
     };
     install(&mut snapshot, Kind::Address, "10.0.0.7", &pod);
     let service = decided(&snapshot, &asked("web", 80));

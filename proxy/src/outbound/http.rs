@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use heddle_proxy_config::key::{self, Key};
-use heddle_proxy_config::snapshot::HttpRule;
+use heddle_proxy_config::snapshot::{HttpRule, Named};
 use heddle_proxy_telemetry::{
     HttpSeries, Kind, Labels, Peer, Reporter, RequestProtocol, ResponseFlag, Security, Service,
 };
 use http::header::SET_COOKIE;
 use http::{Request, Response, StatusCode};
 
+use super::headless::Called;
 use super::{Outbound, Target, refused};
 use crate::body::{Incoming, ReplyBody};
 use crate::cluster::{Cluster, Member};
@@ -26,7 +27,7 @@ use crate::serve;
 use crate::treat::{self, After, Drawn, Reply, Treated, Way};
 use crate::upgrade::Upgrade;
 use crate::upstream::Version;
-use crate::view::{LocalService, View};
+use crate::view::{LocalPort, LocalService, View};
 
 /// Serves the application's HTTP connection.
 pub(crate) async fn serve(outbound: Rc<Outbound>, io: Io, version: Version) {
@@ -49,15 +50,33 @@ pub(crate) async fn serve(outbound: Rc<Outbound>, io: Io, version: Version) {
 /// Where a request goes: the cluster, and the rule that said so.
 struct Choice {
     cluster: Rc<Cluster>,
-    rule: Option<(Rc<LocalService>, usize)>,
+    rule: Option<Place>,
     /// Of a rule that does something beside sending requests on.
     drawn: Option<Box<Drawn>>,
 }
 
+/// A rule of a service.
+struct Place {
+    service: Rc<LocalService>,
+    /// Of the service, that is called.
+    port: u16,
+    index: u32,
+}
+
 impl Choice {
+    /// No rule says anything.
+    fn plain(cluster: Rc<Cluster>) -> Self {
+        Self {
+            cluster,
+            rule: None,
+            drawn: None,
+        }
+    }
+
     fn rule(&self) -> Option<&HttpRule> {
-        let (service, index) = self.rule.as_ref()?;
-        service.routes.as_ref()?.http.rules().get(*index)
+        let place = self.rule.as_ref()?;
+        let rules = place.service.routes.as_ref()?.http.rules();
+        rules.get(place.index as usize)
     }
 
     /// Changes the answer's head as the rule says.
@@ -153,7 +172,7 @@ impl Routed {
     ) -> Result<After, (After, Reply)> {
         let mut after = After::default();
         let (view, choice) = (&self.view, &self.choice);
-        let (Some((service, index)), Some(config)) = (&choice.rule, choice.rule()) else {
+        let (Some(place), Some(config)) = (&choice.rule, choice.rule()) else {
             return Ok(after);
         };
         let Some(treatment) = &config.treatment else {
@@ -163,8 +182,8 @@ impl Routed {
         let labels = |protocol| labels(outbound, view, &choice.cluster, None, protocol);
         let series = choice.cluster.unplaced_http(shard, self.grpc, labels);
         self.forwarding.exchange.series = Some(series);
-        let port = service.port(outbound.destination.port());
-        let rule = port.and_then(|port| port.rules.get(*index));
+        let port = place.service.port(place.port);
+        let rule = port.and_then(|port| port.rules.get(place.index as usize));
         let way = Way {
             worker: &outbound.worker,
             called: outbound.destination,
@@ -224,13 +243,16 @@ fn decide(
     let choice = match chosen {
         Ok(choice) => choice,
         Err(failure) => {
-            exchange.series = unplaced(outbound, &view, grpc);
+            exchange.series = unplaced(outbound, &view, &request, grpc);
             return Err(Box::new(failure.into_response(grpc, exchange)));
         }
     };
     if let Some(span) = &mut exchange.span {
-        if let (Some(rule), Some((_, index))) = (choice.rule(), &choice.rule) {
-            span.route(Arc::clone(&rule.origin), *index as u32);
+        if let (Some(rule), Some(place)) = (choice.rule(), &choice.rule) {
+            span.route(Arc::clone(&rule.origin), place.index);
+            if matches!(outbound.target, Target::Workload(_)) {
+                span.called(place.service.config.name.as_str(), place.port);
+            }
         }
         if let Some(subset) = &choice.cluster.subset {
             span.subset(Arc::clone(subset));
@@ -256,14 +278,22 @@ fn decide(
 }
 
 /// Where a request is counted for which no cluster was chosen: by its service alone.
-fn unplaced(outbound: &Outbound, view: &View, grpc: bool) -> Option<HttpSeries> {
+fn unplaced(
+    outbound: &Outbound,
+    view: &View,
+    request: &Request<Incoming>,
+    grpc: bool,
+) -> Option<HttpSeries> {
     let worker = &outbound.worker;
     let port = outbound.destination.port();
     let cluster = match &outbound.target {
         Target::Service(name) => Rc::clone(&view.service(name)?.port(port)?.fallback),
         Target::Workload(ip) => {
             let workload = view.workload(*ip)?;
-            worker.with_upstreams(|upstreams| workload.cluster(port, upstreams))
+            match Called::named(view, workload, port, head::authority(request)) {
+                Some((called, _)) => Rc::clone(&called.port.fallback),
+                None => worker.with_upstreams(|upstreams| workload.cluster(port, upstreams)),
+            }
         }
         Target::Refused => return Some(refused::series(outbound, grpc)),
         Target::Unknown => return None,
@@ -285,34 +315,49 @@ fn choose(
             format!("the service at {} is gone", outbound.destination),
         )
     };
-    let name = match &outbound.target {
-        Target::Service(name) => name,
+    match &outbound.target {
+        Target::Service(name) => {
+            let service = view.service(name).ok_or_else(gone)?;
+            let port = service.port(number).ok_or_else(gone)?;
+            let whole = || port.fallback.at(outbound.destination, &outbound.worker);
+            choose_by(outbound, service, port, request, whole)
+        }
         Target::Workload(ip) => {
             let workload = view.workload(*ip).ok_or_else(gone)?;
-            let cluster = outbound
-                .worker
-                .with_upstreams(|upstreams| workload.cluster(number, upstreams));
-            return Ok(Choice {
-                cluster,
-                rule: None,
-                drawn: None,
-            });
+            let named = match workload.pod.headless.is_empty() {
+                true => None,
+                false => Called::named(view, workload, number, head::authority(request)),
+            };
+            let cluster = match named {
+                None => {
+                    let worker = &outbound.worker;
+                    worker.with_upstreams(|upstreams| workload.cluster(number, upstreams))
+                }
+                Some((called, Named::Pod)) => called.pod(outbound),
+                Some((called, Named::Service)) => {
+                    let pod = || called.pod(outbound);
+                    return choose_by(outbound, called.service, called.port, request, pod);
+                }
+            };
+            Ok(Choice::plain(cluster))
         }
-        Target::Refused => return Err(refused::failure(outbound)),
-        Target::Unknown => return Err(gone()),
-    };
-    let service = view.service(name).ok_or_else(gone)?;
-    let port = service.port(number).ok_or_else(gone)?;
+        Target::Refused => Err(refused::failure(outbound)),
+        Target::Unknown => Err(gone()),
+    }
+}
+
+/// By the routes of a service; `whole`: where what no rule leads elsewhere goes.
+fn choose_by(
+    outbound: &Outbound,
+    service: &Rc<LocalService>,
+    port: &LocalPort,
+    request: &Request<Incoming>,
+    whole: impl FnOnce() -> Rc<Cluster>,
+) -> Result<Choice, Failure> {
+    let number = port.number;
     let routes = service.routes.as_deref();
-    let table = match routes.and_then(|routes| routes.http_for(number)) {
-        Some(table) => table,
-        None => {
-            return Ok(Choice {
-                cluster: port.fallback.at(outbound.destination, &outbound.worker),
-                rule: None,
-                drawn: None,
-            });
-        }
+    let Some(table) = routes.and_then(|routes| routes.http_for(number)) else {
+        return Ok(Choice::plain(whole()));
     };
     let found = table.find(
         request.method(),
@@ -326,7 +371,8 @@ fn choose(
             ResponseFlag::NoRoute,
             StatusCode::NOT_FOUND,
             format!(
-                "no route of service {name} matches {} {}",
+                "no route of service {} matches {} {}",
+                service.config.name,
                 request.method(),
                 request.uri().path()
             ),
@@ -342,10 +388,16 @@ fn choose(
         }
     };
     Ok(Choice {
-        cluster: cluster
-            .unwrap_or(&port.fallback)
-            .at(outbound.destination, &outbound.worker),
-        rule: Some((Rc::clone(service), index)),
+        cluster: match cluster {
+            Some(cluster) => cluster.at(outbound.destination, &outbound.worker),
+            None => whole(),
+        },
+        rule: Some(Place {
+            service: Rc::clone(service),
+            port: number,
+            // Tables are bounded far below.
+            index: index as u32,
+        }),
         drawn,
     })
 }

@@ -3,6 +3,7 @@
 //! going.
 
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use heddle_proxy_telemetry::{Labels, RequestProtocol, ResponseFlag, TcpSeries};
 
 use tokio::time::timeout;
 
+use super::headless::Called;
 use super::{Outbound, Target, http};
 use crate::balance::Pick;
 use crate::breaker::Overflow;
@@ -21,6 +23,7 @@ use crate::limits;
 use crate::relay::{Meter, relay};
 use crate::upstream::ActiveRequest;
 use crate::upstream::connect::{Alpn, Link};
+use crate::view::{LocalPort, LocalService, View};
 
 /// A connection opened for an opaque stream.
 pub(super) struct Upstream {
@@ -79,22 +82,35 @@ async fn open(outbound: &Outbound, io: &mut Io, tls: bool) -> Option<Upstream> {
 
 /// Whether a rule for the port names servers.
 fn asks_for_names(outbound: &Outbound) -> bool {
-    let Target::Service(name) = &outbound.target else {
+    let view = outbound.worker.view();
+    let number = outbound.destination.port();
+    let (service, port) = match &outbound.target {
+        Target::Service(name) => {
+            let service = view.service(name);
+            match service.and_then(|service| Some((service, service.port(number)?))) {
+                Some(known) => known,
+                None => return false,
+            }
+        }
+        Target::Workload(ip) => match only(&view, *ip, number) {
+            Some(called) => (called.service, called.port),
+            None => return false,
+        },
+        Target::Unknown | Target::Refused => return false,
+    };
+    let Some(routes) = &service.routes else {
         return false;
     };
-    let view = outbound.worker.view();
-    let asks = view.service(name).and_then(|service| {
-        let routes = service.routes.as_ref()?;
-        let rules = &service.port(outbound.destination.port())?.tcp;
-        let named = |place: usize| {
-            routes
-                .tcp
-                .get(place)
-                .is_some_and(|r| !r.sni_hosts.is_empty())
-        };
-        Some(rules.iter().any(|(place, _)| named(*place)))
-    });
-    asks.unwrap_or(false)
+    let named = |place: usize| {
+        let rule = routes.tcp.get(place);
+        rule.is_some_and(|rule| !rule.sni_hosts.is_empty())
+    };
+    port.tcp.iter().any(|(place, _)| named(*place))
+}
+
+/// The headless service that a connection to a pod can only be for.
+fn only(view: &View, ip: IpAddr, number: u16) -> Option<Called<'_>> {
+    Called::only(view, view.workload(ip)?, number)
 }
 
 /// The server that the client asks for, if it says so in time.
@@ -204,30 +220,46 @@ fn choose(outbound: &Outbound, name: Option<&str>) -> Chosen {
     let number = outbound.destination.port();
     match &outbound.target {
         Target::Unknown | Target::Refused => Chosen::Called,
-        Target::Workload(ip) => match view.workload(*ip) {
-            Some(workload) => {
+        Target::Workload(ip) => match (view.workload(*ip), only(&view, *ip, number)) {
+            (Some(_), Some(called)) => {
+                let pod = || called.pod(outbound);
+                choose_by(outbound, called.service, called.port, name, pod)
+            }
+            (Some(workload), None) => {
                 let worker = &outbound.worker;
                 Chosen::Cluster(worker.with_upstreams(|all| workload.cluster(number, all)))
             }
-            None => Chosen::Called,
+            (None, _) => Chosen::Called,
         },
         Target::Service(service) => {
             let service = view.service(service);
             let Some((service, port)) = service.and_then(|s| Some((s, s.port(number)?))) else {
                 return Chosen::Called;
             };
-            let takes = |place: usize| {
-                let rule = service.routes.as_ref().and_then(|r| r.tcp.get(place));
-                rule.is_some_and(|rule| rule.takes(name))
-            };
-            let cluster = match port.tcp.iter().find(|(place, _)| takes(*place)) {
-                Some((_, rule)) => rule.draw().unwrap_or(&port.fallback),
-                None if port.tcp.is_empty() => &port.fallback,
-                None => return Chosen::NoRule,
-            };
-            Chosen::Cluster(cluster.at(outbound.destination, &outbound.worker))
+            let whole = || port.fallback.at(outbound.destination, &outbound.worker);
+            choose_by(outbound, service, port, name, whole)
         }
     }
+}
+
+/// By the rules of a service; `whole`: where what no rule leads elsewhere goes.
+fn choose_by(
+    outbound: &Outbound,
+    service: &LocalService,
+    port: &LocalPort,
+    name: Option<&str>,
+    whole: impl FnOnce() -> Rc<Cluster>,
+) -> Chosen {
+    let takes = |place: usize| {
+        let rule = service.routes.as_ref().and_then(|r| r.tcp.get(place));
+        rule.is_some_and(|rule| rule.takes(name))
+    };
+    let rule = port.tcp.iter().find(|(place, _)| takes(*place));
+    Chosen::Cluster(match rule.map(|(_, rule)| rule.draw()) {
+        Some(Some(cluster)) => cluster.at(outbound.destination, &outbound.worker),
+        None if !port.tcp.is_empty() => return Chosen::NoRule,
+        Some(None) | None => whole(),
+    })
 }
 
 async fn passthrough(outbound: &Outbound) -> Option<Upstream> {

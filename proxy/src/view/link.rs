@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use heddle_proxy_config::snapshot::{
-    Algorithm, ConnectionPool, Endpoint, Name, Resolution, Snapshot, TrafficPolicy,
+    Algorithm, ConnectionPool, Endpoint, Headless, Name, Resolution, Service, Snapshot,
+    TrafficPolicy,
 };
 
 use super::Upstreams;
@@ -85,11 +86,8 @@ impl<'a> Clusters<'a> {
             return cluster(endpoints.into_iter().map(member).collect());
         }
         let policy = policy.cloned().unwrap_or_default();
-        let pool = (policy.pool != ConnectionPool::default()).then(|| {
-            let pool = self.upstreams.pool(key, cluster(Vec::new()).to_string());
-            pool.set(&policy.pool);
-            pool
-        });
+        let named = || cluster(Vec::new()).to_string();
+        let pool = pool(key, &policy, self.upstreams, named);
         if resolution == Resolution::Called || policy.algorithm == Algorithm::Passthrough {
             return cluster(Vec::new()).bounded(pool.clone()).called(called(
                 key.clone(),
@@ -119,6 +117,43 @@ impl<'a> Clusters<'a> {
             .bounded(pool)
             .governed(|members| Governed::new(policy, learnt, &self.own, members, standings))
     }
+}
+
+/// A pod alone, as one of a headless service.
+pub(super) fn of_pod(
+    service: &Service,
+    at: &Headless,
+    pod: &Arc<Endpoint>,
+    upstreams: &mut Upstreams,
+) -> Cluster {
+    let key = (service.name.clone(), None, at.port);
+    let cluster = |members| Cluster::new(Some(service.name.clone()), None, at.port, members);
+    let addr = SocketAddr::new(pod.ip, at.target);
+    let Some(policy) = service.policy(None, at.port) else {
+        let upstream = upstreams.upstream(addr, Link::of(pod, addr.port()));
+        return cluster(vec![Member::new(upstream, Arc::clone(pod))]);
+    };
+    let pool = pool(&key, policy, upstreams, || cluster(Vec::new()).to_string());
+    let host = service.hosts.first().cloned();
+    let host = host.unwrap_or_else(|| service.name.name().into());
+    let link = Link::by(&policy.tls, pod, addr.port(), &host);
+    let bounded = pool.as_ref().map(|pool| (&key, pool));
+    let upstream = upstreams.upstream_of(addr, link, bounded);
+    cluster(vec![Member::new(upstream, Arc::clone(pod))]).bounded(pool.clone())
+}
+
+/// The bounds of a cluster, if its policy has any.
+fn pool(
+    key: &ClusterKey,
+    policy: &TrafficPolicy,
+    upstreams: &mut Upstreams,
+    cluster: impl FnOnce() -> String,
+) -> Option<Rc<Pool>> {
+    (policy.pool != ConnectionPool::default()).then(|| {
+        let pool = upstreams.pool(key, cluster());
+        pool.set(&policy.pool);
+        pool
+    })
 }
 
 /// How the cluster of one address is made that was called: the endpoint there, or whoever is.

@@ -45,6 +45,7 @@ fn external(mesh: &Mesh, host: &str) -> ServiceSpec {
     let address = Address {
         kind: Some(address::Kind::Service(spec.full())),
         workload_ports: Vec::new(),
+        headless: Vec::new(),
     };
     mesh.control
         .set(Kind::Address, &spec.ip.to_string(), &address);

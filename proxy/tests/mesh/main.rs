@@ -13,6 +13,7 @@ mod explain;
 mod external;
 mod faults;
 mod forms;
+mod headless;
 mod hostile;
 mod http1;
 mod http2;

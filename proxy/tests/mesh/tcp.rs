@@ -198,6 +198,7 @@ fn ipv6_is_meshed_alike() {
     let address = Address {
         kind: Some(address::Kind::Workload(own)),
         workload_ports: vec![],
+        headless: Vec::new(),
     };
     let name = pair.server.ip6.to_string();
     pair.mesh.control.set(Kind::Address, &name, &address);

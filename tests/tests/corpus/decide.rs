@@ -13,8 +13,8 @@ use heddle_proxy_config::kind::Kind;
 use heddle_proxy_config::names::DnsName;
 use heddle_proxy_config::route::StringMatch;
 use heddle_proxy_config::snapshot::{
-    AbortStatus, Address, Answer, Changes, Destination, HeaderChanges, HttpRule, RouteTable,
-    Service, Treatment,
+    AbortStatus, Address, Answer, Changes, Destination, HeaderChanges, HttpRule, Name, Pod,
+    RouteTable, Service, Treatment,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use prost::Message;
@@ -54,6 +54,10 @@ struct Asked<'a> {
     mesh: &'a Mesh,
     client: Client,
     request: &'a Request,
+    /// Of the service that is meant.
+    port: u16,
+    /// The pod that is called, where a headless service is meant.
+    pod: Option<String>,
 }
 
 pub(super) fn decide(mesh: &Mesh, request: &Request) -> Result<Decision, String> {
@@ -62,18 +66,28 @@ pub(super) fn decide(mesh: &Mesh, request: &Request) -> Result<Decision, String>
         mesh,
         client,
         request,
+        port: request.ask.port,
+        pod: None,
     };
+    let mut asked = asked;
     let name = match asked.target()? {
         Some(Address::Service(name)) => name,
-        Some(Address::Workload(endpoint, _)) => {
-            let pod = words::place(endpoint.workload.as_str());
-            return Ok(asked.plain(format!("pod {pod}")));
-        }
+        Some(Address::Workload(called)) => match asked.headless(&called)? {
+            Some((name, port)) => {
+                asked.port = port;
+                asked.pod = Some(words::place(called.endpoint.workload.as_str()));
+                name
+            }
+            None => {
+                let pod = words::place(called.endpoint.workload.as_str());
+                return Ok(asked.plain(format!("pod {pod}")));
+            }
+        },
         Some(Address::Unknown) | None => return asked.unknown(&pod),
     };
     let name = NsName::parse(name.as_str()).ok_or("a service without a name")?;
     let service = asked.service(&name)?.ok_or("it has gone")?;
-    let port = request.ask.port;
+    let port = asked.port;
     if service.ports.iter().all(|offered| offered.number != port) {
         return Err(format!("service {name} has no port {port}"));
     }
@@ -114,6 +128,39 @@ impl Asked<'_> {
             Compiled::Address(_, address) => Ok(Some(address)),
             other => Err(format!("not an address: {other:?}")),
         }
+    }
+
+    /// The headless service that is meant at a pod's address, and its port, found from the names alone.
+    fn headless(&self, called: &Pod) -> Result<Option<(Name, u16)>, String> {
+        let mut at = Vec::new();
+        for one in called.headless.iter() {
+            if one.number == self.request.ask.port {
+                at.push(one);
+            }
+        }
+        if !matches!(self.request.ask.what, What::Http(..)) {
+            let only = at.into_iter().find(|one| one.only);
+            return Ok(only.map(|one| (one.service.clone(), one.port)));
+        }
+        let (_, host) = self.came();
+        let host = host.to_ascii_lowercase();
+        let host = host.split(':').next().unwrap_or_default();
+        let host = host.trim_end_matches('.');
+        for one in at {
+            let (namespace, name) = (one.service.namespace(), one.service.name());
+            let mut names = vec![
+                format!("{name}.{namespace}"),
+                format!("{name}.{namespace}.svc"),
+                format!("{name}.{namespace}.svc.cluster.local"),
+            ];
+            if *self.client.namespace == *namespace {
+                names.push(name.to_owned());
+            }
+            if names.iter().any(|name| name == host) {
+                return Ok(Some((one.service.clone(), one.port)));
+            }
+        }
+        Ok(None)
     }
 
     fn service(&self, name: &NsName) -> Result<Option<Service>, String> {
@@ -197,7 +244,7 @@ impl Asked<'_> {
             Some("https") => uri.clone(),
             _ => path.parse().map_err(|_| "not a path")?,
         };
-        let port = self.request.ask.port;
+        let port = self.port;
         let http = table.http_for(port);
         let found = http.and_then(|http| {
             let index = http.find(method, &target, &host, &headers, port)?;
@@ -210,9 +257,7 @@ impl Asked<'_> {
                     ..self.plain("nowhere".to_owned())
                 });
             }
-            let mut decision = self.plain(words::place(service.as_str()));
-            self.reach(service, None, self.request.ask.port, &mut decision);
-            return Ok(decision);
+            return Ok(self.whole(service));
         };
         let mut decision = Decision {
             origin: rule.origin.to_string(),
@@ -247,6 +292,22 @@ impl Asked<'_> {
         Ok(decision)
     }
 
+    /// Without a rule: a service, or of a headless one the pod that is called.
+    fn whole(&self, service: &NsName) -> Decision {
+        if let Some(pod) = &self.pod {
+            let mut decision = self.plain(format!("pod {pod}"));
+            if let Ok(Some(known)) = self.service(service)
+                && let Some(policy) = known.policy(None, self.port)
+            {
+                decision.policies.push(Arc::clone(policy));
+            }
+            return decision;
+        }
+        let mut decision = self.plain(words::place(service.as_str()));
+        self.reach(service, None, self.port, &mut decision);
+        decision
+    }
+
     fn shares(&self, destinations: &[Destination], rule: &HttpRule, decision: &mut Decision) {
         let treatments = rule.treatment.as_ref();
         let invalid = |index: usize| {
@@ -258,7 +319,7 @@ impl Asked<'_> {
             let weight = if only { 1 } else { u64::from(to.weight) };
             let name = match invalid(index) {
                 Some(_) => "nowhere".to_owned(),
-                None => words::destination(to, self.request.ask.port),
+                None => words::destination(to, self.port),
             };
             if weight > 0 {
                 *decision.to.entry(name).or_default() += weight;
@@ -269,7 +330,7 @@ impl Asked<'_> {
 
     fn reach_destination(&self, to: &Destination, decision: &mut Decision) {
         if let Some(service) = NsName::parse(to.service.as_str()) {
-            let port = to.port.unwrap_or(self.request.ask.port);
+            let port = to.port.unwrap_or(self.port);
             self.reach(&service, to.subset.as_deref(), port, decision);
         }
     }
@@ -302,16 +363,14 @@ impl Asked<'_> {
     }
 
     fn connection(&self, table: &RouteTable, sni: Option<&str>, service: &NsName) -> Decision {
-        let port = self.request.ask.port;
+        let port = self.port;
         let fits = |only: Option<u16>| only.is_none_or(|only| only == port);
         let rule = table
             .tcp
             .iter()
             .find(|rule| fits(rule.port) && rule.takes(sni));
         let Some(rule) = rule else {
-            let mut decision = self.plain(words::place(service.as_str()));
-            self.reach(service, None, port, &mut decision);
-            return decision;
+            return self.whole(service);
         };
         let mut decision = Decision {
             origin: rule.origin.to_string(),
@@ -360,7 +419,7 @@ impl Asked<'_> {
             None => {}
         }
         for mirror in &treatment.mirrors {
-            let to = words::destination(&mirror.destination, self.request.ask.port);
+            let to = words::destination(&mirror.destination, self.port);
             decision.mirrors.insert(to, words::percent(mirror.ppm));
         }
         // Of several destinations each may change something else: it is told by their names.
@@ -395,7 +454,7 @@ impl Asked<'_> {
             .zip(&treatment.destinations)
             .filter(|_| several)
         {
-            let name = words::destination(to, self.request.ask.port);
+            let name = words::destination(to, self.port);
             let (sends, answers) = both(Some(&one.headers));
             let named = |(field, value)| (format!("{name}: {field}"), value);
             decision.sends.extend(sends.into_iter().map(named));

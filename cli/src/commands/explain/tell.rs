@@ -64,7 +64,15 @@ fn means(decision: &Decision, host: &str, story: &mut Story) {
             ));
             step.detail("nothing is sent: the pod's resolver finds no address");
         }
-        (Means::Service { name, ports, port }, outcome) => {
+        (
+            Means::Service {
+                name,
+                ports,
+                port,
+                pod,
+            },
+            outcome,
+        ) => {
             story.service = Some(name.clone());
             match outcome {
                 Outcome::NoSuchPort => {
@@ -78,6 +86,11 @@ fn means(decision: &Decision, host: &str, story: &mut Story) {
                 }
                 _ => {
                     let step = story.step(format!("{host} means service {name}, port {port}"));
+                    if let Some(pod) = pod {
+                        step.detail(format!(
+                            "it is headless, and {called} is pod {pod}: the host that the request names decides"
+                        ));
+                    }
                     spoken(decision, step);
                 }
             }
@@ -147,9 +160,13 @@ fn rules(decision: &Decision, story: &mut Story) {
             });
         }
         Outcome::Forwarded | Outcome::Opaque
-            if decision.rules.is_empty() && matches!(decision.means, Means::Service { .. }) =>
+            if decision.rules.is_empty()
+                && let Means::Service { pod, .. } = &decision.means =>
         {
-            story.step("no route is written for it: every ready endpoint has its share");
+            story.step(match pod {
+                None => "no route is written for it: every ready endpoint has its share",
+                Some(_) => "no route is written for it: it goes to the pod that is called",
+            });
         }
         _ => {}
     }

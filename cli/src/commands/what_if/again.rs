@@ -10,7 +10,7 @@ use heddle_proxy_config::decision::{
     Asked, Decision, Faults, Origin, Outcome as Fate, Question, decide_taken,
 };
 use heddle_proxy_config::route::{HttpTable, Known, Partly, Proven};
-use heddle_proxy_config::snapshot::{Address, Snapshot};
+use heddle_proxy_config::snapshot::{Address, Named, Snapshot};
 
 use super::moves::{Place, Spread};
 use super::recorded::Request;
@@ -78,7 +78,7 @@ impl<'a> Again<'a> {
             authority: &question.authority,
             port: request.port,
         };
-        let proven = self.proven(request, &before, known);
+        let proven = self.proven(request, &before, &question, known);
         let before = match before.spread(&question, known, &proven) {
             Ok(spread) => spread,
             Err(open) => return Ok(open),
@@ -90,8 +90,15 @@ impl<'a> Again<'a> {
     }
 
     /// What the rule that took it then proves of it: nothing, if its file has changed since.
-    fn proven(&mut self, request: &Request, before: &Holds, known: Known<'_>) -> Proven {
-        let Some((table, (place, origin))) = before.table().zip(request.rule.as_ref()) else {
+    fn proven(
+        &mut self,
+        request: &Request,
+        before: &Holds,
+        question: &Question,
+        known: Known<'_>,
+    ) -> Proven {
+        let table = before.table(question);
+        let Some((table, (place, origin))) = table.zip(request.rule.as_ref()) else {
             return Proven::default();
         };
         let same = table
@@ -163,12 +170,18 @@ fn asker(model: &Model, namespace: &str, pod: &str) -> Option<Asker> {
 }
 
 impl Holds {
-    fn table(&self) -> Option<&HttpTable> {
-        let address = self.snapshot.addresses.get(&self.called.ip())?;
-        let Address::Service(name) = &**address else {
-            return None;
+    fn table(&self, question: &Question) -> Option<&HttpTable> {
+        let (snapshot, called) = (&self.snapshot, self.called.port());
+        let address = snapshot.addresses.get(&self.called.ip())?;
+        let (service, port) = match &**address {
+            Address::Service(name) => (name, called),
+            Address::Workload(pod) => match pod.named(called, &question.authority, snapshot)? {
+                (headless, Named::Service) => (&headless.service, headless.port),
+                (_, Named::Pod) => return None,
+            },
+            Address::Unknown => return None,
         };
-        self.snapshot.routes.get(name)?.http_for(self.called.port())
+        snapshot.routes.get(service)?.http_for(port)
     }
 
     /// Where the request goes; an error: that depends on what was not recorded.
@@ -182,7 +195,7 @@ impl Holds {
             let decision = decide_taken(&self.snapshot, self.called, question, taken);
             spread(&decision)
         };
-        let Some(table) = self.table() else {
+        let Some(table) = self.table(question) else {
             return Ok(decided(None));
         };
         let Partly { maybe, otherwise } = table.find_partly(known, proven);

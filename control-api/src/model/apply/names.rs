@@ -1,5 +1,7 @@
 //! Which host names a change may give another meaning.
 
+use std::net::IpAddr;
+
 use super::Touched;
 use crate::{
     model::{Model, hosts::is_external},
@@ -37,5 +39,12 @@ impl Model {
         for service in services {
             touched.touch_names(&service, &self.settings.cluster_domain, true);
         }
+        // What is said of them is told with the addresses of their pods.
+        let said = touched.routes.iter().chain(&touched.policies);
+        let said = said.chain(&touched.dirty.services);
+        let addresses: Vec<IpAddr> = said
+            .flat_map(|service| self.headless_addresses(service))
+            .collect();
+        touched.dirty.addresses.extend(addresses);
     }
 }

@@ -10,7 +10,7 @@ use super::Touched;
 use crate::{
     model::{Known, Model, address::Owners, encoded::Cell, hosts::filed, workload::selector_key},
     name::NsName,
-    resources::{network::Network, pod::Pod, service::Service},
+    resources::{endpoint_slice::EndpointSlice, network::Network, pod::Pod, service::Service},
     source::{Object, Resource},
 };
 
@@ -55,6 +55,8 @@ impl Model {
         touched.dirty.networks.extend(from.into_iter().chain(to));
         let headless = [before, after].into_iter().flatten().any(|s| s.headless);
         touched.touch_names(&name, &self.settings.cluster_domain, headless);
+        let called = self.headless_addresses(&name);
+        touched.dirty.addresses.extend(called);
         let addresses =
             |service: Option<&Service>| service.map(|s| s.addresses.clone()).unwrap_or_default();
         self.move_addresses(
@@ -227,6 +229,7 @@ impl Model {
         if let Some(service) = &old_service {
             let mut slices = self.slices.remove(service).unwrap_or_default();
             let old = Arc::make_mut(&mut slices).remove(&name);
+            touch_addresses(old.as_deref(), new.as_deref(), touched);
             let kept: HashSet<&NsName> = match new_service == old_service {
                 true => pods_of(new.as_deref()).collect(),
                 false => HashSet::new(),
@@ -248,6 +251,9 @@ impl Model {
         let Some((object, service)) = new.zip(new_service) else {
             return;
         };
+        if old_service.is_none() {
+            touch_addresses(None, Some(&object), touched);
+        }
         for pod in pods_of(Some(&object)) {
             self.slice_pods.add(pod.clone(), service.clone());
         }
@@ -289,6 +295,24 @@ impl Model {
             self.addresses.insert(*ip, Arc::new(owners));
         }
         touched.dirty.addresses.extend(from.iter().chain(to));
+    }
+}
+
+/// Who comes or goes, or has other ports, may be called for another headless service.
+fn touch_addresses(old: Option<&Object>, new: Option<&Object>, touched: &mut Touched) {
+    let [old, new] = [old, new].map(|object| object.and_then(Object::slice));
+    let same = old
+        .zip(new)
+        .is_some_and(|(old, new)| (&old.service, &old.ports) == (&new.service, &new.ports));
+    let addresses = |slice: Option<&EndpointSlice>| -> HashSet<IpAddr> {
+        let endpoints = slice.into_iter().flat_map(|slice| &slice.endpoints);
+        endpoints.map(|endpoint| endpoint.address).collect()
+    };
+    let (old, new) = (addresses(old), addresses(new));
+    let dirty = &mut touched.dirty.addresses;
+    match same {
+        true => dirty.extend(old.symmetric_difference(&new)),
+        false => dirty.extend(old.union(&new)),
     }
 }
 

@@ -93,8 +93,10 @@ impl Model {
                 self.nearest_service(&name),
             );
         };
-        if service.headless || service.external_name {
-            let what = format!("Service {name} has no cluster IP, and routes apply to that");
+        if service.external_name {
+            let what = format!(
+                "Service {name} is of type ExternalName, and its name stands for no address of the mesh"
+            );
             return nowhere(
                 what,
                 "attach the route to a Service of type ClusterIP".to_owned(),
@@ -150,6 +152,12 @@ impl Model {
         let keys = self.gateway_of.get(service).into_iter();
         let mut keys = keys.flat_map(|keys| keys.iter());
         keys.any(|key| key.name.namespace() != service.namespace())
+    }
+
+    /// Whether any are in force for clients in a namespace.
+    pub(in crate::model) fn has_gateway_routes(&self, service: &NsName, namespace: &str) -> bool {
+        self.gateway_of.get(service).is_some()
+            && !self.routes_in_force(service, namespace).is_empty()
     }
 
     /// The routes in force for clients in a namespace, by port; ports without any are left out.

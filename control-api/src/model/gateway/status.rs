@@ -74,7 +74,7 @@ pub enum Reason {
     Accepted,
     /// All are there.
     ResolvedRefs,
-    /// There is no such Service, or it has no such port or no cluster IP.
+    /// There is no such Service, or it has no such port, or it is of type ExternalName.
     NoMatchingParent,
     /// A GRPCRoute has the port.
     Conflicted,

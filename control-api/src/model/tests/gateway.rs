@@ -42,6 +42,13 @@ metadata: {name: bare, namespace: shop}
 spec:
   clusterIP: None
   ports: [{port: 80}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: away, namespace: shop}
+spec:
+  type: ExternalName
+  externalName: away.example.com
 ";
 
 /// A route of a kind, in a namespace, attached to a parent (a flow mapping), with more of its spec.

@@ -1,5 +1,5 @@
-//! Which services a proxy needs: those behind its addresses, and every one that the routes of a
-//! needed one name. Kept as edges, so that a change looks only at what it touched.
+//! Which services a proxy needs: those behind its addresses (behind a pod's, its headless ones of
+//! which something is said), and every one that the routes of a needed one name. Kept as edges, so that a change looks only at what it touched.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,8 +13,8 @@ use crate::{
 
 #[derive(Default)]
 pub(super) struct Closure {
-    /// Subscribed addresses, how often, and the service behind.
-    targets: HashMap<IpAddr, (usize, Option<NsName>)>,
+    /// Subscribed addresses, how often, and the services behind.
+    targets: HashMap<IpAddr, (usize, Box<[NsName]>)>,
     /// Needed services and those that their routes name.
     names: HashMap<NsName, Box<[NsName]>>,
     changed_addresses: HashSet<IpAddr>,
@@ -25,7 +25,7 @@ pub(super) struct Closure {
 
 impl Closure {
     pub(super) fn add_address(&mut self, ip: IpAddr) {
-        self.targets.entry(ip).or_insert((0, None)).0 += 1;
+        self.targets.entry(ip).or_default().0 += 1;
         self.changed_addresses.insert(ip);
     }
 
@@ -72,7 +72,7 @@ impl Closure {
     /// no more.
     pub(super) fn update(&mut self, model: &Model, client: &Client) -> (Vec<NsName>, Vec<NsName>) {
         for ip in std::mem::take(&mut self.changed_addresses) {
-            let target = model.service_at(ip, client).cloned();
+            let target = model.services_behind(ip, client);
             if let Some((_, known)) = self
                 .targets
                 .get_mut(&ip)
@@ -104,7 +104,7 @@ impl Closure {
         let mut open: Vec<NsName> = self
             .targets
             .values()
-            .filter_map(|(_, target)| target.clone())
+            .flat_map(|(_, target)| target.iter().cloned())
             .collect();
         while let Some(service) = open.pop() {
             if reached.contains(&service) || model.service(&service).is_none() {

@@ -66,6 +66,18 @@ impl Sim {
         self.hub.apply(batch(yaml));
     }
 
+    fn remove(&mut self, kind: crate::name::Kind, of: &str) {
+        let key = crate::name::ObjectKey {
+            kind,
+            name: name(of),
+        };
+        self.hub.apply(crate::source::Batch {
+            changes: vec![crate::source::Change::Remove(key)],
+            refusals: Arc::new([]),
+            kept: Arc::new([]),
+        });
+    }
+
     /// What is sent now, checked against the rules.
     fn poll(&mut self) -> Vec<Kind> {
         let mail = self.registration.take_mail();
@@ -97,15 +109,20 @@ impl Sim {
     fn check_closed(&self) {
         let has = |kind: Kind, name: &str| self.held.contains_key(&(kind.index(), name.to_owned()));
         for ((kind, name), (_, body)) in &self.held {
-            if *kind == Kind::Address.index()
-                && let Some(mesh::address::Kind::Service(service)) =
-                    mesh::Address::decode(&**body).unwrap().kind
-            {
-                for kind in Kind::IMPLIED {
-                    assert!(
-                        has(kind, &service),
-                        "{name} names {service} without {kind:?}"
-                    );
+            if *kind == Kind::Address.index() {
+                let address = mesh::Address::decode(&**body).unwrap();
+                let service = match address.kind {
+                    Some(mesh::address::Kind::Service(service)) => Some(service),
+                    _ => None,
+                };
+                let headless = address.headless.into_iter().map(|one| one.service);
+                for service in service.into_iter().chain(headless) {
+                    for kind in Kind::IMPLIED {
+                        assert!(
+                            has(kind, &service),
+                            "{name} names {service} without {kind:?}"
+                        );
+                    }
                 }
             }
             if *kind == Kind::Routes.index() {
@@ -382,6 +399,14 @@ fn sidecar(egress: &str) -> String {
     )
 }
 
+/// Of services, then of pods.
+fn address(i: u8) -> String {
+    match i {
+        0..8 => format!("10.0.0.{i}"),
+        _ => format!("10.1.1.{}", i - 8),
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Subscribe(u8),
@@ -389,6 +414,10 @@ enum Step {
     Route(u8),
     RouteGone,
     Pod(u8),
+    /// A service of the same pods that is headless, is not, or is gone.
+    Headless(u8),
+    /// Routes for it, or none.
+    Named(bool),
     Egress(u8),
     Poll,
     Answer(usize, bool),
@@ -396,11 +425,13 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        (1..8_u8).prop_map(Step::Subscribe),
-        (1..8_u8).prop_map(Step::Unsubscribe),
+        (1..12_u8).prop_map(Step::Subscribe),
+        (1..12_u8).prop_map(Step::Unsubscribe),
         (0..4_u8).prop_map(Step::Route),
         Just(Step::RouteGone),
         (0..6_u8).prop_map(Step::Pod),
+        (0..3_u8).prop_map(Step::Headless),
+        any::<bool>().prop_map(Step::Named),
         (0..3_u8).prop_map(Step::Egress),
         Just(Step::Poll),
         (0..4_usize, prop::bool::weighted(0.1)).prop_map(|(i, refuse)| Step::Answer(i, refuse)),
@@ -419,21 +450,24 @@ proptest! {
         for step in steps {
             match step {
                 Step::Subscribe(i) => {
-                    let ip = format!("10.0.0.{i}");
+                    let ip = address(i);
                     sim.request(Kind::Address, &[&ip], &[]);
                     subscribed.insert(ip);
                 }
                 Step::Unsubscribe(i) => {
-                    let ip = format!("10.0.0.{i}");
+                    let ip = address(i);
                     sim.request(Kind::Address, &[], &[&ip]);
                     subscribed.remove(&ip);
                 }
                 Step::Route(to) => sim.apply(&route(["details", "reviews", "productpage", "ratings"][usize::from(to)])),
-                Step::RouteGone => {
-                    let key = crate::name::ObjectKey { kind: crate::name::Kind::VirtualService, name: name("default/moves") };
-                    let changes = vec![crate::source::Change::Remove(key)];
-                    sim.hub.apply(crate::source::Batch { changes, refusals: Arc::new([]), kept: Arc::new([]) });
-                }
+                Step::RouteGone => sim.remove(crate::name::Kind::VirtualService, "default/moves"),
+                Step::Headless(2) => sim.remove(crate::name::Kind::Service, "default/pods"),
+                Step::Headless(i) => sim.apply(&format!(
+                    "apiVersion: v1\nkind: Service\nmetadata: {{name: pods}}\nspec: {{clusterIP: {}, selector: {{app: ratings}}, ports: [{{port: 9080}}]}}\n",
+                    ["None", "10.0.0.7"][usize::from(i)]
+                )),
+                Step::Named(true) => sim.apply("apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: pods}\nspec: {hosts: [pods], http: [{route: [{destination: {host: details}}]}]}\n"),
+                Step::Named(false) => sim.remove(crate::name::Kind::VirtualService, "default/pods"),
                 Step::Pod(i) => sim.apply(&pod(&format!("ratings-{i}"), &format!("10.1.1.{i}"), "ratings", "v1")),
                 Step::Egress(to) => sim.apply(&sidecar(["*/*", "shop/*", "./ratings.default.svc.cluster.local"][usize::from(to)])),
                 Step::Poll => _ = sim.poll(),

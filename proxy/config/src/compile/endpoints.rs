@@ -11,7 +11,7 @@ use super::{
     Problem, Refusal, each, host_name, object_name, optional_port, port_number, ports, spiffe_id,
 };
 use crate::names::HostName;
-use crate::snapshot::{Address, Endpoint, Endpoints, Locality, Name, Placement};
+use crate::snapshot::{Address, Endpoint, Endpoints, Headless, Locality, Name, Placement, Pod};
 
 /// An endpoint whose addresses a host name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,14 +86,27 @@ pub(super) fn address(address: mesh::Address) -> Result<Address, Refusal> {
                     ..workload
                 };
                 let endpoint = endpoint(workload, 0, 0, &mut Shared::default());
-                Address::Workload(
-                    Arc::new(endpoint.map_err(|refusal| refusal.within("workload"))?),
-                    ports(address.workload_ports, "workload_ports")?,
-                )
+                let endpoint = endpoint.map_err(|refusal| refusal.within("workload"))?;
+                Address::Workload(Arc::new(Pod {
+                    endpoint: Arc::new(endpoint),
+                    ports: ports(address.workload_ports, "workload_ports")?,
+                    headless: each(address.headless, "headless", headless)?.into(),
+                }))
             }
             Kind::Unknown(mesh::Unknown {}) => Address::Unknown,
         },
     )
+}
+
+fn headless(wire: mesh::Headless) -> Result<Headless, Refusal> {
+    let port = |number, field| port_number(number).map_err(|refusal| refusal.within(field));
+    Ok(Headless {
+        number: port(wire.number, "number")?,
+        service: object_name(&wire.service).map_err(|refusal| refusal.within("service"))?,
+        port: port(wire.service_port, "service_port")?,
+        target: port(wire.target_port, "target_port")?,
+        only: wire.only,
+    })
 }
 
 pub(super) fn endpoints(

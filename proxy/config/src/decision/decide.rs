@@ -1,17 +1,17 @@
 //! The decision, step by step as a sidecar takes it: what the address means, which rule takes the
 //! request (`HttpTable::find`, which traffic asks too), and what that rule does.
 
+mod pod;
+
 use std::net::SocketAddr;
 
 use super::share::{self, Ejected};
-use super::{
-    Considered, Decision, Means, Origin, Outcome, Question, Share, Spoken, State, Sticky, words,
-};
+use super::{Considered, Decision, Means, Origin, Outcome, Question, Share, Spoken, Sticky, words};
 use crate::key;
 use crate::route::{HttpTable, Verdict, stick};
 use crate::snapshot::{
-    Address, Answer, CorsMeaning, Destination, HttpRule, Protocol, RouteTable, Service, Snapshot,
-    Treatment,
+    Address, Answer, CorsMeaning, Destination, Headless, HttpRule, Pod, Protocol, RouteTable,
+    Service, Snapshot, Treatment,
 };
 
 /// Rules that do not take a request and are told; the rest are counted.
@@ -60,6 +60,8 @@ fn told(
     let asking = Asking {
         snapshot,
         called,
+        port: called.port(),
+        pod: None,
         question,
         ejected,
         taken,
@@ -76,31 +78,12 @@ fn told(
                     name: name.to_string(),
                     port: called.port(),
                     ports: Vec::new(),
+                    pod: None,
                 };
                 refuse(&mut decision, Outcome::Gone, Some(503), "NC");
             }
         },
-        Some(Address::Workload(endpoint, ports)) => {
-            decision.means = Means::Pod {
-                name: endpoint.workload.to_string(),
-            };
-            let declared = ports.iter().find(|port| port.number == called.port());
-            let protocol = declared.map_or(Protocol::Detect, |port| port.protocol);
-            decision.protocol = Some(protocol.into());
-            decision.outcome = match is_opaque(protocol, question) {
-                true => Outcome::Opaque,
-                false => Outcome::Forwarded,
-            };
-            decision.retries =
-                (decision.outcome == Outcome::Forwarded).then(|| words::retries(None));
-            let one = share::reached(called, endpoint, None, State::Ready);
-            decision.destinations.push(Share {
-                port: called.port(),
-                percent: 100.0,
-                endpoints: vec![one],
-                ..Share::default()
-            });
-        }
+        Some(Address::Workload(pod)) => asking.pod(pod, &mut decision),
         Some(Address::Unknown) | None => {
             let only_known = snapshot.workload.as_ref();
             if only_known.is_some_and(|own| own.registry_only) {
@@ -126,9 +109,14 @@ fn refuse(decision: &mut Decision, outcome: Outcome, status: Option<u16>, flag: 
     decision.flag = Some(flag.to_owned());
 }
 
+#[derive(Clone, Copy)]
 struct Asking<'a> {
     snapshot: &'a Snapshot,
     called: SocketAddr,
+    /// Of the service that is meant.
+    port: u16,
+    /// The pod that is called, where a headless service of its is meant.
+    pod: Option<(&'a Pod, &'a Headless)>,
     question: &'a Question,
     ejected: &'a Ejected,
     /// The rule that takes it, where that is known.
@@ -137,19 +125,23 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     fn service(&self, service: &Service, decision: &mut Decision) {
-        let number = self.called.port();
+        let number = self.port;
+        let pod = self.pod.map(|(pod, _)| pod.endpoint.workload.to_string());
         decision.means = Means::Service {
             name: service.name.to_string(),
             port: number,
             ports: service.ports.iter().map(|port| port.number).collect(),
+            pod,
         };
         let Some(port) = service.ports.iter().find(|port| port.number == number) else {
             decision.outcome = Outcome::NoSuchPort;
             return;
         };
-        decision.protocol = Some(Spoken::from(port.protocol));
+        let of_pod = |(pod, _): (&Pod, _)| pod.protocol(self.called.port(), self.snapshot);
+        let protocol = self.pod.map_or(port.protocol, of_pod);
+        decision.protocol = Some(Spoken::from(protocol));
         let table = self.snapshot.routes.get(&service.name);
-        if is_opaque(port.protocol, self.question) {
+        if is_opaque(protocol, self.question) {
             return self.opaque(service, table.map(|table| &**table), decision);
         }
         decision.retries = Some(words::retries(None));
@@ -167,9 +159,13 @@ impl Asking<'_> {
         }
     }
 
-    /// All of a service, as without routes.
+    /// All of a service, as without routes; of a headless one the pod that is called.
     fn whole(&self, service: &Service) -> Share {
-        let (name, port) = (&service.name, self.called.port());
+        let (name, port) = (&service.name, self.port);
+        if let Some((pod, headless)) = self.pod {
+            let at = SocketAddr::new(pod.endpoint.ip, headless.target);
+            return share::of_pod(service, port, at, &pod.endpoint);
+        }
         let whole = share::share(self.snapshot, name, None, port, self.called, self.ejected);
         Share {
             percent: 100.0,
@@ -187,7 +183,7 @@ impl Asking<'_> {
         }
         let request = &self.question.request;
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        let (authority, port) = (&self.question.authority, self.called.port());
+        let (authority, port) = (&self.question.authority, self.port);
         let told = table.explain(method, uri, authority, headers, port, MAX_RULES);
         for (place, verdict) in told.verdicts {
             let (takes, because) = match verdict {
@@ -238,7 +234,7 @@ impl Asking<'_> {
                 (_, 0) => f64::from(u8::from(place == 0)) * 100.0,
                 (_, total) => 100.0 * f64::from(to.weight) / total as f64,
             };
-            let port = to.port.unwrap_or(self.called.port());
+            let port = to.port.unwrap_or(self.port);
             let subset = to.subset.as_deref();
             let (snapshot, called) = (self.snapshot, self.called);
             let share = share::share(snapshot, &to.service, subset, port, called, self.ejected);
@@ -284,7 +280,7 @@ impl Asking<'_> {
                 decision.status = Some(direct.status.as_u16());
             }
             None => {
-                let called = self.called.port();
+                let called = self.port;
                 let mirrors = treatment.mirrors.iter();
                 decision.mirrors = mirrors.map(|mirror| words::copy(mirror, called)).collect();
                 decision.sticky = treatment.sticky.as_ref().map(|by| {
@@ -302,7 +298,7 @@ impl Asking<'_> {
     /// Connections of which only the address, and the server that TLS names, are known.
     fn opaque(&self, service: &Service, table: Option<&RouteTable>, decision: &mut Decision) {
         decision.outcome = Outcome::Opaque;
-        let number = self.called.port();
+        let number = self.port;
         let of_port = |place: &usize| {
             let rule = table.and_then(|table| table.tcp.get(*place));
             rule.is_some_and(|rule| rule.port.is_none_or(|port| port == number))

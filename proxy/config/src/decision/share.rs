@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::{Reached, Share, State, Tls, words};
 use crate::snapshot::{
-    Algorithm, ClientTls, Endpoint, Name, Resolution, Snapshot, TrafficPolicy, Treatment,
+    Algorithm, ClientTls, Endpoint, Name, Resolution, Service, Snapshot, TrafficPolicy, Treatment,
 };
 
 /// Endpoints that are told of one share; the rest are counted.
@@ -78,6 +78,20 @@ pub(super) fn share(
         policy: policy.map(|policy| words::policy(policy)),
         endpoints,
         endpoints_left_out: left_out,
+        ..Share::default()
+    }
+}
+
+/// A pod that is called, as one of its service.
+pub(super) fn of_pod(service: &Service, port: u16, at: SocketAddr, pod: &Endpoint) -> Share {
+    let policy = service.policy(None, port);
+    let tls = policy.map(|policy| &policy.tls);
+    Share {
+        service: Some(service.name.to_string()),
+        port,
+        percent: 100.0,
+        policy: policy.map(|policy| words::policy(policy)),
+        endpoints: vec![reached(at, pod, tls, State::Ready)],
         ..Share::default()
     }
 }

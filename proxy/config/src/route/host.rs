@@ -29,10 +29,7 @@ impl HostMatch {
     }
 
     pub(super) fn is_match(&self, authority: &str) -> bool {
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-            _ => authority,
-        };
+        let host = host_of(authority);
         match self {
             Self::Exact(name) => host.eq_ignore_ascii_case(name),
             Self::Below(end) => {
@@ -41,6 +38,14 @@ impl HostMatch {
                 tail.is_some_and(|tail| tail.eq_ignore_ascii_case(end.as_bytes()))
             }
         }
+    }
+}
+
+/// An authority without its port.
+pub(crate) fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::ConfigStore;
 use crate::names::{DnsName, HostName};
-use crate::snapshot::{Name, Snapshot};
+use crate::snapshot::{Address, Name, Snapshot};
 
 impl ConfigStore {
     /// What a name is known to stand for. Counts as a use of the name.
@@ -52,15 +52,26 @@ impl ConfigStore {
         }
     }
 
-    /// Waits until every host that this service or its routes name has been asked for once. Whoever
-    /// calls bounds the time.
-    pub(super) async fn hosts_resolved(&self, service: &Name) {
+    /// Waits until every host that the services behind an address, or their routes, name has been
+    /// asked for once. Whoever calls bounds the time.
+    pub(super) async fn hosts_resolved(&self, address: &Address) {
         let mut changed = self.changed();
-        while is_unresolved(&self.0.snapshot.load(), service) {
+        while is_waiting(&self.0.snapshot.load(), address) {
             if changed.changed().await.is_err() {
                 return;
             }
         }
+    }
+}
+
+fn is_waiting(snapshot: &Snapshot, address: &Address) -> bool {
+    match address {
+        Address::Service(name) => is_unresolved(snapshot, name),
+        Address::Workload(pod) => {
+            let mut services = pod.headless.iter().map(|headless| &headless.service);
+            services.any(|name| is_unresolved(snapshot, name))
+        }
+        Address::Unknown => false,
     }
 }
 

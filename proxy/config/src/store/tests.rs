@@ -34,6 +34,7 @@ fn answer(address: IpAddr) -> Push {
     let unknown = mesh::Address {
         kind: Some(mesh::address::Kind::Unknown(mesh::Unknown {})),
         workload_ports: Vec::new(),
+        headless: Vec::new(),
     };
     let raw = Raw {
         name: address.to_string(),
@@ -306,6 +307,7 @@ async fn a_connection_waits_until_the_hosts_of_its_service_were_asked_for() {
     let service = mesh::Address {
         kind: Some(mesh::address::Kind::Service("x/ext".into())),
         workload_ports: Vec::new(),
+        headless: Vec::new(),
     };
     store.apply(push(Kind::Address, "10.0.0.1", &service));
     let started = Instant::now();

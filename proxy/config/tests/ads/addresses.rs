@@ -19,6 +19,7 @@ fn unknown() -> mesh::Address {
     mesh::Address {
         kind: Some(mesh::address::Kind::Unknown(mesh::Unknown {})),
         workload_ports: vec![],
+        headless: Vec::new(),
     }
 }
 

@@ -250,6 +250,7 @@ pub(crate) fn address(service: &str) -> mesh::Address {
     mesh::Address {
         kind: Some(mesh::address::Kind::Service(service.to_owned())),
         workload_ports: Vec::new(),
+        headless: Vec::new(),
     }
 }
 

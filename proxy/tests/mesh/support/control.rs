@@ -122,11 +122,12 @@ impl Stream {
             let content = all.get(key).cloned();
             let content = content.or_else(|| unknown(key.0));
             let Some(content) = content else { continue };
-            if key.0 == Kind::Address
-                && let Some(mesh::address::Kind::Service(name)) =
-                    mesh::Address::decode(content.as_slice()).unwrap().kind
-            {
-                services.insert(name);
+            if key.0 == Kind::Address {
+                let address = mesh::Address::decode(content.as_slice()).unwrap();
+                services.extend(address.headless.into_iter().map(|one| one.service));
+                if let Some(mesh::address::Kind::Service(name)) = address.kind {
+                    services.insert(name);
+                }
             }
             wanted.insert(key.clone(), content);
         }
@@ -197,6 +198,7 @@ fn unknown(kind: Kind) -> Option<Vec<u8>> {
     let address = mesh::Address {
         kind: Some(mesh::address::Kind::Unknown(mesh::Unknown {})),
         workload_ports: Vec::new(),
+        headless: Vec::new(),
     };
     let name = mesh::DnsName {
         kind: Some(mesh::dns_name::Kind::Unknown(mesh::Unknown {})),

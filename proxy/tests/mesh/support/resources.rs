@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use heddle_proto::mesh::{
-    self, Address, Destination, Endpoint, Endpoints, HttpMatch, HttpRule, InboundPort, MtlsMode,
-    NamedMatch, Port, Protocol, RouteTable, ScopedPolicy, Service, StringMatch, TcpRule,
+    self, Address, Destination, Endpoint, Endpoints, Headless, HttpMatch, HttpRule, InboundPort,
+    MtlsMode, NamedMatch, Port, Protocol, RouteTable, ScopedPolicy, Service, StringMatch, TcpRule,
     TrafficPolicy, Workload, address, string_match,
 };
 use heddle_proxy_config::kind::Kind;
@@ -58,8 +58,60 @@ impl ServiceSpec {
         let address = Address {
             kind: Some(address::Kind::Service(self.full())),
             workload_ports: Vec::new(),
+            headless: Vec::new(),
         };
         control.set(Kind::Address, &self.ip.to_string(), &address);
+    }
+
+    /// Sets it as a headless service: its pods' own addresses stand for it.
+    pub(crate) fn set_headless(&self, control: &Control, pods: &[&Pod], subsets: &[&str]) {
+        self.set(control, pods, subsets);
+        control.set(Kind::Service, &self.full(), &self.headless());
+        for pod in pods {
+            self.set_pod_of(control, pod, |_| {});
+        }
+    }
+
+    /// Says that a pod's own IP is this pod, and one of the headless service.
+    pub(crate) fn set_pod_of(&self, control: &Control, pod: &Pod, change: impl Fn(&mut Headless)) {
+        let at = |number: u16| {
+            let mut at = Headless {
+                number: number.into(),
+                service: self.full(),
+                service_port: self.port.into(),
+                target_port: self.target.into(),
+                only: true,
+            };
+            change(&mut at);
+            at
+        };
+        let address = Address {
+            kind: Some(address::Kind::Workload(endpoint(pod, &[]))),
+            workload_ports: Vec::new(),
+            headless: vec![at(self.target), at(self.port)],
+        };
+        control.set(Kind::Address, &pod.ip.to_string(), &address);
+    }
+
+    /// Says how the headless service is connected to.
+    pub(crate) fn set_headless_policy(&self, control: &Control, policy: TrafficPolicy) {
+        let policy = ScopedPolicy {
+            policy: Some(policy),
+            ..Default::default()
+        };
+        let service = Service {
+            policies: vec![policy],
+            ..self.headless()
+        };
+        control.set(Kind::Service, &self.full(), &service);
+    }
+
+    fn headless(&self) -> Service {
+        let mut service = self.service();
+        service.addresses.clear();
+        service.hosts.push(format!("{}.default", self.name));
+        service.hosts.push(self.name.into());
+        service
     }
 
     /// Says how the service is connected to.
@@ -156,6 +208,7 @@ pub(crate) fn set_pod_address(control: &Control, pod: &Pod, ports: Vec<Port>) {
     let address = Address {
         kind: Some(address::Kind::Workload(endpoint(pod, &[]))),
         workload_ports: ports,
+        headless: Vec::new(),
     };
     control.set(Kind::Address, &pod.ip.to_string(), &address);
 }

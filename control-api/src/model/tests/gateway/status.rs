@@ -33,7 +33,8 @@ fn each_mistake_has_its_reason_and_says_what_to_change() {
     let cases: Vec<(&str, String, Told, &str)> = vec![
         ("name: echo", good.into(), vec![accepted, resolved], "The route applies."),
         ("name: ecoh", good.into(), no_parent.clone(), "there is no Service shop/ecoh (did you mean `echo`?)"),
-        ("name: bare", good.into(), no_parent.clone(), "has no cluster IP"),
+        ("name: bare", good.into(), vec![accepted, resolved], "The route applies."),
+        ("name: away", good.into(), no_parent.clone(), "is of type ExternalName"),
         ("name: echo, port: 81", good.into(), no_parent.clone(), "its ports: 80 (http), 7070 (rpc), 8080 (http-alt)"),
         ("name: echo, sectionName: htp", good.into(), no_parent, "has no such port"),
         (
