@@ -18,21 +18,23 @@ pub(super) struct Owners {
 
 impl Model {
     /// The service whose IP this is for a client that sees it: a Service's, else a ServiceEntry's,
-    /// its own namespace's first. A pod's address is never that of another namespace's ServiceEntry.
+    /// its own namespace's first. An address of a pod or of a Service, seen or not, is never that of
+    /// another namespace's ServiceEntry, nor of a range.
     pub fn service_at(&self, ip: IpAddr, client: &Client) -> Option<&NsName> {
         let namespace = &*client.namespace;
         let owners = self.addresses.get(&ip);
         let services = owners.into_iter().flat_map(|owners| &owners.services);
-        let has_pods = owners.is_some_and(|owners| !owners.pods.is_empty());
+        let is_taken = owners.is_some_and(|owners| {
+            !owners.pods.is_empty() || owners.services.iter().any(|name| !is_external(name))
+        });
         let is_foreign = |name: &NsName| is_external(name) && name.namespace() != namespace;
         let visible = services
             .filter(|name| self.is_visible(name, namespace) && self.sees(client, name))
-            .filter(|name| !(has_pods && is_foreign(name)));
+            .filter(|name| !(is_taken && is_foreign(name)));
         let rank = |name| (is_external(name), self.claim(name, namespace));
         let found = visible.min_by(|a, b| rank(*a).cmp(&rank(*b)));
-        // A pod in a range is a pod.
         let of_network = || {
-            let network = self.network_at(ip, namespace).filter(|_| !has_pods);
+            let network = self.network_at(ip, namespace).filter(|_| !is_taken);
             network.filter(|name| self.sees(client, name))
         };
         found.or_else(of_network)

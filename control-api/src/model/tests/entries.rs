@@ -410,6 +410,36 @@ fn a_pods_address_is_not_another_namespaces_to_take() {
 }
 
 #[test]
+fn a_hidden_services_address_is_not_another_namespaces_to_take() {
+    let hides = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: shop}\nspec: {egress: [{hosts: ['*/db.example.com', '*/wide.example.com']}]}\n";
+    let range = DATABASE
+        .replace("10.50.0.1", "10.0.0.0/24")
+        .replace("db.example.com", "wide.example.com")
+        .replace("resolution: STATIC", "resolution: NONE");
+    let (range, _) = range.split_once("  endpoints:").unwrap();
+    // The IP of default/details.
+    let taken = DATABASE.replace("10.50.0.1", "10.0.0.1");
+    let mut model = model(REVIEWS);
+    let details = Some("default/details");
+    assert_eq!(at(&model, "10.0.0.1", "shop").as_deref(), details);
+    model.apply(batch(hides).changes);
+    model.apply(batch(&entry("taken", "attacker", &taken)).changes);
+    model.apply(batch(&entry("range", "attacker", range)).changes);
+    // Nothing that shop sees has it: it is no address of the mesh to it.
+    assert_eq!(at(&model, "10.0.0.1", "shop"), None);
+    assert_eq!(at(&model, "10.0.0.1", "attacker").as_deref(), details);
+    // Where there is no Service it is whose it is.
+    let free = at(&model, "10.50.0.2", "shop");
+    assert_eq!(free.as_deref(), Some("attacker/db.example.com"));
+    let of_range = at(&model, "10.0.0.200", "shop");
+    assert_eq!(of_range.as_deref(), Some("attacker/wide.example.com"));
+    // Who hides it may say what it is instead.
+    model.apply(batch(&entry("own", "shop", &taken)).changes);
+    let own = at(&model, "10.0.0.1", "shop");
+    assert_eq!(own.as_deref(), Some("shop/db.example.com"));
+}
+
+#[test]
 fn a_host_stays_with_who_had_it_first() {
     let written = |namespace: &str, year: u16| {
         let created = format!("namespace: {namespace}, creationTimestamp: {year}-01-01T00:00:00Z");
