@@ -9,7 +9,7 @@ use heddle_control::model::{Client, Model};
 use heddle_control::name::NsName;
 use heddle_proxy_config::compile::{Compiled, compile};
 use heddle_proxy_config::decision::{
-    Admission, AskedInbound, Decision, Ejected, Outcome as Fate, Question, admit, decide,
+    Admission, AskedInbound, Decision, Ejected, Hidden, Outcome as Fate, Question, admit, decide,
 };
 use heddle_proxy_config::kind::Kind;
 use heddle_proxy_config::names::DnsName;
@@ -64,9 +64,14 @@ pub(crate) fn explain(
     question: &Question,
 ) -> Outcome<Decision> {
     let Some(ip) = address(model, host, asker) else {
+        let hidden = match named(model, host, asker) {
+            Some(DnsName::Hidden(hidden)) => Some(Hidden::from(&*hidden)),
+            _ => None,
+        };
         return Ok(Decision {
             pod: asker.name.to_string(),
             called: format!("{host}:{port}"),
+            hidden,
             outcome: Fate::NoSuchName,
             ..Decision::default()
         });
@@ -96,11 +101,18 @@ pub(crate) fn address(model: &Model, host: &str, asker: &Asker) -> Option<IpAddr
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Some(ip.to_canonical());
     }
+    match named(model, host, asker) {
+        Some(DnsName::Addresses { ips, .. }) => ips.first().copied(),
+        _ => None,
+    }
+}
+
+/// What the pod's sidecar knows of a name; `None`: it is no name at all.
+fn named(model: &Model, host: &str, asker: &Asker) -> Option<DnsName> {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let body = model.dns_name(&name, &asker.client).body;
     match compile(Kind::DnsName, &name, &body) {
-        Ok(Compiled::Name(_, DnsName::Addresses { ips, .. })) => ips.first().copied(),
-        // Unknown, or no name at all.
+        Ok(Compiled::Name(_, named)) => Some(named),
         _ => None,
     }
 }

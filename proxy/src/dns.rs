@@ -86,7 +86,7 @@ impl Names for MeshNames {
 
 fn known_as(name: &DnsName) -> Known {
     match name {
-        DnsName::Unknown => Known::Unknown,
+        DnsName::Unknown | DnsName::Hidden(_) => Known::Unknown,
         DnsName::Addresses { ips, ttl } => Known::Addresses(Addresses {
             ips: ips.clone(),
             ttl: *ttl,

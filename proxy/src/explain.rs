@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use heddle_proxy_admin::{Answer, Asked, NoAnswer};
 use heddle_proxy_config::decision::{
-    Asked as AskedRequest, AskedInbound, Decision, Outcome, Question, admit, decide,
+    Asked as AskedRequest, AskedInbound, Decision, Hidden, Means, Outcome, Question, admit, decide,
 };
 use heddle_proxy_config::names::{DnsName, HostName};
 use heddle_proxy_config::store::ConfigStore;
@@ -52,10 +52,12 @@ async fn request(
     asked: AskedRequest,
 ) -> Result<Value, NoAnswer> {
     let question = Question::new(&asked).map_err(|error| NoAnswer::NotAsked(error.to_string()))?;
-    let Some(ip) = address(store, &asked.host, asked.port).await else {
+    let (found, hidden) = address(store, &asked.host, asked.port).await;
+    let Some(ip) = found else {
         let called = format!("{}:{}", asked.host, asked.port);
         return written(&Decision {
             called,
+            hidden,
             outcome: Outcome::NoSuchName,
             ..Decision::default()
         });
@@ -69,31 +71,37 @@ async fn request(
     // A table of a hundred thousand matches takes a while.
     let decided =
         tokio::task::spawn_blocking(move || decide(&snapshot, called, &question, &ejected));
-    let decided = decided
+    let mut decided = decided
         .await
         .map_err(|error| NoAnswer::NotKnown(format!("it could not be decided: {error}")))?;
+    if decided.means == Means::Unknown {
+        decided.hidden = decided.hidden.or(hidden);
+    }
     written(&decided)
 }
 
-/// What the application would connect to.
-async fn address(store: &ConfigStore, host: &str, port: u16) -> Option<IpAddr> {
+/// What the application would connect to, and the service that its Sidecar hides behind the name.
+async fn address(store: &ConfigStore, host: &str, port: u16) -> (Option<IpAddr>, Option<Hidden>) {
     let host = host.trim_matches(['[', ']']);
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return Some(ip.to_canonical());
+        return (Some(ip.to_canonical()), None);
     }
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let known = match HostName::new(&name) {
         Some(name) => store.resolve_name(&name, NAME_PATIENCE).await,
         None => None,
     };
-    match known.as_deref() {
-        Some(DnsName::Addresses { ips, .. }) if !ips.is_empty() => ips.first().copied(),
-        Some(DnsName::Addresses { .. }) => None,
-        Some(DnsName::Unknown) | None => {
-            let found = timeout(NAME_PATIENCE, lookup_host((name.as_str(), port))).await;
-            Some(found.ok()?.ok()?.next()?.ip().to_canonical())
-        }
-    }
+    let hidden = match known.as_deref() {
+        Some(DnsName::Addresses { ips, .. }) => return (ips.first().copied(), None),
+        Some(DnsName::Hidden(hidden)) => Some(Hidden::from(&**hidden)),
+        Some(DnsName::Unknown) | None => None,
+    };
+    let found = timeout(NAME_PATIENCE, lookup_host((name.as_str(), port))).await;
+    let first = match found {
+        Ok(Ok(mut found)) => found.next(),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    (first.map(|at| at.ip().to_canonical()), hidden)
 }
 
 fn written(answer: &impl serde::Serialize) -> Result<Value, NoAnswer> {

@@ -77,8 +77,10 @@ async fn begin(
     let target = match worker.store.resolve(ip).await.as_deref() {
         Ok(Address::Service(name)) => Target::Service(name.clone()),
         Ok(Address::Workload(..)) => Target::Workload(ip),
-        Ok(Address::Unknown) if registry_only(&worker) => Target::Refused,
-        Ok(Address::Unknown) => Target::Unknown,
+        Ok(Address::Unknown | Address::Hidden(_)) => match registry_only(&worker) {
+            true => Target::Refused,
+            false => Target::Unknown,
+        },
         Err(error) => {
             worker.refused("unresolved", || {
                 tracing::warn!(%destination, %error, "refused: what this address stands for is not known");

@@ -57,6 +57,10 @@ pub(crate) fn config_dump(store: &ConfigStore) -> Value {
                         .collect::<Vec<_>>(),
                 }),
                 Address::Unknown => json!("unknown"),
+                Address::Hidden(hidden) => json!({
+                    "hidden": hidden.service.as_str(),
+                    "by": &*hidden.by,
+                }),
             };
             (ip.to_string(), meaning)
         })

@@ -40,6 +40,17 @@ impl Model {
         found.or_else(of_network)
     }
 
+    /// The service at an address that its Sidecar hides from a client.
+    fn hidden_at(&self, ip: IpAddr, client: &Client) -> Option<mesh::Hidden> {
+        let namespace = &*client.namespace;
+        let services = self.addresses.get(&ip).into_iter();
+        let services = services.flat_map(|owners| &owners.services);
+        let known = services.filter(|name| self.is_visible(name, namespace));
+        let rank = |name| (is_external(name), self.claim(name, namespace));
+        let first = known.min_by(|a, b| rank(*a).cmp(&rank(*b)));
+        self.hidden_service(first.or_else(|| self.network_at(ip, namespace))?, client)
+    }
+
     /// The pod whose IP this is.
     pub fn pod_at(&self, ip: IpAddr) -> Option<&NsName> {
         let pods = &self.addresses.get(&ip)?.pods;
@@ -76,7 +87,10 @@ impl Model {
             .pod_at(ip)
             .and_then(|name| Some((name, self.pod(name)?)));
         let Some((name, pod)) = pod else {
-            return Encoded::new(&of(Kind::Unknown(mesh::Unknown {})));
+            return Encoded::new(&mesh::Address {
+                hidden: self.hidden_at(ip, client),
+                ..of(Kind::Unknown(mesh::Unknown {}))
+            });
         };
         let endpoint = Endpoint {
             address: ip.to_string(),

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use heddle_proto::mesh::{
-    DnsName, Unknown,
+    DnsName, Hidden, Unknown,
     dns_name::{Addresses, Kind},
 };
 
@@ -22,11 +22,16 @@ impl Model {
         let known = self
             .of_cluster(name, &client.namespace)
             .or_else(|| self.of_entry_host(name, client));
-        let kind = match known {
-            Some(addresses) => Kind::Addresses(addresses),
-            None => Kind::Unknown(Unknown {}),
-        };
-        Encoded::new(&DnsName { kind: Some(kind) })
+        Encoded::new(&match known {
+            Some(addresses) => DnsName {
+                kind: Some(Kind::Addresses(addresses)),
+                hidden: None,
+            },
+            None => DnsName {
+                kind: Some(Kind::Unknown(Unknown {})),
+                hidden: self.hidden_host(name, client),
+            },
+        })
     }
 
     fn of_cluster(&self, name: &str, namespace: &str) -> Option<Addresses> {
@@ -70,9 +75,20 @@ impl Model {
     }
 
     fn of_entry_host(&self, name: &str, client: &Client) -> Option<Addresses> {
-        let namespace = &*client.namespace;
+        let known = self.entry_host(name, &client.namespace)?;
+        let service: &Service = self.service(&known).filter(|_| self.sees(client, &known))?;
+        let ips = service.addresses.iter().copied();
+        (!service.addresses.is_empty()).then(|| answer(ips, TTL))
+    }
+
+    fn hidden_host(&self, name: &str, client: &Client) -> Option<Hidden> {
+        self.hidden_service(&self.entry_host(name, &client.namespace)?, client)
+    }
+
+    /// The service of a ServiceEntry that a host is of.
+    fn entry_host(&self, name: &str, namespace: &str) -> Option<NsName> {
         let exact = self.external(name, namespace);
-        let known = exact.or_else(|| {
+        exact.or_else(|| {
             // The longest pattern that covers it: `*.b.c` before `*.c`.
             let mut rest = name;
             while let Some((_, shorter)) = rest.split_once('.') {
@@ -83,10 +99,7 @@ impl Model {
                 rest = shorter;
             }
             None
-        })?;
-        let service: &Service = self.service(&known).filter(|_| self.sees(client, &known))?;
-        let ips = service.addresses.iter().copied();
-        (!service.addresses.is_empty()).then(|| answer(ips, TTL))
+        })
     }
 }
 

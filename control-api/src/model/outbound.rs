@@ -3,9 +3,11 @@
 //! Services that a pod does not see are like addresses that the mesh does not know; whether calls to
 //! those are passed through is the Sidecar's to say as well.
 
-use heddle_proto::mesh::OutboundPolicy;
+use std::sync::Arc;
 
-use super::{Client, Model};
+use heddle_proto::mesh::{Hidden, OutboundPolicy};
+
+use super::{Client, Model, policies::origin};
 use crate::{
     name::NsName,
     resources::{
@@ -13,6 +15,7 @@ use crate::{
         pod::Pod,
         sidecar::{OutboundMode, Sidecar},
     },
+    source::Object,
 };
 
 /// The services that a pod sees: "NAMESPACE/HOST", as they are written. None: all of them.
@@ -35,6 +38,27 @@ impl Model {
         let mut sidecars = self.sidecars_for(&client.namespace, &client.labels);
         let hosts = sidecars.find_map(Sidecar::seen)?;
         Some(hosts.map(|host| host.as_str().into()).collect())
+    }
+
+    /// A service that a client does not see, and the Sidecar that says so.
+    pub(super) fn hidden_service(&self, service: &NsName, client: &Client) -> Option<Hidden> {
+        if self.sees(client, service) {
+            return None;
+        }
+        let mut objects = self.sidecar_objects(&client.namespace, &client.labels);
+        let (by, at) = objects.find_map(|object| {
+            let egress = object.sidecar()?.egress.first()?;
+            Some((object, egress.at))
+        })?;
+        let namespace = match service.namespace() {
+            own if *own == *client.namespace => ".",
+            other => other,
+        };
+        Some(Hidden {
+            service: service.to_string(),
+            host: format!("{namespace}/{}", self.hosts().full_name(service)),
+            by: origin(by, at),
+        })
     }
 
     /// Whether a client sees a service.
@@ -60,14 +84,22 @@ impl Model {
         })
     }
 
-    /// Those that are for a pod, the closest first.
     fn sidecars_for(&self, namespace: &str, labels: &Labels) -> impl Iterator<Item = &Sidecar> {
+        let objects = self.sidecar_objects(namespace, labels);
+        objects.filter_map(|object| object.sidecar())
+    }
+
+    /// Those that are for a pod, the closest first.
+    fn sidecar_objects(
+        &self,
+        namespace: &str,
+        labels: &Labels,
+    ) -> impl Iterator<Item = &Arc<Object>> {
         let here = || self.sidecars_in(namespace);
-        let selects = |sidecar: &&Sidecar| {
-            let selector = sidecar.selector();
-            selector.is_some_and(|wanted| labels.has_all(&wanted))
-        };
-        let is_wide = |sidecar: &&Sidecar| sidecar.selector().is_none();
+        let selector = |object: &Arc<Object>| object.sidecar().and_then(Sidecar::selector);
+        let selects =
+            |object: &&Arc<Object>| selector(object).is_some_and(|wanted| labels.has_all(&wanted));
+        let is_wide = |object: &&Arc<Object>| selector(object).is_none();
         let of_mesh = self.sidecars_in(&self.settings.system_namespace);
         let candidates = [
             here().find(selects),
@@ -77,9 +109,8 @@ impl Model {
         candidates.into_iter().flatten()
     }
 
-    fn sidecars_in(&self, namespace: &str) -> impl Iterator<Item = &Sidecar> {
+    fn sidecars_in(&self, namespace: &str) -> impl Iterator<Item = &Arc<Object>> {
         let sidecars = self.sidecars.get(namespace);
-        let sidecars = sidecars.map(|sidecars| &sidecars[..]).unwrap_or_default();
-        sidecars.iter().filter_map(|object| object.sidecar())
+        sidecars.into_iter().flat_map(|sidecars| sidecars.iter())
     }
 }

@@ -22,7 +22,7 @@ use prost::Message;
 use crate::kind::Kind;
 use crate::names::{DnsName, HostName};
 use crate::snapshot::{
-    Address, Endpoints, Name, Port, Protocol, RouteTable, Service, Telemetry, Workload,
+    Address, Endpoints, Hidden, Name, Port, Protocol, RouteTable, Service, Telemetry, Workload,
 };
 pub use endpoints::HostEndpoint;
 pub(crate) use names::host_name;
@@ -148,6 +148,18 @@ fn protocol(number: i32) -> Result<Protocol, Refusal> {
             Wire::Tls => Protocol::Tls,
         },
     )
+}
+
+fn hidden(hidden: Option<mesh::Hidden>) -> Result<Option<Arc<Hidden>>, Refusal> {
+    let one = |hidden: mesh::Hidden| -> Result<_, Refusal> {
+        Ok(Arc::new(Hidden {
+            service: object_name(&hidden.service)?,
+            host: hidden.host.into(),
+            by: hidden.by.into(),
+        }))
+    };
+    let hidden = hidden.map(one).transpose();
+    hidden.map_err(|refusal| refusal.within("hidden"))
 }
 
 fn spiffe_id(id: &str) -> Result<heddle_identity::SpiffeId, Refusal> {

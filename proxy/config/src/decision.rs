@@ -30,6 +30,9 @@ pub struct Decision {
     pub called: String,
     /// What the address stands for.
     pub means: Means,
+    /// The service that is there, where a Sidecar hides it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hidden: Option<Hidden>,
     /// How the port's bytes are read.
     pub protocol: Option<Spoken>,
     /// The path that rules look at, where it is not spelled as it was asked.
@@ -100,6 +103,27 @@ pub enum Means {
     /// The mesh does not know it.
     #[default]
     Unknown,
+}
+
+/// A service that a Sidecar hides from the pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hidden {
+    /// `NAMESPACE/NAME`.
+    pub service: String,
+    /// What its `egress` would have to name: `NAMESPACE/HOST`, or what covers it.
+    pub host: String,
+    /// The Sidecar.
+    pub by: Option<Origin>,
+}
+
+impl From<&crate::snapshot::Hidden> for Hidden {
+    fn from(hidden: &crate::snapshot::Hidden) -> Self {
+        Self {
+            service: hidden.service.to_string(),
+            host: hidden.host.to_string(),
+            by: Origin::parse(&hidden.by),
+        }
+    }
 }
 
 /// How a port's bytes are read.

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::snapshot::Hidden;
+
 /// Longest name as text (RFC 1035 §3.1 less the lengths at both ends).
 const LONGEST: usize = 253;
 /// Longest label.
@@ -57,4 +59,6 @@ pub enum DnsName {
     },
     /// It is none of the mesh's.
     Unknown,
+    /// To this pod it is as if it were none of the mesh's.
+    Hidden(Arc<Hidden>),
 }

@@ -92,6 +92,19 @@ pub enum Address {
     Workload(Arc<Pod>),
     /// The mesh does not know it.
     Unknown,
+    /// To this pod it is as if the mesh did not know it.
+    Hidden(Arc<Hidden>),
+}
+
+/// A service that a Sidecar hides from this pod: for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// The service.
+    pub service: Name,
+    /// What an `egress` would name it by: `NAMESPACE/HOST`.
+    pub host: Arc<str>,
+    /// The Sidecar, with its file and line where they are known.
+    pub by: Arc<str>,
 }
 
 /// Application protocol of a port.

@@ -542,6 +542,7 @@ fn good_resources_convert_whole() {
             target_port: 9080,
             only: true,
         }],
+        ..Default::default()
     };
     let Compiled::Address(ip, Address::Workload(pod)) =
         compile(Kind::Address, "10.1.0.1", &pod.encode_to_vec()).unwrap()
@@ -653,6 +654,7 @@ fn names(ips: &[&str]) -> mesh::DnsName {
     };
     mesh::DnsName {
         kind: Some(mesh::dns_name::Kind::Addresses(found)),
+        ..Default::default()
     }
 }
 

@@ -84,6 +84,58 @@ proptest! {
         }
     }
 
+    /// What the address that is called changes is where a request goes that no rule leads elsewhere.
+    #[test]
+    fn a_headless_services_routes_are_those_of_any_service(
+        table in wire::table(),
+        requests in proptest::collection::vec(wire::request(), 1..12),
+    ) {
+        let mut snapshot = snapshot(&table);
+        let mut web = wire::service(SERVICE);
+        web.hosts.push("web".into());
+        install(&mut snapshot, Kind::Service, SERVICE, &web);
+        install(&mut snapshot, Kind::Workload, "default/client", &wire::workload());
+        let pod = mesh::Address {
+            kind: Some(mesh::address::Kind::Workload(wire::endpoint(7))),
+            headless: vec![mesh::Headless {
+                number: 8080,
+                service: SERVICE.into(),
+                service_port: 80,
+                target_port: 8080,
+                only: true,
+            }],
+            ..Default::default()
+        };
+        install(&mut snapshot, Kind::Address, "10.0.0.7", &pod);
+        for asked in &requests {
+            let at_pod = Asked { host: "10.0.0.7".into(), port: 8080, ..asked.clone() };
+            let [service, pod] = [asked, &at_pod].map(|asked| decided(&snapshot, asked));
+            if asked.authority == "other" {
+                prop_assert!(matches!(pod.means, Means::Pod { .. }) && pod.rules.is_empty());
+                continue;
+            }
+            let ruled = |decision: &Decision| Decision {
+                called: String::new(),
+                means: Means::Unknown,
+                destinations: Vec::new(),
+                ..decision.clone()
+            };
+            prop_assert_eq!(ruled(&service), ruled(&pod));
+            if service.destinations != pod.destinations {
+                let [whole] = service.destinations.as_slice() else {
+                    panic!("{service:?}")
+                };
+                let [called] = pod.destinations.as_slice() else {
+                    panic!("{pod:?}")
+                };
+                prop_assert_eq!(whole.service.as_deref(), Some(SERVICE));
+                prop_assert_eq!(&whole.subset, &None);
+                prop_assert_eq!(called.endpoints.len(), 1);
+                prop_assert_eq!(&*called.endpoints[0].address, "10.0.0.7:8080");
+            }
+        }
+    }
+
     #[test]
     fn a_table_survives_its_way_over_the_wire(table in wire::table()) {
         let bytes = table.encode_to_vec();
@@ -106,8 +158,7 @@ fn an_address_means_a_service_a_pod_or_nothing() {
     let mut snapshot = snapshot(&mesh::RouteTable::default());
     let pod = mesh::Address {
         kind: Some(mesh::address::Kind::Workload(wire::endpoint(7))),
-        workload_ports: Vec::new(),
-        headless: Vec::new(),
+        ..Default::default()
     };
     install(&mut snapshot, Kind::Address, "10.0.0.7", &pod);
     let service = decided(&snapshot, &asked("web", 80));

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use heddle_proxy_config::snapshot::Address;
 use heddle_proxy_telemetry::{
     HttpSeries, Labels, Peer, Reporter, RequestProtocol, ResponseFlag, Security, Service,
 };
@@ -41,15 +42,24 @@ pub(super) async fn serve(outbound: Rc<Outbound>, mut io: Io) {
 
 /// What a request there is told.
 pub(super) fn failure(outbound: &Outbound) -> Failure {
-    Failure::new(
-        FLAG,
-        StatusCode::BAD_GATEWAY,
-        format!(
-            "{} is outside the mesh's registry, and this pod's outbound policy is REGISTRY_ONLY: \
-             add a ServiceEntry for it, or allow any destination",
-            outbound.destination
+    let destination = outbound.destination;
+    let view = outbound.worker.view();
+    let address = view
+        .snapshot
+        .addresses
+        .get(&destination.ip().to_canonical());
+    let text = match address.map(|address| &**address) {
+        Some(Address::Hidden(hidden)) => format!(
+            "{destination} is service {}, which {} hides from this pod, and its outbound policy is \
+             REGISTRY_ONLY: add {} to the hosts of its egress",
+            hidden.service, hidden.by, hidden.host
         ),
-    )
+        _ => format!(
+            "{destination} is outside the mesh's registry, and this pod's outbound policy is \
+             REGISTRY_ONLY: add a ServiceEntry for it, or allow any destination"
+        ),
+    };
+    Failure::new(FLAG, StatusCode::BAD_GATEWAY, text)
 }
 
 /// Where such requests are counted.

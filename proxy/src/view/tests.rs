@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use heddle_proxy_config::route::HttpTable;
-use heddle_proxy_config::snapshot::{HttpRule, Port};
+use heddle_proxy_config::snapshot::{Endpoint, HttpRule, Port};
 
 use super::*;
 use crate::balance::Pick;

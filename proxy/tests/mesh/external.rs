@@ -44,8 +44,7 @@ fn external(mesh: &Mesh, host: &str) -> ServiceSpec {
     mesh.control.set(Kind::Service, &spec.full(), &service);
     let address = Address {
         kind: Some(address::Kind::Service(spec.full())),
-        workload_ports: Vec::new(),
-        headless: Vec::new(),
+        ..Default::default()
     };
     mesh.control
         .set(Kind::Address, &spec.ip.to_string(), &address);

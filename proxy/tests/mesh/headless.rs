@@ -191,17 +191,21 @@ fn routes_may_come_after_the_connection() {
     let (db, control) = (world.db, &world.mesh.control);
     crate::support::resources::set_pod_address(control, &world.pods[0], vec![]);
     let at = world.pods[0].at(AT);
-    let mut client = world.client.run(async move {
+    let (routed, follow) = tokio::sync::oneshot::channel();
+    let moves = async move {
         let mut client = Client::http1(at).await.unwrap();
         client.authority = "db".to_owned();
         assert_eq!(client.get("/").await.unwrap().app(), "one");
-        client
-    });
-    db.set_rules(control, vec![rule("moved", vec![db.to("v2", 1)])]);
-    db.set_pod_of(control, &world.pods[0], |_| {});
-    crate::support::eventually("the open connection follows the routes", || {
-        world
-            .client
-            .run(async { client.get("/").await.unwrap().app() == "two" })
+        routed.send(()).unwrap();
+        // Bounded by the patience of whoever runs it.
+        while client.get("/").await.unwrap().app() != "two" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| world.client.run(moves));
+        follow.blocking_recv().unwrap();
+        db.set_rules(control, vec![rule("moved", vec![db.to("v2", 1)])]);
+        db.set_pod_of(control, &world.pods[0], |_| {});
     });
 }

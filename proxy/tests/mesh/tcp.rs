@@ -197,8 +197,7 @@ fn ipv6_is_meshed_alike() {
     own.address = pair.server.ip6.to_string();
     let address = Address {
         kind: Some(address::Kind::Workload(own)),
-        workload_ports: vec![],
-        headless: Vec::new(),
+        ..Default::default()
     };
     let name = pair.server.ip6.to_string();
     pair.mesh.control.set(Kind::Address, &name, &address);

@@ -83,7 +83,7 @@ pub(super) fn decide(mesh: &Mesh, request: &Request) -> Result<Decision, String>
                 return Ok(asked.plain(format!("pod {pod}")));
             }
         },
-        Some(Address::Unknown) | None => return asked.unknown(&pod),
+        Some(Address::Unknown | Address::Hidden(_)) | None => return asked.unknown(&pod),
     };
     let name = NsName::parse(name.as_str()).ok_or("a service without a name")?;
     let service = asked.service(&name)?.ok_or("it has gone")?;

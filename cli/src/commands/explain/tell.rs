@@ -1,7 +1,7 @@
 //! A decision as a story.
 
 use heddle_proxy_config::decision::{
-    Admission, Decision, Head, Means, Outcome, Reached, Retries, Share, Spoken, State, Tls,
+    Admission, Decision, Head, Hidden, Means, Outcome, Reached, Retries, Share, Spoken, State, Tls,
 };
 use http::StatusCode;
 
@@ -59,9 +59,12 @@ fn means(decision: &Decision, host: &str, story: &mut Story) {
     let called = &decision.called;
     match (&decision.means, decision.outcome) {
         (_, Outcome::NoSuchName) => {
-            let step = story.step(format!(
-                "the mesh knows no service {host}, and no name is like it"
-            ));
+            let step = match &decision.hidden {
+                Some(hidden) => self::hidden(hidden, host, story),
+                None => story.step(format!(
+                    "the mesh knows no service {host}, and no name is like it"
+                )),
+            };
             step.detail("nothing is sent: the pod's resolver finds no address");
         }
         (
@@ -99,13 +102,21 @@ fn means(decision: &Decision, host: &str, story: &mut Story) {
             let what = format!("{called} is pod {name}: it is called directly, no route applies");
             spoken(decision, story.step(what));
         }
-        (Means::Unknown, Outcome::RegistryOnly) => {
-            let step = story.step(format!("the mesh knows no service {host}"));
-            step.detail("it is refused: the pod's outbound policy is REGISTRY_ONLY; HTTP gets 502");
-        }
-        (Means::Unknown, _) => {
-            let step = story.step(format!("the mesh knows no service {host}"));
-            step.detail(format!("it is passed through to {called} untouched"));
+        (Means::Unknown, outcome) => {
+            let step = match &decision.hidden {
+                Some(hidden) => self::hidden(hidden, host, story),
+                None => story.step(format!("the mesh knows no service {host}")),
+            };
+            step.detail(match (outcome, &decision.hidden) {
+                (Outcome::RegistryOnly, _) => {
+                    "it is refused: the pod's outbound policy is REGISTRY_ONLY; HTTP gets 502"
+                        .to_owned()
+                }
+                (_, None) => format!("it is passed through to {called} untouched"),
+                (_, Some(_)) => format!(
+                    "it is passed through to {called} as to an address outside of the mesh: no route applies, and no mutual TLS"
+                ),
+            });
         }
     }
     if let Some(spelled) = &decision.spelled {
@@ -113,6 +124,23 @@ fn means(decision: &Decision, host: &str, story: &mut Story) {
             "its path is spelled {spelled} before anything looks at it"
         ));
     }
+}
+
+/// A service that the pod's Sidecar hides, and what would show it.
+fn hidden<'s>(hidden: &Hidden, host: &str, story: &'s mut Story) -> &'s mut Step {
+    let sidecar = match &hidden.by {
+        Some(by) => format!("Sidecar {}/{}", by.namespace, by.name),
+        None => "a Sidecar".to_owned(),
+    };
+    let what = format!(
+        "{host} is service {}, which {sidecar} hides from this pod",
+        hidden.service
+    );
+    let step = story.step(what).by(hidden.by.as_ref());
+    step.detail(format!(
+        "no host of its egress names it: add `{}` to egress[].hosts",
+        hidden.host
+    ))
 }
 
 fn spoken(decision: &Decision, step: &mut Step) {

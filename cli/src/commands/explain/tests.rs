@@ -142,3 +142,104 @@ spec:
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
 }
+
+#[test]
+fn a_service_that_a_sidecar_hides_is_named_with_what_would_show_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo");
+    let more = dir.path().join("more.yaml");
+    let ask = |mode: &str, url: &str| {
+        let written = format!(
+            "\
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: narrow}}
+spec:
+  outboundTrafficPolicy: {{mode: {mode}}}
+  egress:
+  - hosts: [./ratings.default.svc.cluster.local]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: out}}
+spec:
+  hosts: [api.example.com]
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints: [{{address: 10.9.9.9}}]
+"
+        );
+        std::fs::write(&more, written).unwrap();
+        let picture = picture::of(&[sample.clone(), more.clone()]).unwrap();
+        let asked = request("default/productpage-v1", url, &[]).unwrap();
+        let story = offline(&picture.model, &asked).unwrap();
+        story.render(Style::PLAIN)
+    };
+    let reviews = [
+        "reviews is service default/reviews, which Sidecar default/narrow hides from this pod",
+        "more.yaml:",
+        "|   - hosts: [./ratings.default.svc.cluster.local]",
+        "add `./reviews.default.svc.cluster.local` to egress[].hosts",
+    ];
+    for (mode, url, parts) in [
+        ("ALLOW_ANY", "http://reviews:9080/", &reviews[..]),
+        ("ALLOW_ANY", "http://reviews:9080/", &["passed through", "no mutual TLS"]),
+        ("REGISTRY_ONLY", "http://reviews:9080/", &reviews),
+        ("REGISTRY_ONLY", "http://reviews:9080/", &["it is refused"]),
+        (
+            "ALLOW_ANY",
+            "http://api.example.com/",
+            &["add `./api.example.com` to egress[].hosts", "nothing is sent"],
+        ),
+        ("ALLOW_ANY", "http://ratings:9080/", &["ratings means service default/ratings"]),
+    ] {
+        let told = ask(mode, url);
+        for part in parts {
+            assert!(told.contains(part), "{part} is not in\n{told}");
+        }
+    }
+}
+
+#[test]
+fn a_headless_service_is_told_by_the_host_at_its_pods_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo");
+    let more = dir.path().join("more.yaml");
+    let written = "\
+apiVersion: v1
+kind: Service
+metadata: {name: all-reviews}
+spec: {clusterIP: None, selector: {app: reviews}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: all-reviews}
+spec:
+  hosts: [all-reviews]
+  http:
+  - match: [{uri: {prefix: /ratings}}]
+    route: [{destination: {host: ratings}}]
+  - route: [{destination: {host: all-reviews}}]
+";
+    std::fs::write(&more, written).unwrap();
+    let picture = picture::of(&[sample, more]).unwrap();
+    let ask = |url: &str, headers: &[&str]| {
+        let asked = request("default/productpage-v1", url, headers).unwrap();
+        offline(&picture.model, &asked).unwrap()
+    };
+    let routed = ask("http://all-reviews:9080/ratings/1", &[]);
+    assert_eq!(routed.destinations[0].service.as_deref(), Some("default/ratings"));
+    let told = routed.render(Style::PLAIN);
+    for part in [
+        "all-reviews means service default/all-reviews, port 9080",
+        "it is headless, and ",
+        "VirtualService/default/all-reviews#0",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+    let whole = ask("http://all-reviews:9080/", &[]);
+    assert!(whole.destinations[0].endpoints.len() > 1);
+    let pod = ask("http://all-reviews:9080/ratings/1", &["host: elsewhere"]);
+    assert_eq!(pod.destinations[0].endpoints.len(), 1);
+    assert!(pod.render(Style::PLAIN).contains("it is called directly, no route applies"));
+}

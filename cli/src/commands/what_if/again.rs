@@ -179,7 +179,7 @@ impl Holds {
                 (headless, Named::Service) => (&headless.service, headless.port),
                 (_, Named::Pod) => return None,
             },
-            Address::Unknown => return None,
+            Address::Unknown | Address::Hidden(_) => return None,
         };
         snapshot.routes.get(service)?.http_for(port)
     }

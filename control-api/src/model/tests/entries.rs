@@ -417,17 +417,17 @@ fn a_hidden_services_address_is_not_another_namespaces_to_take() {
         .replace("db.example.com", "wide.example.com")
         .replace("resolution: STATIC", "resolution: NONE");
     let (range, _) = range.split_once("  endpoints:").unwrap();
-    // The IP of default/details.
+    // The IP of default/productpage.
     let taken = DATABASE.replace("10.50.0.1", "10.0.0.1");
     let mut model = model(REVIEWS);
-    let details = Some("default/details");
-    assert_eq!(at(&model, "10.0.0.1", "shop").as_deref(), details);
+    let page = Some("default/productpage");
+    assert_eq!(at(&model, "10.0.0.1", "shop").as_deref(), page);
     model.apply(batch(hides).changes);
     model.apply(batch(&entry("taken", "attacker", &taken)).changes);
     model.apply(batch(&entry("range", "attacker", range)).changes);
     // Nothing that shop sees has it: it is no address of the mesh to it.
     assert_eq!(at(&model, "10.0.0.1", "shop"), None);
-    assert_eq!(at(&model, "10.0.0.1", "attacker").as_deref(), details);
+    assert_eq!(at(&model, "10.0.0.1", "attacker").as_deref(), page);
     // Where there is no Service it is whose it is.
     let free = at(&model, "10.50.0.2", "shop");
     assert_eq!(free.as_deref(), Some("attacker/db.example.com"));

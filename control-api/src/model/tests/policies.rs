@@ -303,3 +303,33 @@ fn clients_are_told_which_ports_speak_plain_text() {
     assert!(dirty.services.contains("default/ratings"));
     assert_eq!(plain(&model, "default/ratings"), [0; 0]);
 }
+
+#[test]
+fn what_a_sidecar_hides_is_told_with_who_hides_it() {
+    let sidecar = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec:\n  egress: [{hosts: [./details.default.svc.cluster.local]}]\n";
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\nspec: {hosts: [api.example.com], addresses: [10.9.0.1], ports: [{number: 80, name: http}], resolution: STATIC, endpoints: [{address: 10.9.9.9}]}\n";
+    let mut model = model(REVIEWS);
+    model.apply(batch(entry).changes);
+    let at = |model: &Model, ip: &str, namespace: &str| {
+        let address = model.address(ip.parse().unwrap(), &client(namespace));
+        let hidden = mesh::Address::decode(&*address.body).unwrap().hidden;
+        hidden.map(|hidden| (hidden.service, hidden.host, hidden.by))
+    };
+    assert_eq!(at(&model, "10.0.0.3", "default"), None);
+    model.apply(batch(sidecar).changes);
+    let by = "Sidecar/default/s (test.yaml:5)".to_owned();
+    let (service, host) = ("default/reviews", "./reviews.default.svc.cluster.local");
+    let reviews = (service.to_owned(), host.to_owned(), by.clone());
+    assert_eq!(at(&model, "10.0.0.3", "default"), Some(reviews));
+    assert_eq!(at(&model, "10.0.0.3", "other"), None, "it is no Sidecar of its");
+    assert_eq!(at(&model, "192.0.2.1", "default"), None, "nobody's");
+    let (service, host) = ("shop/api.example.com", "shop/api.example.com");
+    let outside = (service.to_owned(), host.to_owned(), by.clone());
+    assert_eq!(at(&model, "10.9.0.1", "default"), Some(outside));
+    let named = |namespace: &str| {
+        let named = model.dns_name("api.example.com", &client(namespace));
+        mesh::DnsName::decode(&*named.body).unwrap().hidden
+    };
+    assert_eq!(named("default").map(|hidden| hidden.by), Some(by));
+    assert_eq!(named("other"), None);
+}

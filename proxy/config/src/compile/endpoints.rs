@@ -8,7 +8,8 @@ use heddle_identity::SpiffeId;
 use heddle_proto::mesh;
 
 use super::{
-    Problem, Refusal, each, host_name, object_name, optional_port, port_number, ports, spiffe_id,
+    Problem, Refusal, each, hidden, host_name, object_name, optional_port, port_number, ports,
+    spiffe_id,
 };
 use crate::names::HostName;
 use crate::snapshot::{Address, Endpoint, Endpoints, Headless, Locality, Name, Placement, Pod};
@@ -93,7 +94,9 @@ pub(super) fn address(address: mesh::Address) -> Result<Address, Refusal> {
                     headless: each(address.headless, "headless", headless)?.into(),
                 }))
             }
-            Kind::Unknown(mesh::Unknown {}) => Address::Unknown,
+            Kind::Unknown(mesh::Unknown {}) => {
+                hidden(address.hidden)?.map_or(Address::Unknown, Address::Hidden)
+            }
         },
     )
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use heddle_proto::mesh;
 
-use super::{Problem, Refusal, each};
+use super::{Problem, Refusal, each, hidden};
 use crate::names::{DnsName, HostName};
 
 /// Parses the name of a host: as it is asked for, so that one host has one name.
@@ -22,7 +22,9 @@ pub(super) fn dns_name(wire: mesh::DnsName) -> Result<DnsName, Refusal> {
     use mesh::dns_name::Kind;
     match wire.kind {
         None => Err(Refusal::from(Problem::Missing).within("kind")),
-        Some(Kind::Unknown(mesh::Unknown {})) => Ok(DnsName::Unknown),
+        Some(Kind::Unknown(mesh::Unknown {})) => {
+            Ok(hidden(wire.hidden)?.map_or(DnsName::Unknown, DnsName::Hidden))
+        }
         Some(Kind::Addresses(found)) => {
             let ip = |ip: String| match ip.parse::<std::net::IpAddr>() {
                 Ok(ip) => Ok(ip.to_canonical()),

@@ -6,7 +6,9 @@ mod pod;
 use std::net::SocketAddr;
 
 use super::share::{self, Ejected};
-use super::{Considered, Decision, Means, Origin, Outcome, Question, Share, Spoken, Sticky, words};
+use super::{
+    Considered, Decision, Hidden, Means, Origin, Outcome, Question, Share, Spoken, Sticky, words,
+};
 use crate::key;
 use crate::route::{HttpTable, Verdict, stick};
 use crate::snapshot::{
@@ -84,7 +86,10 @@ fn told(
             }
         },
         Some(Address::Workload(pod)) => asking.pod(pod, &mut decision),
-        Some(Address::Unknown) | None => {
+        unknown @ (Some(Address::Unknown | Address::Hidden(_)) | None) => {
+            if let Some(Address::Hidden(hidden)) = unknown {
+                decision.hidden = Some(Hidden::from(&**hidden));
+            }
             let only_known = snapshot.workload.as_ref();
             if only_known.is_some_and(|own| own.registry_only) {
                 refuse(&mut decision, Outcome::RegistryOnly, Some(502), "NC");

@@ -71,7 +71,7 @@ fn is_waiting(snapshot: &Snapshot, address: &Address) -> bool {
             let mut services = pod.headless.iter().map(|headless| &headless.service);
             services.any(|name| is_unresolved(snapshot, name))
         }
-        Address::Unknown => false,
+        Address::Unknown | Address::Hidden(_) => false,
     }
 }
 

@@ -33,8 +33,7 @@ fn ip(last: u8) -> IpAddr {
 fn answer(address: IpAddr) -> Push {
     let unknown = mesh::Address {
         kind: Some(mesh::address::Kind::Unknown(mesh::Unknown {})),
-        workload_ports: Vec::new(),
-        headless: Vec::new(),
+        ..Default::default()
     };
     let raw = Raw {
         name: address.to_string(),
@@ -306,8 +305,7 @@ async fn a_connection_waits_until_the_hosts_of_its_service_were_asked_for() {
     drop(store.hold(ip(1)));
     let service = mesh::Address {
         kind: Some(mesh::address::Kind::Service("x/ext".into())),
-        workload_ports: Vec::new(),
-        headless: Vec::new(),
+        ..Default::default()
     };
     store.apply(push(Kind::Address, "10.0.0.1", &service));
     let started = Instant::now();

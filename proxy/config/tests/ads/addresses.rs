@@ -18,8 +18,7 @@ fn ip(text: &str) -> IpAddr {
 fn unknown() -> mesh::Address {
     mesh::Address {
         kind: Some(mesh::address::Kind::Unknown(mesh::Unknown {})),
-        workload_ports: vec![],
-        headless: Vec::new(),
+        ..Default::default()
     }
 }
 

@@ -249,8 +249,7 @@ pub(crate) fn resource(kind: Kind, name: &str, content: &impl Message) -> Resour
 pub(crate) fn address(service: &str) -> mesh::Address {
     mesh::Address {
         kind: Some(mesh::address::Kind::Service(service.to_owned())),
-        workload_ports: Vec::new(),
-        headless: Vec::new(),
+        ..Default::default()
     }
 }
 

@@ -25,13 +25,14 @@ fn found(ips: &[&str]) -> mesh::DnsName {
     };
     mesh::DnsName {
         kind: Some(dns_name::Kind::Addresses(found)),
+        ..Default::default()
     }
 }
 
 fn ips(name: &DnsName) -> Vec<IpAddr> {
     match name {
         DnsName::Addresses { ips, .. } => ips.clone(),
-        DnsName::Unknown => panic!("it is known"),
+        DnsName::Unknown | DnsName::Hidden(_) => panic!("it is known"),
     }
 }
 

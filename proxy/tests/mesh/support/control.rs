@@ -197,11 +197,11 @@ impl Stream {
 fn unknown(kind: Kind) -> Option<Vec<u8>> {
     let address = mesh::Address {
         kind: Some(mesh::address::Kind::Unknown(mesh::Unknown {})),
-        workload_ports: Vec::new(),
-        headless: Vec::new(),
+        ..Default::default()
     };
     let name = mesh::DnsName {
         kind: Some(mesh::dns_name::Kind::Unknown(mesh::Unknown {})),
+        ..Default::default()
     };
     match kind {
         Kind::Address => Some(address.encode_to_vec()),

@@ -164,6 +164,7 @@ pub(crate) fn set_name(control: &Control, name: &str, ips: &[&str]) {
     };
     let content = DnsName {
         kind: Some(dns_name::Kind::Addresses(found)),
+        ..DnsName::default()
     };
     control.set(Kind::DnsName, name, &content);
 }

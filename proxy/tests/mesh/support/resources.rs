@@ -57,8 +57,7 @@ impl ServiceSpec {
         control.set(Kind::Service, &self.full(), &self.service());
         let address = Address {
             kind: Some(address::Kind::Service(self.full())),
-            workload_ports: Vec::new(),
-            headless: Vec::new(),
+            ..Default::default()
         };
         control.set(Kind::Address, &self.ip.to_string(), &address);
     }
@@ -87,8 +86,8 @@ impl ServiceSpec {
         };
         let address = Address {
             kind: Some(address::Kind::Workload(endpoint(pod, &[]))),
-            workload_ports: Vec::new(),
             headless: vec![at(self.target), at(self.port)],
+            ..Address::default()
         };
         control.set(Kind::Address, &pod.ip.to_string(), &address);
     }
@@ -208,7 +207,7 @@ pub(crate) fn set_pod_address(control: &Control, pod: &Pod, ports: Vec<Port>) {
     let address = Address {
         kind: Some(address::Kind::Workload(endpoint(pod, &[]))),
         workload_ports: ports,
-        headless: Vec::new(),
+        ..Default::default()
     };
     control.set(Kind::Address, &pod.ip.to_string(), &address);
 }
