@@ -87,6 +87,7 @@ impl Model {
                 service_port: place.port,
                 target_port: place.target,
                 only: only(place),
+                own: *place.service.namespace() == *client.namespace,
             })
             .collect();
         wire.sort_by(|a, b| (a.number, &a.service).cmp(&(b.number, &b.service)));

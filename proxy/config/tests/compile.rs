@@ -541,6 +541,7 @@ fn good_resources_convert_whole() {
             service_port: 80,
             target_port: 9080,
             only: true,
+            own: false,
         }],
         ..Default::default()
     };

@@ -94,7 +94,6 @@ proptest! {
         let mut web = wire::service(SERVICE);
         web.hosts.push("web".into());
         install(&mut snapshot, Kind::Service, SERVICE, &web);
-        install(&mut snapshot, Kind::Workload, "default/client", &wire::workload());
         let pod = mesh::Address {
             kind: Some(mesh::address::Kind::Workload(wire::endpoint(7))),
             headless: vec![mesh::Headless {
@@ -103,6 +102,7 @@ proptest! {
                 service_port: 80,
                 target_port: 8080,
                 only: true,
+                own: true,
             }],
             ..Default::default()
         };

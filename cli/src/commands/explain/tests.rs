@@ -183,15 +183,26 @@ spec:
     ];
     for (mode, url, parts) in [
         ("ALLOW_ANY", "http://reviews:9080/", &reviews[..]),
-        ("ALLOW_ANY", "http://reviews:9080/", &["passed through", "no mutual TLS"]),
+        (
+            "ALLOW_ANY",
+            "http://reviews:9080/",
+            &["passed through", "no mutual TLS"],
+        ),
         ("REGISTRY_ONLY", "http://reviews:9080/", &reviews),
         ("REGISTRY_ONLY", "http://reviews:9080/", &["it is refused"]),
         (
             "ALLOW_ANY",
             "http://api.example.com/",
-            &["add `./api.example.com` to egress[].hosts", "nothing is sent"],
+            &[
+                "add `./api.example.com` to egress[].hosts",
+                "nothing is sent",
+            ],
         ),
-        ("ALLOW_ANY", "http://ratings:9080/", &["ratings means service default/ratings"]),
+        (
+            "ALLOW_ANY",
+            "http://ratings:9080/",
+            &["ratings means service default/ratings"],
+        ),
     ] {
         let told = ask(mode, url);
         for part in parts {
@@ -228,7 +239,10 @@ spec:
         offline(&picture.model, &asked).unwrap()
     };
     let routed = ask("http://all-reviews:9080/ratings/1", &[]);
-    assert_eq!(routed.destinations[0].service.as_deref(), Some("default/ratings"));
+    assert_eq!(
+        routed.destinations[0].service.as_deref(),
+        Some("default/ratings")
+    );
     let told = routed.render(Style::PLAIN);
     for part in [
         "all-reviews means service default/all-reviews, port 9080",
@@ -241,5 +255,8 @@ spec:
     assert!(whole.destinations[0].endpoints.len() > 1);
     let pod = ask("http://all-reviews:9080/ratings/1", &["host: elsewhere"]);
     assert_eq!(pod.destinations[0].endpoints.len(), 1);
-    assert!(pod.render(Style::PLAIN).contains("it is called directly, no route applies"));
+    assert!(
+        pod.render(Style::PLAIN)
+            .contains("it is called directly, no route applies")
+    );
 }

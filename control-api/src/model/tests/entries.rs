@@ -413,7 +413,7 @@ fn a_pods_address_is_not_another_namespaces_to_take() {
 fn a_hidden_services_address_is_not_another_namespaces_to_take() {
     let hides = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: shop}\nspec: {egress: [{hosts: ['*/db.example.com', '*/wide.example.com']}]}\n";
     let range = DATABASE
-        .replace("10.50.0.1", "10.0.0.0/24")
+        .replace("10.50.0.1, 10.50.0.2/32", "10.0.0.0/24")
         .replace("db.example.com", "wide.example.com")
         .replace("resolution: STATIC", "resolution: NONE");
     let (range, _) = range.split_once("  endpoints:").unwrap();

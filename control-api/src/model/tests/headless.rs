@@ -39,6 +39,8 @@ fn told(model: &Model, namespace: &str) -> Vec<(u32, String, u32, u32, bool)> {
     named.sort_unstable();
     named.dedup();
     assert!(behind.iter().map(NsName::as_str).eq(named));
+    let own = |h: &mesh::Headless| h.own == (namespace == "default");
+    assert!(address.headless.iter().all(own));
     let all = address.headless.into_iter();
     all.map(|h| (h.number, h.service, h.service_port, h.target_port, h.only))
         .collect()

@@ -321,7 +321,11 @@ fn what_a_sidecar_hides_is_told_with_who_hides_it() {
     let (service, host) = ("default/reviews", "./reviews.default.svc.cluster.local");
     let reviews = (service.to_owned(), host.to_owned(), by.clone());
     assert_eq!(at(&model, "10.0.0.3", "default"), Some(reviews));
-    assert_eq!(at(&model, "10.0.0.3", "other"), None, "it is no Sidecar of its");
+    assert_eq!(
+        at(&model, "10.0.0.3", "other"),
+        None,
+        "it is no Sidecar of its"
+    );
     assert_eq!(at(&model, "192.0.2.1", "default"), None, "nobody's");
     let (service, host) = ("shop/api.example.com", "shop/api.example.com");
     let outside = (service.to_owned(), host.to_owned(), by.clone());

@@ -109,6 +109,7 @@ fn headless(wire: mesh::Headless) -> Result<Headless, Refusal> {
         port: port(wire.service_port, "service_port")?,
         target: port(wire.target_port, "target_port")?,
         only: wire.only,
+        own: wire.own,
     })
 }
 

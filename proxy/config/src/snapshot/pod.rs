@@ -32,6 +32,8 @@ pub struct Headless {
     pub target: u16,
     /// No other headless service has the number there.
     pub only: bool,
+    /// It is of this sidecar's namespace, where its name alone names it.
+    pub own: bool,
 }
 
 /// What a host names.
@@ -52,12 +54,10 @@ impl Pod {
         snapshot: &Snapshot,
     ) -> Option<(&Headless, Named)> {
         let host = host_of(authority);
-        let own = snapshot.workload.as_ref();
-        let own = own.map_or("", |workload| workload.name.namespace());
         let mut below = None;
         for headless in self.at(number) {
             let service = snapshot.services.get(&headless.service);
-            match service.and_then(|service| service.named(host, own)) {
+            match service.and_then(|service| service.named(host, headless.own)) {
                 Some(Named::Service) => return Some((headless, Named::Service)),
                 Some(Named::Pod) => below = below.or(Some((headless, Named::Pod))),
                 None => {}
@@ -91,14 +91,13 @@ impl Pod {
 }
 
 impl Service {
-    /// What a host, without its port, names of the service; `own`: the namespace of who asks, in
-    /// which a name without a namespace is looked for.
-    fn named(&self, host: &str, own: &str) -> Option<Named> {
+    /// What a host, without its port, names of the service; `own`: it is of the namespace of who asks,
+    /// where a name without one is looked for.
+    fn named(&self, host: &str, own: bool) -> Option<Named> {
         let host = host.strip_suffix('.').unwrap_or(host);
-        let here = self.name.namespace() == own;
         let mut hosts = self.hosts.iter();
         hosts.find_map(|known| {
-            if !here && !known.contains('.') {
+            if !own && !known.contains('.') {
                 return None;
             }
             let start = host.len().checked_sub(known.len())?;
@@ -154,7 +153,11 @@ mod tests {
             ("é", "shop", None),
             ("", "shop", None),
         ] {
-            assert_eq!(service.named(host, own), meant, "{host} from {own}");
+            assert_eq!(
+                service.named(host, own == "shop"),
+                meant,
+                "{host} from {own}"
+            );
         }
     }
 }

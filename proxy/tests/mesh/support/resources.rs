@@ -80,6 +80,7 @@ impl ServiceSpec {
                 service_port: self.port.into(),
                 target_port: self.target.into(),
                 only: true,
+                own: true,
             };
             change(&mut at);
             at
