@@ -184,6 +184,7 @@ codes! {
     UnsupportedFilter = 805 Error "a filter that the mesh does not have" "requests that should pass it are answered with 500 (gRPC: UNAVAILABLE)";
     FiltersCollide = 806 Error "filters that exclude each other" "requests of the rule are answered with 500 (gRPC: UNAVAILABLE)";
     NoShare = 807 Warning "a rule whose backendRefs have no weight" "its requests are answered with 500 (gRPC: UNAVAILABLE)";
+    OpaquePort = 808 Error "a route at a port of which no requests are read" "the route does not apply there: connections pass as they are";
 }
 
 impl Code {

@@ -53,10 +53,11 @@ impl Model {
             .count()
     }
 
-    /// Whose DestinationRules the client sees: those of its own namespace (then it is a variant of
-    /// its own), else those of the service's.
+    /// Whose DestinationRules and GRPCRoutes the client sees: those of its own namespace (then it is a
+    /// variant of its own), else those of the service's.
     fn rules_variant(&self, name: &NsName, client: &Client) -> (Option<Arc<str>>, Arc<str>) {
-        if self.sees_own_rules(name, &client.namespace) {
+        let namespace = &client.namespace;
+        if self.sees_own_rules(name, namespace) || self.has_own_grpc_routes(name, namespace) {
             (Some(client.namespace.clone()), client.namespace.clone())
         } else {
             (None, name.namespace().into())
@@ -69,7 +70,7 @@ impl Model {
                 TargetPort::Number(number) => number,
                 TargetPort::Name(_) => port.number,
             };
-            let protocol = self.port_protocol(name, port, target);
+            let protocol = self.port_protocol(name, port, target, namespace);
             mesh::Port {
                 number: port.number.into(),
                 name: port.name.as_ref().into(),

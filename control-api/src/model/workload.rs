@@ -123,7 +123,7 @@ impl Model {
                 let Some(number) = target_number(port, pod) else {
                     continue;
                 };
-                let protocol = self.port_protocol(service_name, port, number);
+                let protocol = self.port_protocol(service_name, port, number, name.namespace());
                 let new = InboundPort {
                     number: number.into(),
                     protocol: protocol.into(),

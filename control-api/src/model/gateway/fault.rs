@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{super::Model, attach::Attached, status::Reason};
 use crate::{
     check::{Code, Severity},
-    name::NsName,
+    name::{Kind, NsName},
     resources::{
         at::At,
         gateway::{Backend, BackendRef, Filter, Rule},
@@ -53,6 +53,7 @@ impl Fault {
         let code = match self.reason {
             Reason::NoMatchingParent => Code::NoParent,
             Reason::Conflicted => Code::PortTaken,
+            Reason::UnsupportedProtocol => Code::OpaquePort,
             Reason::UnsupportedValue => Code::UnsupportedFilter,
             Reason::IncompatibleFilters => Code::FiltersCollide,
             Reason::InvalidKind => Code::BackendKind,
@@ -167,6 +168,23 @@ impl Model {
                 fault(Reason::NoMatchingParent, text.clone(), suggestion.clone());
             }
             Attached::To(service, ports) => {
+                let namespace = object.key.name.namespace();
+                let opaque = ports.iter().map(|port| {
+                    let spoken = self.opaque(service, *port, namespace)?;
+                    Some(format!("port {port} of Service {service} speaks {spoken}"))
+                });
+                if let Some(all) = opaque.collect::<Option<Vec<_>>>() {
+                    let text = format!("{}: no requests are read there", all.join(", "));
+                    let (protocol, prefix) = match object.key.kind {
+                        Kind::GrpcRoute => ("grpc", "grpc-"),
+                        _ => ("http", "http-"),
+                    };
+                    let instead = format!(
+                        "if it speaks HTTP, write `appProtocol: {protocol}` at the port, or begin its name with `{prefix}`"
+                    );
+                    fault(Reason::UnsupportedProtocol, text, instead);
+                    return;
+                }
                 let rivals: Option<Vec<_>> = ports
                     .iter()
                     .map(|port| self.rival(&object.key, service, *port))

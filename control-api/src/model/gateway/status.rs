@@ -78,6 +78,8 @@ pub enum Reason {
     NoMatchingParent,
     /// A GRPCRoute has the port.
     Conflicted,
+    /// The port speaks no HTTP.
+    UnsupportedProtocol,
     /// A value that this mesh does not have.
     UnsupportedValue,
     /// Two filters that cannot be in force at once.

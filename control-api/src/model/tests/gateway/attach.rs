@@ -196,5 +196,16 @@ fn grpc_routes_say_what_is_spoken() {
         protocols(std::slice::from_ref(&foreign), "shop/echo"),
         [Http1, Unspecified, Http1]
     );
-    assert_eq!(protocols(&[foreign], "shop/v2"), [Http1, Unspecified]);
+    assert_eq!(
+        protocols(std::slice::from_ref(&foreign), "shop/v2"),
+        [Http1, Unspecified]
+    );
+    // A consumer's is for its own clients.
+    let model = with(&[foreign]);
+    let to_consumers = |of: &str| -> Vec<Protocol> {
+        let service = service(&model, of, "far");
+        service.ports.iter().map(|port| port.protocol()).collect()
+    };
+    assert_eq!(to_consumers("shop/echo"), [Http1, Unspecified, Grpc]);
+    assert_eq!(to_consumers("shop/v2"), [Http1, Grpc]);
 }

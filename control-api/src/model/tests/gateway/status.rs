@@ -89,6 +89,93 @@ fn each_mistake_has_its_reason_and_says_what_to_change() {
 }
 
 #[test]
+fn a_port_of_which_no_requests_are_read_takes_no_route() {
+    let service = |ports: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: bytes, namespace: shop}}\nspec: {{clusterIP: 10.0.1.9, ports: [{ports}]}}\n"
+        )
+    };
+    let rule = "  rules:\n  - backendRefs: [{name: v1, port: 80}]\n";
+    let accepted = (true, Reason::Accepted);
+    let opaque = (false, Reason::UnsupportedProtocol);
+    for (kind, ports, parent, wanted, message) in [
+        (
+            "HTTPRoute",
+            "{name: tcp, port: 90}",
+            "",
+            opaque,
+            "write `appProtocol: http` at the port, or begin its name with `http-`",
+        ),
+        (
+            "HTTPRoute",
+            "{name: tls-x, port: 90}",
+            "",
+            opaque,
+            "port 90 of Service shop/bytes speaks TLS",
+        ),
+        (
+            "HTTPRoute",
+            "{port: 3306}",
+            "",
+            opaque,
+            "port 3306 of Service shop/bytes speaks TCP",
+        ),
+        (
+            "GRPCRoute",
+            "{name: x, port: 90, appProtocol: tcp}",
+            "",
+            opaque,
+            "`appProtocol: grpc`",
+        ),
+        (
+            "GRPCRoute",
+            "{name: tcp-x, port: 90}",
+            ", port: 90",
+            accepted,
+            "",
+        ),
+        (
+            "HTTPRoute",
+            "{name: tcp-x, port: 90, appProtocol: http}",
+            "",
+            accepted,
+            "",
+        ),
+        ("HTTPRoute", "{name: x, port: 90}", "", accepted, ""),
+        (
+            "HTTPRoute",
+            "{name: tcp, port: 90}, {name: http, port: 80}",
+            "",
+            accepted,
+            "",
+        ),
+        (
+            "HTTPRoute",
+            "{name: tcp, port: 90}, {name: http, port: 80}",
+            ", port: 90",
+            opaque,
+            "port 90",
+        ),
+    ] {
+        let documents = [
+            service(ports),
+            route(kind, "shop/r", &format!("name: bytes{parent}"), rule),
+        ];
+        let of = match kind {
+            "HTTPRoute" => Kind::HttpRoute,
+            _ => Kind::GrpcRoute,
+        };
+        let (conditions, messages) = told(&documents, of, "shop/r");
+        assert_eq!(
+            (conditions[0].1, conditions[0].2),
+            wanted,
+            "{kind} {ports} {parent}"
+        );
+        assert!(messages.contains(message), "{messages}");
+    }
+}
+
+#[test]
 fn the_loser_of_a_port_is_told_who_has_it() {
     let rule = "  rules:\n  - backendRefs: [{name: v1, port: 7070}]\n";
     let documents = [
