@@ -111,7 +111,8 @@ proptest! {
             let at_pod = Asked { host: "10.0.0.7".into(), port: 8080, ..asked.clone() };
             let [service, pod] = [asked, &at_pod].map(|asked| decided(&snapshot, asked));
             if asked.authority == "other" {
-                prop_assert!(matches!(pod.means, Means::Pod { .. }) && pod.rules.is_empty());
+                let is_pod = matches!(pod.means, Means::Pod { .. });
+                prop_assert!(is_pod && pod.rules.is_empty());
                 continue;
             }
             let ruled = |decision: &Decision| Decision {

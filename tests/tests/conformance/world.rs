@@ -70,7 +70,16 @@ impl World {
         let ask = || {
             let service = self.mesh.json(&["get", "service", name, "-n", NAMESPACE]);
             let object = service["items"].get(0).unwrap_or(&service);
-            string(&object["spec"]["clusterIP"]).parse().unwrap()
+            let spec = &object["spec"];
+            let ip = match string(&spec["clusterIP"]).as_str() {
+                // Headless: the one pod of its version.
+                "None" => {
+                    let version = string(&spec["selector"]["version"]);
+                    string(&self.pod(NAMESPACE, &format!("echo-{version}"))["ip"])
+                }
+                ip => ip.to_owned(),
+            };
+            ip.parse().unwrap()
         };
         *known.entry(name.to_owned()).or_insert_with(ask)
     }
