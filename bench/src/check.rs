@@ -51,7 +51,7 @@ impl Work {
                 "{} of {PREMIUM} with the header and {} of {PLAIN} without to v2",
                 self.premium_v2, self.plain_v2
             ),
-            false => "everything to v1".to_owned(),
+            false => "every tenth to v2".to_owned(),
         };
         format!(
             "{routes}; {}, {}; clear text and strangers refused",
@@ -97,9 +97,7 @@ fn requests(peer: Peer, traffic: Traffic, round: u32, visitors: &Visitors) -> Re
             what,
         })
     };
-    if !peer.routes() {
-        // Everything to v1, which `versions` has seen answering.
-    } else if premium_v2 != PREMIUM {
+    if peer.routes() && premium_v2 != PREMIUM {
         return wrong(format!(
             "of {PREMIUM} requests with `user-type: premium`, {premium_v2} were answered by v2, not all"
         ));

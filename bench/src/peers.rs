@@ -91,8 +91,8 @@ impl Peer {
         .map(Some)
     }
 
-    /// Whether it has the routes of the example, so that a header and weights choose the version; who
-    /// has not carries everything to v1.
+    /// Whether it has the routes of the example, so that a header and weights choose the version. The
+    /// relay, which has not, sends every tenth request to v2.
     pub(crate) fn routes(self) -> bool {
         matches!(
             self,

@@ -280,6 +280,29 @@ impl Model {
         of_slices + selected.map(|(_, pods)| pods.len()).sum::<usize>() + listed.sum::<usize>()
     }
 
+    /// Whether this object is there, in force or not. Of a kind that decides about requests.
+    pub fn has(&self, key: &ObjectKey) -> bool {
+        let within = |objects: &ShardedMap<Box<str>, Arc<[Arc<Object>]>>| {
+            let objects = objects.get(key.name.namespace());
+            objects.is_some_and(|objects| objects.iter().any(|object| object.key == *key))
+        };
+        match key.kind {
+            Kind::VirtualService => self.routes.get(&key.name).is_some(),
+            Kind::HttpRoute | Kind::GrpcRoute => self.gateway_routes.get(key).is_some(),
+            Kind::DestinationRule => {
+                self.rules.get(&key.name).is_some() || self.held_rules.contains_key(&key.name)
+            }
+            Kind::ServiceEntry => self.entries.get(&key.name).is_some(),
+            Kind::PeerAuthentication => within(&self.authentications),
+            Kind::Telemetry => within(&self.telemetries),
+            Kind::Sidecar => within(&self.sidecars),
+            Kind::NetworkPolicy => self.network_policies.get(&key.name).is_some(),
+            Kind::Service => self.services.get(&key.name).is_some(),
+            Kind::Pod => self.pods.get(&key.name).is_some(),
+            _ => false,
+        }
+    }
+
     /// The service of this name.
     pub fn service(&self, name: &NsName) -> Option<&Service> {
         Some(&self.services.get(name)?.service)

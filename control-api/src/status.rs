@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use heddle_proto::admin::{
-    Nack, Proxy, Refused, StatusRequest, StatusResponse,
+    Nack, Proxy, Refused, RouteStatus, RoutesRequest, RoutesResponse, StatusRequest,
+    StatusResponse,
     control_plane_server::{ControlPlane, ControlPlaneServer},
 };
 use tonic::{Request, Response, Status};
 
 use crate::{
+    model::Model,
     push::{
         Hub,
         hub::{ProxyStatus, type_url},
@@ -48,6 +50,25 @@ impl ControlPlane for Admin {
             endpoints: count(model.endpoint_count()),
         }))
     }
+
+    async fn routes(&self, _: Request<RoutesRequest>) -> Result<Response<RoutesResponse>, Status> {
+        let routes = routes(&self.hub.model());
+        Ok(Response::new(RoutesResponse { routes }))
+    }
+}
+
+fn routes(model: &Model) -> Vec<RouteStatus> {
+    let keys = model.gateway_route_keys();
+    let told = keys.filter_map(|key| {
+        let status = model.route_status(key)?;
+        Some(RouteStatus {
+            kind: key.kind.to_string(),
+            namespace: key.name.namespace().to_owned(),
+            name: key.name.name().to_owned(),
+            status: serde_json::to_string(&status).ok()?,
+        })
+    });
+    told.collect()
 }
 
 fn proxy(status: ProxyStatus) -> Proxy {

@@ -9,7 +9,11 @@ mod issuer;
 mod renewal;
 mod store;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::{Notify, watch},
@@ -52,12 +56,17 @@ pub struct Status {
     pub last_error: Option<Arc<str>>,
 }
 
+/// A certificate that peers refuse is replaced no more often than this: it may be they who are wrong,
+/// and every workload of the mesh may be told so at once.
+const REPLACE_REFUSED: Duration = Duration::from_secs(60);
+
 /// Keeps one workload's certificate fresh for as long as it lives.
 #[derive(Debug)]
 pub struct Workload {
     tls: MeshTls,
     status: watch::Receiver<Status>,
     nudge: Arc<Notify>,
+    refused: Mutex<Option<Instant>>,
     _renewing: JoinSet<()>,
 }
 
@@ -128,6 +137,7 @@ impl Workload {
             tls,
             status,
             nudge,
+            refused: Mutex::new(None),
             _renewing: renewing,
         }
     }
@@ -152,6 +162,18 @@ impl Workload {
     /// Renews now, without waiting for the time to come.
     pub fn renew(&self) {
         self.nudge.notify_one();
+    }
+
+    /// A peer does not accept the certificate. Another is asked for, once in a minute at most: this may be
+    /// all that ever tells of a root that was dropped, where the news of it came over that peer.
+    pub fn refused(&self) {
+        let now = Instant::now();
+        let mut last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| now.duration_since(last) >= REPLACE_REFUSED) {
+            *last = Some(now);
+            tracing::warn!(id = %self.tls.own_id(), "our certificate is refused; asking for another");
+            self.renew();
+        }
     }
 }
 

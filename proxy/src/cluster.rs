@@ -185,9 +185,12 @@ impl Member {
         self.series.tcp(shard, labels)
     }
 
-    /// For messages: the workload and the address.
+    /// For messages: the workload, if it is one, and the address.
     pub(crate) fn name(&self) -> impl fmt::Display {
-        format!("{} ({})", self.endpoint.workload, self.upstream.addr)
+        match self.endpoint.workload.as_str().is_empty() {
+            true => self.upstream.addr.to_string(),
+            false => format!("{} ({})", self.endpoint.workload, self.upstream.addr),
+        }
     }
 }
 
@@ -224,6 +227,11 @@ impl Cluster {
             retries: Rc::default(),
             unplaced: Series::default(),
         }
+    }
+
+    /// Whether there is no endpoint at all, not even one that is left out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
     }
 
     /// With bounds.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use heddle_proxy_admin::{Answer, Asked, NoAnswer};
+use heddle_proxy_admin::{Answer, Asked, NoAnswer, Slot};
 use heddle_proxy_config::decision::{
     Asked as AskedRequest, AskedInbound, Decision, Hidden, Means, Outcome, Question, admit, decide,
 };
@@ -26,12 +26,12 @@ const NAME_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) fn answers(
     store: ConfigStore,
     ejections: Ejections,
-) -> Arc<dyn Fn(Asked) -> Answer + Send + Sync> {
-    Arc::new(move |asked| {
+) -> Arc<dyn Fn(Asked, Slot) -> Answer + Send + Sync> {
+    Arc::new(move |asked, slot| {
         let (store, ejections) = (store.clone(), ejections.clone());
         Box::pin(async move {
             match asked {
-                Asked::Request(body) => request(&store, &ejections, parsed(&body)?).await,
+                Asked::Request(body) => request(&store, &ejections, parsed(&body)?, slot).await,
                 Asked::Connection(body) => connection(&store, parsed(&body)?),
             }
         })
@@ -50,6 +50,7 @@ async fn request(
     store: &ConfigStore,
     ejections: &Ejections,
     asked: AskedRequest,
+    slot: Slot,
 ) -> Result<Value, NoAnswer> {
     let question = Question::new(&asked).map_err(|error| NoAnswer::NotAsked(error.to_string()))?;
     let (found, hidden) = address(store, &asked.host, asked.port).await;
@@ -68,9 +69,11 @@ async fn request(
         NoAnswer::NotKnown(format!("what {ip} stands for is not known: {error}"))
     })?;
     let (snapshot, ejected) = (store.snapshot().load_full(), ejections.ejected());
-    // A table of a hundred thousand matches takes a while.
-    let decided =
-        tokio::task::spawn_blocking(move || decide(&snapshot, called, &question, &ejected));
+    // A table of a hundred thousand matches takes a while, and cannot be stopped: the slot goes with it.
+    let decided = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        decide(&snapshot, called, &question, &ejected)
+    });
     let mut decided = decided
         .await
         .map_err(|error| NoAnswer::NotKnown(format!("it could not be decided: {error}")))?;

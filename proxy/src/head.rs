@@ -154,6 +154,7 @@ pub(crate) fn prepare<B>(
     if seen.hosts > 1 {
         return Err(HeadError::TwoHosts);
     }
+    refuse_strange_host(request, seen)?;
     if request.method() == Method::CONNECT && !is_extended_connect(request) {
         return prepare_connect(request, version);
     }
@@ -201,6 +202,35 @@ pub(crate) fn prepare<B>(
         }
     }
     Ok(())
+}
+
+/// A target's authority has been parsed, but may name a user.
+fn refuse_strange_host<B>(request: &Request<B>, seen: Survey) -> Result<(), HeadError> {
+    let authority = request.uri().authority().map(Authority::as_str);
+    let strange = match authority {
+        Some(authority) if !survey::is_host(authority.as_bytes()) => authority.into(),
+        _ if seen.strange_host => {
+            let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
+            String::from_utf8_lossy(host.unwrap_or_default()).into_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(HeadError::BadHost(strange))
+}
+
+/// Takes off what a peer may have sent in place of the field that tells the application who it is.
+pub(crate) fn strip_disguised(headers: &mut HeaderMap, seen: Survey) {
+    if !seen.disguised {
+        return;
+    }
+    let disguised: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| survey::is_disguised(name.as_str()))
+        .cloned()
+        .collect();
+    for name in disguised {
+        headers.remove(name);
+    }
 }
 
 /// Another protocol over a stream of HTTP/2 (RFC 8441): it has a path.

@@ -243,10 +243,13 @@ fn discovery(settings: &Settings, store: &ConfigStore, identity: &Arc<Workload>)
             "serving from the last accepted configuration"
         );
     }
-    let control_plane = ads::MeshControlPlane {
-        tls: identity.tls().clone(),
-        address: settings.control_address.clone(),
-        identity: settings.control_id.clone(),
+    let control_plane = ads::OfWorkload {
+        mesh: ads::MeshControlPlane {
+            tls: identity.tls().clone(),
+            address: settings.control_address.clone(),
+            identity: settings.control_id.clone(),
+        },
+        workload: Arc::clone(identity),
     };
     let mut tasks = JoinSet::new();
     let keep = persist::keep(store.clone(), settings.state_dir.clone());

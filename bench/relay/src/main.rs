@@ -1,5 +1,6 @@
 //! `heddle-bench-relay`: what a pair of sidecars costs at least when it is made of hyper, tokio and
-//! rustls: HTTP/1.1 in and out, mutual TLS 1.3 between the two, one upstream address for each.
+//! rustls: HTTP/1.1 in and out, mutual TLS 1.3 between the two. It sends to one address, or every tenth
+//! request to a second: so that as many servers have as many requests as those of who follows routes.
 //!
 //! It has no routes, no metrics, no traces, no timeouts and no limits, and it is for comparisons
 //! alone: never a sidecar.
@@ -21,11 +22,12 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::relay::{Relay, Role};
 use crate::tls::{Files, TlsError};
 
-const USAGE: &str = "usage: heddle-bench-relay client TO CERTIFICATE KEY ROOT SERVER_ID [THREADS]
+const USAGE: &str =
+    "usage: heddle-bench-relay client TO[,TENTH] CERTIFICATE KEY ROOT SERVER_ID [THREADS]
        heddle-bench-relay server TO CERTIFICATE KEY ROOT [THREADS]
 
-client: takes HTTP/1.1 on 15001 and sends it over mutual TLS to TO (an address and a port), whose
-        certificate must name SERVER_ID (a URI)
+client: takes HTTP/1.1 on 15001 and sends it over mutual TLS to TO (an address and a port), every
+        tenth request to TENTH if there is one; their certificates must name SERVER_ID (a URI)
 server: takes mutual TLS on 15006 and sends it to TO, in the clear, from 127.0.0.6";
 
 /// Where a pod's redirect rules lead what goes out.
@@ -62,7 +64,11 @@ fn run(args: &[&str]) -> Result<(), Error> {
     let [role, to, certificate, key, root, rest @ ..] = args else {
         return Err(Error::Usage);
     };
-    let to: SocketAddr = to.parse().map_err(|_| Error::Usage)?;
+    let to: Result<Vec<SocketAddr>, _> = to.split(',').map(str::parse).collect();
+    let to = to.map_err(|_| Error::Usage)?;
+    if to.len() > 2 {
+        return Err(Error::Usage);
+    }
     let files = Files {
         certificate: Path::new(certificate),
         key: Path::new(key),
@@ -81,14 +87,14 @@ fn run(args: &[&str]) -> Result<(), Error> {
         [threads] => threads.parse().map_err(|_| Error::Usage)?,
         _ => return Err(Error::Usage),
     };
-    let role = Arc::new(role);
+    let (role, to) = (Arc::new(role), Arc::<[SocketAddr]>::from(to));
     let mut workers = Vec::new();
     for _ in 0..threads {
         let listener = listen(port).map_err(|error| Error::Listen(port, error))?;
-        let role = Arc::clone(&role);
+        let (role, to) = (Arc::clone(&role), Arc::clone(&to));
         let worker = thread::Builder::new()
             .name("relay".into())
-            .spawn(move || worker(listener, &role, to))
+            .spawn(move || worker(listener, &role, &to))
             .map_err(Error::Thread)?;
         workers.push(worker);
     }
@@ -102,7 +108,7 @@ fn run(args: &[&str]) -> Result<(), Error> {
 }
 
 /// A thread with its own runtime, listener and pool.
-fn worker(listener: std::net::TcpListener, role: &Role, to: SocketAddr) -> io::Result<()> {
+fn worker(listener: std::net::TcpListener, role: &Role, to: &[SocketAddr]) -> io::Result<()> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())?;

@@ -2,7 +2,7 @@
 //! both bodies, and takes the connection back when the response's body is dropped. hyper ends a
 //! connection whose response was not read to its end, so that one in the pool is whole or closed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -33,9 +33,20 @@ pub(crate) enum Role {
     Server(TlsAcceptor),
 }
 
+/// Requests of which one goes to the second address, where there is one: the share that sidecars with
+/// routes are told to send there.
+const SHARE: u32 = 10;
+
 /// One thread's state.
 pub(crate) struct Relay {
     role: Role,
+    /// One, or two.
+    upstreams: Vec<Upstream>,
+    requests: Cell<u32>,
+}
+
+/// Where requests go.
+struct Upstream {
     to: SocketAddr,
     /// The last one given back is lent first.
     idle: RefCell<Vec<SendRequest<Incoming>>>,
@@ -50,12 +61,23 @@ enum Error {
 }
 
 impl Relay {
-    pub(crate) fn new(role: Role, to: SocketAddr) -> Rc<Self> {
+    pub(crate) fn new(role: Role, to: &[SocketAddr]) -> Rc<Self> {
+        let upstreams = to.iter().map(|to| Upstream {
+            to: *to,
+            idle: RefCell::default(),
+        });
         Rc::new(Self {
             role,
-            to,
-            idle: RefCell::default(),
+            upstreams: upstreams.collect(),
+            requests: Cell::default(),
         })
+    }
+
+    /// Whose turn it is.
+    fn next(&self) -> usize {
+        let number = self.requests.get().wrapping_add(1);
+        self.requests.set(number);
+        usize::from(self.upstreams.len() > 1 && number.is_multiple_of(SHARE))
     }
 
     /// Accepts until that fails.
@@ -95,7 +117,8 @@ impl Relay {
         mut request: Request<Incoming>,
     ) -> Result<Response<Lent>, hyper::Error> {
         request.headers_mut().remove(CONNECTION);
-        let mut sender = match self.lend().await {
+        let place = self.next();
+        let mut sender = match self.lend(&self.upstreams[place]).await {
             Ok(sender) => sender,
             Err(_) => {
                 let mut response = Response::new(Lent(None));
@@ -105,15 +128,15 @@ impl Relay {
         };
         let mut response = sender.send_request(request).await?;
         response.headers_mut().remove(CONNECTION);
-        Ok(response.map(|body| Lent(Some((body, sender, self)))))
+        Ok(response.map(|body| Lent(Some((body, sender, self, place)))))
     }
 
     /// A connection that is ready for a request.
-    async fn lend(&self) -> Result<SendRequest<Incoming>, Error> {
+    async fn lend(&self, upstream: &Upstream) -> Result<SendRequest<Incoming>, Error> {
         loop {
-            let idle = self.idle.borrow_mut().pop();
+            let idle = upstream.idle.borrow_mut().pop();
             let Some(mut sender) = idle else {
-                return Box::pin(self.open()).await;
+                return Box::pin(self.open(upstream.to)).await;
             };
             if sender.ready().await.is_ok() {
                 return Ok(sender);
@@ -121,18 +144,18 @@ impl Relay {
         }
     }
 
-    async fn open(&self) -> Result<SendRequest<Incoming>, Error> {
+    async fn open(&self, to: SocketAddr) -> Result<SendRequest<Incoming>, Error> {
         let socket = TcpSocket::new_v4()?;
         SockRef::from(&socket).set_tcp_nodelay(true)?;
         match &self.role {
             Role::Client(connector) => {
-                let stream = socket.connect(self.to).await?;
-                let name = ServerName::IpAddress(self.to.ip().into());
+                let stream = socket.connect(to).await?;
+                let name = ServerName::IpAddress(to.ip().into());
                 start(connector.connect(name, stream).await?).await
             }
             Role::Server(_) => {
                 socket.bind(SocketAddr::new(APP_SOURCE, 0))?;
-                start(socket.connect(self.to).await?).await
+                start(socket.connect(to).await?).await
             }
         }
     }
@@ -150,13 +173,13 @@ async fn start(
     Ok(sender)
 }
 
-/// A response's body with the connection it comes from.
-struct Lent(Option<(Incoming, SendRequest<Incoming>, Rc<Relay>)>);
+/// A response's body with the connection it comes from, and the place of that one's upstream.
+struct Lent(Option<(Incoming, SendRequest<Incoming>, Rc<Relay>, usize)>);
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some((_, sender, relay)) = self.0.take() {
-            relay.idle.borrow_mut().push(sender);
+        if let Some((_, sender, relay, place)) = self.0.take() {
+            relay.upstreams[place].idle.borrow_mut().push(sender);
         }
     }
 }

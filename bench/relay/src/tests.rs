@@ -97,7 +97,7 @@ fn local(work: impl Future<Output = ()>) {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, work).await.unwrap() });
 }
 
-fn relay(role: Role, to: SocketAddr) -> SocketAddr {
+fn relay(role: Role, to: &[SocketAddr]) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let at = listener.local_addr().unwrap();
@@ -151,8 +151,8 @@ async fn post(to: SocketAddr, body: String) -> (u16, String, usize) {
 fn a_pair_carries_bodies_both_ways_over_connections_of_its_pool() {
     local(async {
         let mesh = Authority::new();
-        let server = relay(mesh.server(), application().await);
-        let client = relay(mesh.client(&mesh, SERVER), server);
+        let server = relay(mesh.server(), &[application().await]);
+        let client = relay(mesh.client(&mesh, SERVER), &[server]);
         let mut sources = Vec::new();
         for size in [0, 1, 1024, 300_000, 1024] {
             let (status, from, length) = post(client, "x".repeat(size)).await;
@@ -166,10 +166,30 @@ fn a_pair_carries_bodies_both_ways_over_connections_of_its_pool() {
 }
 
 #[test]
+fn every_tenth_request_goes_to_the_second() {
+    local(async {
+        let mesh = Authority::new();
+        let applications = [application().await, application().await];
+        let servers = applications.map(|to| relay(mesh.server(), &[to]));
+        let client = relay(mesh.client(&mesh, SERVER), &servers);
+        let mut sources = Vec::new();
+        for _ in 0..20 {
+            sources.push(post(client, String::new()).await.1);
+        }
+        let second = &sources[9];
+        let to_it: Vec<usize> = (0..20).filter(|n| sources[*n] == *second).collect();
+        assert_eq!(to_it, [9, 19], "{sources:?}");
+        sources.sort();
+        sources.dedup();
+        assert_eq!(sources.len(), 2, "each request had another connection");
+    });
+}
+
+#[test]
 fn clear_text_is_not_answered() {
     local(async {
         let mesh = Authority::new();
-        let server = relay(mesh.server(), application().await);
+        let server = relay(mesh.server(), &[application().await]);
         let mut stream = TcpStream::connect(server).await.unwrap();
         stream
             .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -186,8 +206,8 @@ fn clear_text_is_not_answered() {
 fn a_client_of_another_authority_is_refused() {
     local(async {
         let (mesh, other) = (Authority::new(), Authority::new());
-        let server = relay(mesh.server(), application().await);
-        let client = relay(other.client(&mesh, SERVER), server);
+        let server = relay(mesh.server(), &[application().await]);
+        let client = relay(other.client(&mesh, SERVER), &[server]);
         let stream = TcpStream::connect(client).await.unwrap();
         let (mut sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
         tokio::task::spawn_local(async move {
@@ -203,8 +223,8 @@ fn a_client_of_another_authority_is_refused() {
 fn a_server_with_another_name_is_refused() {
     local(async {
         let mesh = Authority::new();
-        let server = relay(mesh.server(), application().await);
-        let client = relay(mesh.client(&mesh, CLIENT), server);
+        let server = relay(mesh.server(), &[application().await]);
+        let client = relay(mesh.client(&mesh, CLIENT), &[server]);
         assert_eq!(post(client, String::new()).await.0, 503);
     });
 }

@@ -28,7 +28,7 @@ fn about(peer: Peer) -> (&'static str, &'static str) {
         Peer::Relay => (
             "[`bench/relay`](../bench/relay): it is a program",
             "hyper, tokio and rustls as Heddle has them, one connection in, one out; no routes, no metrics: \
-             everything goes to v1.",
+             every tenth request goes to v2, so that both servers have their share as with the others.",
         ),
         Peer::Heddle => (
             "[`bench/mesh`](../bench/mesh) and [`examples/bookinfo/reviews.yaml`](../examples/bookinfo/reviews.yaml)",

@@ -1,5 +1,5 @@
-//! The bare relay: what hyper, tokio and rustls cost when nothing is decided. It sends everything to
-//! v1.
+//! The bare relay: what hyper, tokio and rustls cost when nothing is decided. It sends every tenth
+//! request to v2: a second server, seldom asked, costs more for a request, and everyone else has one.
 
 use crate::cases::{Setup, Traffic};
 use crate::error::{Error, Result};
@@ -33,13 +33,14 @@ pub(crate) fn start(tools: Tools<'_>, setup: &Setup) -> Result<Sidecars> {
     let sidecars: Result<Vec<Process>> = Place::PODS
         .into_iter()
         .map(|pod| {
+            let at = |pod: Place| format!("{}:{PORT}", pod.ip());
             let (role, to) = match pod {
-                Place::Client => ("client", Place::V1),
-                _ => ("server", pod),
+                Place::Client => ("client", format!("{},{}", at(Place::V1), at(Place::V2))),
+                _ => ("server", at(pod)),
             };
             let mut args = vec![
                 role.to_owned(),
-                format!("{}:{PORT}", to.ip()),
+                to,
                 file(&format!("{role}-cert.pem")),
                 file(&format!("{role}-key.pem")),
                 file("root-cert.pem"),

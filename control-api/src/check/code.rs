@@ -176,6 +176,9 @@ codes! {
     BadWorkload = 704 Error "a workload or service of which nothing can be made" "it has no pods, or no address";
     UndeclaredPort = 705 Note "a port that declares no protocol" "the sidecar looks at the first bytes; a server that speaks first is waited for some milliseconds";
     NotMeshed = 706 Note "routes to a service without sidecars" "clients' sidecars follow them, without mutual TLS, without an identity of the server and without its span";
+    ParentOfNobody = 707 Warning "a route that is attached to nothing" "no request is decided by it";
+    ForGateways = 708 Note "a route that is attached to gateways alone" "no sidecar uses it; a gateway of another program may";
+    RouteBeside = 709 Warning "a VirtualService beside a route of Gateway API" "at the ports to which that route is attached, the VirtualService is not in force";
     // 08: Gateway API.
     NoParent = 801 Error "a parentRef that leads to no Service of the mesh" "the route does not apply there";
     PortTaken = 802 Error "an HTTPRoute at a port that a GRPCRoute has" "the HTTPRoute does not apply there";

@@ -147,6 +147,7 @@ impl Model {
                 continue;
             }
             self.of_unmeshed(object, host, i, &name, found);
+            self.of_route_beside(object, spec, (i, host), &name, found);
             if let Some(winner) = self
                 .route_for(&name, namespace)
                 .filter(|winner| winner.key != object.key)

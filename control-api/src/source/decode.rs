@@ -254,7 +254,7 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
                 let reason = format!("{} is not supported yet", self.context.path());
                 self.context.report(
                     Problem::new(Code::UnsupportedField, self.node.at, reason)
-                        .suggest("take the field out; it would otherwise have no effect"),
+                        .suggest(instead(&self.context.path())),
                 );
                 visitor.visit_unit()
             }
@@ -321,6 +321,17 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_unit()
+    }
+}
+
+/// What to write in place of a field that is not supported.
+fn instead(path: &str) -> &'static str {
+    match path.rsplit('.').next() {
+        Some("consecutiveErrors") => "write `consecutive5xxErrors`",
+        Some("credentialName") => {
+            "name files of the client's pod: `caCertificates`, and for MUTUAL `clientCertificate` and `privateKey`"
+        }
+        _ => "take the field out; it would otherwise have no effect",
     }
 }
 

@@ -10,6 +10,7 @@ mod follow;
 mod index;
 mod kinds;
 mod known;
+mod once;
 mod progress;
 mod raw;
 
@@ -28,12 +29,13 @@ pub(crate) use self::raw::{Raw, read_unstored};
 pub use self::{
     client::{Access, ClientError},
     known::{Known, Registry},
+    once::{Once, ReadError, read_once},
     progress::Progress,
 };
 use self::{
     follow::{Follower, Letter, News},
     index::Index,
-    kinds::{Served, WANTED, Wanted, discover},
+    kinds::{Served, WANTED, Wanted, discover, discover_ready},
 };
 use super::{Batch, Object};
 use crate::name::Kind;
@@ -43,6 +45,9 @@ const LETTERS: usize = 1024;
 /// A kind that so many looks in a row did not find is served no more. A server that has just started
 /// does not show all kinds at once.
 const ABSENT: u8 = 3;
+
+/// Between two looks at a server that may be starting.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// How often and how patiently the server is asked.
 #[derive(Clone, Copy, Debug)]
@@ -118,12 +123,25 @@ impl KubernetesSource {
     }
 }
 
-/// Looks again and again at what is served. None: there is no answer.
+/// Looks again and again at what is served. None: there is no answer. A server that is just starting shows
+/// more and more: nothing is said before it is ready and two looks are alike, so that a mesh is never
+/// begun without its routes.
 async fn look(client: Client, pace: Pace, served: mpsc::Sender<Option<Served>>) {
     let mut backoff = Backoff::new(pace.max_pause / 64, pace.max_pause);
     let mut failing = false;
+    let mut before: Option<Served> = None;
+    let mut is_settled = false;
     loop {
-        let pause = match discover(&client).await {
+        let found = match is_settled {
+            true => discover(&client).await,
+            false => discover_ready(&client).await,
+        };
+        if !is_settled {
+            is_settled = matches!((&before, &found), (Some(before), Ok(now)) if before == now);
+            before = found.as_ref().ok().cloned();
+        }
+        let pause = match found {
+            Ok(_) if !is_settled => pace.look.min(SETTLE),
             Ok(now) => {
                 backoff.reset();
                 if std::mem::take(&mut failing) {

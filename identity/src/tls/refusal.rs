@@ -101,7 +101,34 @@ impl Refusal {
         None
     }
 
-    /// The same for an error of rustls.
+    /// Whether what failed was asked over a connection whose peer does not accept our certificate. In
+    /// TLS 1.3 a client hears of that only after its handshake, so that it is deep in the error of
+    /// whatever it asked first.
+    pub fn is_of_our_certificate(error: &(dyn StdError + 'static)) -> bool {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let tls = match error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref)
+            {
+                Some(inner) => inner.downcast_ref(),
+                None => error.downcast_ref(),
+            };
+            if let Some(Error::AlertReceived(alert)) = tls {
+                return matches!(
+                    alert,
+                    AlertDescription::BadCertificate
+                        | AlertDescription::CertificateExpired
+                        | AlertDescription::CertificateUnknown
+                        | AlertDescription::UnknownCA
+                );
+            }
+            next = error.source();
+        }
+        false
+    }
+
+    /// What an error of rustls was about.
     pub fn of_tls(error: &Error) -> Self {
         match error {
             Error::InvalidCertificate(CertificateError::Other(other)) | Error::Other(other) => {

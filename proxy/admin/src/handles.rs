@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{SemaphorePermit, watch};
 
 /// Whether the sidecar takes traffic, and in words why or why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,11 @@ pub enum Asked {
     /// A connection to the app.
     Connection(Bytes),
 }
+
+/// One of the few places for explanations. It is kept in the work itself, which may go on when nobody
+/// waits for it any more, and is free again when this is dropped.
+#[derive(Debug)]
+pub struct Slot(#[expect(dead_code, reason = "it is held")] pub(crate) SemaphorePermit<'static>);
 
 /// An explanation on its way.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Value, NoAnswer>> + Send>>;
@@ -56,7 +61,7 @@ pub struct AdminHandles {
     /// Everything that the control plane told the sidecar.
     pub config_dump: Arc<dyn Fn() -> Value + Send + Sync>,
     /// What becomes of a request, or of a connection, and why.
-    pub explain: Arc<dyn Fn(Asked) -> Answer + Send + Sync>,
+    pub explain: Arc<dyn Fn(Asked, Slot) -> Answer + Send + Sync>,
     /// Begins to drain: connections end as soon as they politely can.
     pub drain: Arc<dyn Fn() + Send + Sync>,
     /// The pod is ending: drains, and waits until that is done or its time is over. How many connections are left.

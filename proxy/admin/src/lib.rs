@@ -18,7 +18,7 @@ mod serve;
 mod settings;
 
 pub use checks::{AppChecks, AppMetrics, Invalid};
-pub use handles::{AdminHandles, Answer, Asked, Drained, NoAnswer, Readiness};
+pub use handles::{AdminHandles, Answer, Asked, Drained, NoAnswer, Readiness, Slot};
 pub use listen::Error;
 pub use serve::{Bound, bind, serve};
 pub use settings::{ADMIN_PORT, APP_PORT, AdminSettings, HEALTH_PORT, METRICS_PORT, Ports};

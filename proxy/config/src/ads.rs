@@ -10,10 +10,12 @@ mod session;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use heddle_identity::backoff::Backoff;
+use heddle_identity::workload::Workload;
 use heddle_identity::{MeshTls, SpiffeId, channel};
 use tonic::transport::Channel;
 use tracing::{debug, warn};
@@ -28,6 +30,9 @@ pub type ConnectError = Box<dyn Error + Send + Sync>;
 pub trait Connect: Send + Sync {
     /// Connects. The caller bounds the time.
     fn connect(&self) -> BoxFuture<'_, Result<Channel, ConnectError>>;
+
+    /// The control plane has not accepted our certificate.
+    fn refused(&self) {}
 }
 
 impl<F, C> Connect for F
@@ -57,6 +62,24 @@ impl Connect for MeshControlPlane {
             let channel = channel::connect(&self.tls, &self.address, &self.identity).await;
             channel.map_err(ConnectError::from)
         })
+    }
+}
+
+/// The same for a workload, which asks for another certificate when its own is refused there.
+pub struct OfWorkload {
+    /// The control plane.
+    pub mesh: MeshControlPlane,
+    /// Whose certificate it is shown.
+    pub workload: Arc<Workload>,
+}
+
+impl Connect for OfWorkload {
+    fn connect(&self) -> BoxFuture<'_, Result<Channel, ConnectError>> {
+        self.mesh.connect()
+    }
+
+    fn refused(&self) {
+        self.workload.refused();
     }
 }
 
@@ -94,6 +117,7 @@ pub async fn run(store: ConfigStore, control_plane: impl Connect, config: AdsCon
         let SessionEnd {
             reason,
             was_healthy,
+            refused,
         } = session::run(&store, &control_plane, &config).await;
         if was_healthy {
             backoff.reset();
@@ -104,6 +128,9 @@ pub async fn run(store: ConfigStore, control_plane: impl Connect, config: AdsCon
             debug!(%reason, ?wait, "the control plane is still away");
         } else {
             warn!(%reason, ?wait, "the control plane is away; the last configuration stays in use");
+        }
+        if refused {
+            control_plane.refused();
         }
         store.disconnected(reason.clone());
         last_reason = reason;

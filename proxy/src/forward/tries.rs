@@ -356,10 +356,9 @@ impl<'a> Tries<'a> {
             (None, Some(spare)) if self.plan.asks_for_no_answer() => {
                 (Attempt::Retry(failure, Cause::Reset), spare)
             }
+            _ if broken_request => return Attempt::Failed(malformed_body()),
             _ => {
-                if !broken_request {
-                    member.failed();
-                }
+                member.failed();
                 return Attempt::Failed(failure);
             }
         };
@@ -390,12 +389,26 @@ fn unavailable(flag: ResponseFlag, text: String) -> Failure {
     Failure::new(flag, StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
-fn no_endpoint(plan: &Plan<'_>) -> Failure {
-    unavailable(
-        ResponseFlag::NoHealthyUpstream,
-        format!(
-            "{} has no ready endpoint; `heddle status` shows its pods",
-            plan.cluster
-        ),
+/// What came of the body was sent on and cannot be finished: whoever got it has not failed.
+fn malformed_body() -> Failure {
+    let text = "the request cannot be forwarded: its body is malformed, or ended before its end";
+    Failure::new(
+        ResponseFlag::DownstreamProtocolError,
+        StatusCode::BAD_REQUEST,
+        text.to_owned(),
     )
+}
+
+fn no_endpoint(plan: &Plan<'_>) -> Failure {
+    let cluster = plan.cluster;
+    let text = match cluster.is_empty() {
+        true => format!(
+            "{cluster} has no ready endpoint; `heddle status` shows its pods, and a host may not resolve"
+        ),
+        false => format!(
+            "{cluster} has no endpoint left: outlierDetection leaves out all that there are; `heddle explain` \
+             shows them"
+        ),
+    };
+    unavailable(ResponseFlag::NoHealthyUpstream, text)
 }

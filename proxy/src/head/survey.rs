@@ -18,6 +18,10 @@ pub(crate) struct Survey {
     pub(super) hop_by_hop: bool,
     pub(super) upgrade: bool,
     pub(super) hosts: u32,
+    /// A Host that is none.
+    pub(super) strange_host: bool,
+    /// A name that some applications take for `x-forwarded-client-cert`.
+    pub(super) disguised: bool,
     codings: u32,
     strange_coding: bool,
 }
@@ -42,11 +46,14 @@ impl Survey {
                     seen.codings += 1;
                     seen.strange_coding |= !value.as_bytes().eq_ignore_ascii_case(b"chunked");
                 }
-                "host" => seen.hosts += 1,
+                "host" => {
+                    seen.hosts += 1;
+                    seen.strange_host |= !is_host(value.as_bytes());
+                }
                 "content-type" => seen.grpc |= value.as_bytes().starts_with(b"application/grpc"),
                 "grpc-status" => seen.grpc_status = true,
                 "grpc-timeout" => seen.grpc_timeout = true,
-                _ => {}
+                other => seen.disguised |= is_disguised(other),
             }
         }
         seen
@@ -60,6 +67,29 @@ impl Survey {
         }
         Ok(())
     }
+}
+
+/// Whether these are letters that a host and a port are made of (RFC 9110 §7.2). It may be empty; nobody's
+/// name and password belong there.
+pub(super) fn is_host(text: &[u8]) -> bool {
+    text.iter().all(|byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':') || other_letter(*byte)
+    })
+}
+
+fn other_letter(byte: u8) -> bool {
+    b"[]_~%!$&'()*+,;=".contains(&byte)
+}
+
+/// Applications that are told of fields as CGI tells them cannot keep `_` and `-` apart.
+pub(super) fn is_disguised(name: &str) -> bool {
+    let own = super::FORWARDED_CLIENT_CERT.as_str();
+    name.len() == own.len()
+        && name != own
+        && name
+            .bytes()
+            .zip(own.bytes())
+            .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
 #[cfg(test)]
@@ -110,6 +140,38 @@ mod tests {
                 ..Survey::default()
             }
         );
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_a_port() {
+        for host in [
+            "",
+            "a",
+            "reviews:9080",
+            "10.0.0.1:80",
+            "[fd00::1]:80",
+            "a_b.c",
+            "%61",
+        ] {
+            assert!(!survey(&[("host", host)]).strange_host, "{host}");
+        }
+        for strange in ["a b", "a/b", "u@a", "a?b", "a#b", "a\\b", "\"a\"", "a\t"] {
+            assert!(survey(&[("host", strange)]).strange_host, "{strange}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_cgi_takes_for_the_identity_s_is_told() {
+        for name in ["x_forwarded_client_cert", "x-forwarded-client_cert"] {
+            assert!(survey(&[(name, "a")]).disguised, "{name}");
+        }
+        for name in [
+            "x-forwarded-client-cert",
+            "x_forwarded_client_cart",
+            "x_forwarded_for",
+        ] {
+            assert!(!survey(&[(name, "a")]).disguised, "{name}");
+        }
     }
 
     #[test]

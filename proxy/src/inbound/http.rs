@@ -109,6 +109,7 @@ fn decide(
     let grpc = seen.grpc;
     let upgrade = Upgrade::of(&mut request, seen, version);
     head::strip_hop(request.headers_mut(), seen, upgrade.is_some());
+    head::strip_disguised(request.headers_mut(), seen);
     match caller {
         Some(caller) => {
             request

@@ -135,12 +135,19 @@ fn permissive_takes_plain_text_and_mesh_tls() {
     let (web, to) = (pair.web.at(), pair.server.at(8080));
     let forged = async move {
         let mut client = Client::http1(to).await.unwrap();
-        let forged = [("x-forwarded-client-cert", "URI=spiffe://forged")];
+        let forged = [
+            ("x-forwarded-client-cert", "URI=spiffe://forged"),
+            ("x_forwarded_client_cert", "URI=spiffe://forged"),
+            ("X-Forwarded_Client-Cert", "URI=spiffe://forged"),
+            ("x_forwarded_for", "kept"),
+        ];
         client.get_with("/", &forged).await.unwrap()
     };
     let plain = pair.mesh.node.run(forged);
     assert_eq!(plain.status, 200);
     assert_eq!(plain.seen("x-forwarded-client-cert"), [""; 0]);
+    assert!(!plain.text().contains("forged"), "{}", plain.text());
+    assert_eq!(plain.seen("x_forwarded_for"), ["kept"]);
     let meshed = pair.client.run(http::get(web, "/")).unwrap();
     let identity = &meshed.seen("x-forwarded-client-cert")[0];
     assert!(identity.ends_with("sa/client"), "{identity}");

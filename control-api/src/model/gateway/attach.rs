@@ -192,6 +192,19 @@ impl Model {
         all
     }
 
+    /// The ports of a service that routes of Gateway API have, for clients in a namespace, each with one
+    /// of these routes.
+    pub(in crate::model) fn gateway_ports(
+        &self,
+        service: &NsName,
+        namespace: &str,
+    ) -> BTreeMap<u16, &Arc<Object>> {
+        let by_port = self.routes_in_force(service, namespace).into_iter();
+        by_port
+            .filter_map(|(port, routes)| Some((port, *routes.first()?)))
+            .collect()
+    }
+
     /// A GRPCRoute that has a port, to which an HTTPRoute is attached too.
     pub(super) fn rival(
         &self,

@@ -323,6 +323,40 @@ fn codes_of(pods: &[(&str, bool)], text: &str) -> Vec<Code> {
 }
 
 #[test]
+fn policies_for_the_mesh_in_the_namespace_of_another() {
+    let pods = &[("cart", true)];
+    let policy = |namespace: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+             metadata: {{name: own, namespace: {namespace}}}\nspec: {{mtls: {{mode: STRICT}}}}\n"
+        )
+    };
+    assert_eq!(
+        codes_of(pods, &policy("istio-system")),
+        [Code::PolicyOfNobody]
+    );
+    assert_eq!(
+        codes_of(&[], &policy("istio-system")),
+        [Code::PolicyOfNobody]
+    );
+    assert_eq!(codes_of(pods, &policy("heddle-system")), []);
+    assert_eq!(codes_of(pods, &policy("later")), []);
+}
+
+/// The namespace's own policy is theirs, not the mesh's.
+#[test]
+fn the_mesh_s_policy_is_not_told_of_pods_with_another() {
+    let text = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+        metadata: {name: own, namespace: heddle-system}\nspec: {mtls: {mode: STRICT}}\n";
+    let own = "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+        metadata: {name: narrower, namespace: default}\nspec: {mtls: {mode: PERMISSIVE}}\n";
+    let pods = &[("cart", true), ("web", false)];
+    assert!(codes_of(pods, text).contains(&Code::StrictUnguarded));
+    let both = codes_of(pods, &format!("{text}{own}"));
+    assert!(!both.contains(&Code::StrictUnguarded), "{both:?}");
+}
+
+#[test]
 fn policies_that_lock_out_or_guard_nothing() {
     let strict = "mtls: {mode: STRICT}";
     let selects = |app: &str| format!("selector: {{matchLabels: {{app: {app}}}}}, {strict}");

@@ -21,6 +21,9 @@ use crate::{
     source::{Object, Refusal, node::Position},
 };
 
+/// Where Istio keeps what is for the whole mesh.
+const OTHERS_ROOT: &str = "istio-system";
+
 /// Names that are listed; of more only the number is told.
 const MAX_NAMED: usize = 3;
 
@@ -31,10 +34,14 @@ impl Model {
         policy: &PeerAuthentication,
         found: &mut Vec<Refusal>,
     ) {
+        let own = object.key.name.namespace();
+        if !object.stand_in && self.is_others_root(own) {
+            found.push(self.for_the_mesh(object));
+            return;
+        }
         if object.stand_in || !self.has_pods() {
             return;
         }
-        let own = object.key.name.namespace();
         let selector = policy.selector();
         let of_mesh = own == self.settings.system_namespace && selector.is_none();
         let guarded = |namespace: &str| namespace == own || (of_mesh && !is_of_cluster(namespace));
@@ -85,8 +92,13 @@ impl Model {
             .filter(|(_, pod)| !pod.meshed)
             .map(|(name, _)| *name)
             .collect();
-        if !bare.is_empty() {
-            let reason = format!("spec.mtls: {} without a sidecar", several(&bare));
+        let unguarded: Vec<&NsName> = bare
+            .iter()
+            .filter(|name| name.namespace() == own || !self.decides_itself(name.namespace()))
+            .copied()
+            .collect();
+        if !unguarded.is_empty() {
+            let reason = format!("spec.mtls: {} without a sidecar", several(&unguarded));
             let instead = "inject them (`heddle inject`), or leave them out of the selector";
             let at = Position::default();
             found.push(warning(Code::StrictUnguarded, object, at, reason, instead));
@@ -101,6 +113,42 @@ impl Model {
             let at = Position::default();
             found.push(warning(Code::LockedOut, object, at, reason, instead));
         }
+    }
+
+    /// Whether a namespace has a policy of its own for all its pods, so that the mesh's is not theirs.
+    fn decides_itself(&self, namespace: &str) -> bool {
+        let policies = self.authentications.get(namespace);
+        policies.is_some_and(|policies| {
+            let mut policies = policies.iter().filter_map(|object| object.authentication());
+            policies.any(|policy| policy.selector().is_none() && policy.mtls.is_some())
+        })
+    }
+
+    /// Whether this is where another mesh keeps what is for all of it, and no pod of ours.
+    fn is_others_root(&self, namespace: &str) -> bool {
+        let mut pods = self.pods.iter();
+        namespace == OTHERS_ROOT
+            && namespace != self.settings.system_namespace
+            && !pods.any(|(name, pod)| {
+                name.namespace() == namespace && pod.pod().is_some_and(|pod| pod.meshed)
+            })
+    }
+
+    fn for_the_mesh(&self, object: &Arc<Object>) -> Refusal {
+        let reason = format!(
+            "metadata.namespace: {OTHERS_ROOT} is a namespace like any other here, and has no pod with a sidecar"
+        );
+        let instead = format!(
+            "for the whole mesh, write it in {}",
+            self.settings.system_namespace
+        );
+        warning(
+            Code::PolicyOfNobody,
+            object,
+            Position::default(),
+            reason,
+            &instead,
+        )
     }
 
     /// Whether a container names the port, or a service leads to it; who names none may listen anywhere.
@@ -170,6 +218,10 @@ impl Model {
         found: &mut Vec<Refusal>,
     ) {
         let own = object.key.name.namespace();
+        if self.is_others_root(own) {
+            found.push(self.for_the_mesh(object));
+            return;
+        }
         let selector = sidecar.selector();
         let fits = |wanted: &Labels| {
             let mut pods = self.pods.iter().filter(|(name, _)| name.namespace() == own);

@@ -160,3 +160,11 @@ fn lenient_reading_skips_what_it_does_not_know() {
     let node = Node::parse("routes:\n- host: a\n  other: [1, {x: y}]\n", 0).unwrap();
     assert!(decode::<Spec>(&node, "spec", Unknown::Skip).is_ok());
 }
+
+#[test]
+fn fields_with_another_that_does_it_name_that_one() {
+    let path = "spec.trafficPolicy.outlierDetection.consecutiveErrors";
+    assert_eq!(super::instead(path), "write `consecutive5xxErrors`");
+    assert!(super::instead("spec.trafficPolicy.tls.credentialName").contains("caCertificates"));
+    assert!(super::instead("spec.tunnel").starts_with("take the field out"));
+}

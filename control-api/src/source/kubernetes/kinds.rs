@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use http::Request;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIResource};
 use kube::{Client, core::ApiResource};
 
@@ -135,6 +136,17 @@ impl Wanted {
             format!("{}.{}", self.plural, self.group)
         }
     }
+}
+
+/// The same of a server that says that it is ready, or that will not say.
+pub(super) async fn discover_ready(client: &Client) -> Result<Served, kube::Error> {
+    let asked = Request::get("/readyz").body(Vec::new());
+    let asked = asked.map_err(kube::Error::HttpError)?;
+    match client.request_text(asked).await {
+        Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => {}
+        answer => _ = answer?,
+    }
+    discover(client).await
 }
 
 /// What the cluster serves of it now. An error says nothing of what is served.

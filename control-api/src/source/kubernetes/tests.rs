@@ -424,6 +424,29 @@ const NO_ROUTES: [&str; 5] = [
 ];
 
 #[tokio::test]
+async fn a_server_that_is_just_starting_is_not_taken_at_its_word() {
+    let server = server().await;
+    // Not ready; and then ready before it serves what was installed.
+    server.fail(Fault {
+        verbs: vec!["get"],
+        ..Fault::refuse("get", "", 500, "InternalError", 1)
+    });
+    let pace = Pace {
+        look: Duration::from_secs(1),
+        ..PACE
+    };
+    let mut seen = Seen::with(client(&server).await, pace, Vec::new());
+    asks(&server, "a look", |server| {
+        server.asked().iter().any(|asked| asked.path == "/apis")
+    })
+    .await;
+    server.install(&istio()).await;
+    server.put(route("r", "a")).await.unwrap();
+    seen.batch().await;
+    assert!(seen.has(Kind::VirtualService, "r"));
+}
+
+#[tokio::test]
 async fn a_kind_that_may_not_be_read_holds_back_nothing_for_long() {
     let server = strict_server().await;
     let rules = json!([core(), may_read(json!(["*"]), json!(NO_ROUTES))]);
@@ -801,5 +824,51 @@ fn a_pod_costs_what_is_kept_of_it() {
         (200..900).contains(&each),
         "a pod of {} bytes costs {each}",
         texts[0].len()
+    );
+}
+
+#[tokio::test]
+async fn read_once_it_is_what_a_source_would_begin_with() {
+    let server = ApiServer::start(Options {
+        rbac: true,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    server.install(&istio()).await;
+    let web = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: default}\nspec: {clusterIP: 10.0.0.1, ports: [{port: 80}]}\n";
+    let route = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: web, namespace: default}\nspec: {hosts: [web], http: [{route: [{destination: {host: web}}]}]}\n";
+    server.put_yaml(&format!("{web}{route}")).await;
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    let once = read_once(&client(&server).await).await.unwrap();
+    let written: Vec<_> = once.written.keys().map(ToString::to_string).collect();
+    assert_eq!(written, ["VirtualService default/web"]);
+    let mut names: Vec<_> = once
+        .batch
+        .changes
+        .iter()
+        .map(|change| match change {
+            Change::Upsert(object) => object.key.clone(),
+            Change::Remove(key) => panic!("{key}"),
+        })
+        .collect();
+    let mut expected: Vec<_> = seen.objects.keys().cloned().collect();
+    names.sort();
+    expected.sort();
+    assert_eq!(names, expected);
+    assert!(names.len() >= 4, "{names:?}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kubeconfig");
+    let token = server.account_token("default", "nobody");
+    std::fs::write(&file, server.kubeconfig(&token, None)).unwrap();
+    let nobody = Access::Kubeconfig(file).client().await.unwrap();
+    let error = read_once(&nobody).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("namespaces may not be listed"),
+        "{error}"
     );
 }

@@ -86,6 +86,23 @@ pub(super) fn kind_of(group: &str, kind: &str) -> Option<(Kind, &'static [&'stat
     })
 }
 
+/// The group of a kind whose name nobody but one of our APIs has, where it stands under a group of
+/// Kubernetes' or Istio's own. Under any other it may be a definition of someone else's.
+fn misplaced(group: &str, kind: &str) -> Option<&'static str> {
+    let theirs = !group.contains('.') || group.ends_with(".k8s.io") || group.ends_with("istio.io");
+    let ours = match kind {
+        "VirtualService" | "DestinationRule" | "ServiceEntry" | "EnvoyFilter" => {
+            "networking.istio.io"
+        }
+        "PeerAuthentication" | "AuthorizationPolicy" | "RequestAuthentication" => {
+            "security.istio.io"
+        }
+        "HTTPRoute" | "GRPCRoute" => "gateway.networking.k8s.io",
+        _ => return None,
+    };
+    theirs.then_some(ours)
+}
+
 /// None: a kind of someone else's.
 pub(super) fn stranger(
     group: &str,
@@ -106,6 +123,14 @@ pub(super) fn stranger(
                 suggest::sentence(kind, kinds),
             )
         });
+    }
+    if let Some(ours) = misplaced(group, kind) {
+        let reason = format!(
+            "unknown apiVersion \"{}\" of {kind}",
+            api_version.escape_debug()
+        );
+        let wanted = format!("write `apiVersion: {ours}/v1`");
+        return Some((Code::UnknownVersion, reason, wanted));
     }
     if group.is_empty() && !CORE_KINDS.contains(&kind) {
         let near = suggest::nearest(kind, CORE_KINDS)?;

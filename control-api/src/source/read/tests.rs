@@ -106,6 +106,20 @@ fn mistakes_have_name_place_and_reason() {
             "did you mean `networking.istio.io`?",
         ),
         (
+            ROUTE.replace("networking.istio.io", "networking.k8s.io"),
+            1,
+            13,
+            "unknown apiVersion",
+            "write `apiVersion: networking.istio.io/v1`",
+        ),
+        (
+            ROUTE.replace("networking.istio.io/", ""),
+            1,
+            13,
+            "unknown apiVersion",
+            "write `apiVersion: networking.istio.io/v1`",
+        ),
+        (
             ROUTE.replace("VirtualService", "VirtualServcie"),
             2,
             7,

@@ -133,6 +133,22 @@ async fn a_restart_while_identity_is_away_comes_back_with_its_certificate() {
 }
 
 #[tokio::test]
+async fn one_that_peers_refuse_is_replaced_once_however_often_they_do() {
+    let cluster = Cluster::new();
+    let service = cluster.serve().await;
+    let workload = Workload::start(cluster.settings("shop", "a"));
+    ready(&workload).await;
+    workload.refused();
+    until(&workload, |status| status.generation == 2).await;
+    workload.refused();
+    // Had it asked again, it would have been answered before somebody who comes later.
+    let later = Workload::start(cluster.settings("shop", "b"));
+    ready(&later).await;
+    assert_eq!(workload.status().borrow().generation, 2);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_on_disk_is_only_used_when_it_is_good() {
     let cluster = Cluster::new();
     let service = cluster.serve().await;

@@ -164,7 +164,7 @@ async fn a_port_that_cannot_be_had_is_named() {
         metrics: Arc::new(|_| {}),
         status: Arc::new(|| serde_json::Value::Null),
         config_dump: Arc::new(|| serde_json::Value::Null),
-        explain: Arc::new(|_| Box::pin(async { Ok(serde_json::Value::Null) })),
+        explain: Arc::new(|_, _| Box::pin(async { Ok(serde_json::Value::Null) })),
         drain: Arc::new(|| {}),
         drained: Arc::new(|| Box::pin(async { 0 })),
         quit: Arc::new(|| {}),

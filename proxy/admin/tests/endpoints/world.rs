@@ -47,8 +47,9 @@ impl Sidecar {
             metrics: Arc::new(|out: &mut String| out.push_str(OWN_METRICS)),
             status: Arc::new(|| json!({"version": "v1"})),
             config_dump: Arc::new(|| json!({"services": []})),
-            explain: Arc::new(|asked| {
+            explain: Arc::new(|asked, slot| {
                 Box::pin(async move {
+                    let _slot = slot;
                     match asked {
                         Asked::Request(body) if body.is_empty() => {
                             Err(NoAnswer::NotAsked("nothing is asked".into()))

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use heddle_identity::Refusal;
 use heddle_identity::channel::explain;
 use heddle_proto::envoy::config::core::v3::Node;
 use heddle_proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
@@ -31,6 +32,8 @@ pub(super) struct SessionEnd {
     pub(super) reason: String,
     /// It brought at least one answer: the next attempt need not wait long.
     pub(super) was_healthy: bool,
+    /// Our certificate was not accepted.
+    pub(super) refused: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,7 @@ pub(super) async fn run(
     SessionEnd {
         reason: explain(&failure),
         was_healthy: session.healthy,
+        refused: Refusal::is_of_our_certificate(&failure),
     }
 }
 

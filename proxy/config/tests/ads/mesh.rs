@@ -1,11 +1,16 @@
 //! Over mesh TLS, with the real authority: who the control plane must be, and pushed roots.
 
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use heddle_authority::ca::{Authority, Policy};
 use heddle_identity::{MeshTls, SpiffeId};
-use heddle_proxy_config::ads::MeshControlPlane;
+use heddle_proxy_config::ads::{Connect, ConnectError, MeshControlPlane};
 use heddle_proxy_config::kind::Kind;
 use heddle_proxy_config::store::{Limits, roots_into};
 use rustls_pki_types::PrivatePkcs8KeyDer;
+use tokio::sync::Notify;
+use tonic::transport::Channel;
 
 use crate::fake::{self, FakeControl, resource};
 use crate::{eventually, run};
@@ -76,4 +81,40 @@ async fn only_the_control_planes_identity_is_believed_and_its_roots_are_checked(
     let root = &authority.roots()[0];
     stream.accepted(Kind::TrustBundle, bundle(root), &[]).await;
     assert_eq!(&tls.roots()[..], std::slice::from_ref(root));
+}
+
+/// Tells that it was refused.
+struct Telling(MeshControlPlane, Arc<Notify>);
+
+impl Connect for Telling {
+    fn connect(&self) -> BoxFuture<'_, Result<Channel, ConnectError>> {
+        self.0.connect()
+    }
+
+    fn refused(&self) {
+        self.1.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_control_plane_does_not_accept_is_told_of() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [old, new] = directories
+        .each_ref()
+        .map(|at| Authority::load_or_create(at.path(), Policy::default()).unwrap());
+    // It has dropped the root that ours is of. We know both, and cannot hear of that from anybody else.
+    let control = FakeControl::start_mesh(workload(&new, CONTROL)).await;
+    let tls = workload(&old, PROXY);
+    tls.learn_roots([old.roots(), new.roots()].concat())
+        .unwrap();
+    let store = fake::store_with(Limits::default(), roots_into(tls.clone()));
+    let refused = Arc::new(Notify::new());
+    let mesh = MeshControlPlane {
+        tls,
+        address: control.address.to_string(),
+        identity: CONTROL.parse().unwrap(),
+    };
+    let _client = run(&store, Telling(mesh, refused.clone()));
+    let heard = tokio::time::timeout(std::time::Duration::from_secs(30), refused.notified());
+    heard.await.expect("it is told of");
 }

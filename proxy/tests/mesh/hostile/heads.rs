@@ -117,6 +117,16 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("two hosts", "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"),
     ("no host", "GET / HTTP/1.1\r\n\r\n"),
+    ("a host with a space", "GET / HTTP/1.1\r\nhost: a b\r\n\r\n"),
+    (
+        "a host with a path",
+        "GET / HTTP/1.1\r\nhost: a/../b\r\n\r\n",
+    ),
+    ("a host with a user", "GET / HTTP/1.1\r\nhost: b@a\r\n\r\n"),
+    (
+        "a target with a user",
+        "GET http://b:c@a/ HTTP/1.1\r\nhost: a\r\n\r\n",
+    ),
     ("another version", "GET / HTTP/1.2\r\nhost: a\r\n\r\n"),
 ];
 
@@ -174,6 +184,29 @@ fn the_reason_is_said() {
     );
     assert!(answer.contains("x-heddle-flag: DPE"), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
+}
+
+/// The head is good, and on its way before the body is known to be none.
+#[test]
+fn a_malformed_body_is_its_senders_fault() {
+    let pair = Pair::new(Protocol::Http1);
+    let app = App::echo(&pair.server.netns, 8080, "server");
+    let to = pair.web.at();
+    for body in ["zz\r\nhello\r\n0\r\n\r\n", "5\r\nhelloXX0\r\n\r\n"] {
+        let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+        let request = format!("{head}{body}");
+        let answer = pair
+            .client
+            .run(async move { exchange(to, request.as_bytes()).await });
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(answer.contains("x-heddle-flag: DPE"), "{answer}");
+        assert!(answer.contains("its body is malformed"), "{answer}");
+        assert!(
+            !answer.contains("server"),
+            "nobody else is blamed: {answer}"
+        );
+    }
+    assert_eq!(app.requests(), 0);
 }
 
 #[test]

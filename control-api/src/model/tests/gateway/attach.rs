@@ -1,6 +1,7 @@
 //! Parents, producers and consumers, ports, kinds on one port, VirtualServices beside.
 
 use super::*;
+use crate::check::{Code, Severity};
 
 const TO_V1: &str = "  rules:\n  - backendRefs: [{name: v1, namespace: shop, port: 80}]\n";
 const TO_V2: &str = "  rules:\n  - backendRefs: [{name: v2, namespace: shop, port: 80}]\n";
@@ -129,6 +130,58 @@ fn a_virtual_service_keeps_the_ports_that_no_route_has() {
         ]
     );
     assert!(table.http_ports.is_empty());
+
+    let warnings = model.warnings();
+    let told: Vec<_> = warnings
+        .iter()
+        .filter(|warning| warning.code == Code::RouteBeside)
+        .map(|warning| (warning.name.as_str(), warning.reason.as_str()))
+        .collect();
+    let reason =
+        "spec.hosts[0]: HTTPRoute shop/r (test.yaml:32) is attached to port 80 of shop/echo";
+    assert_eq!(told, [("vs", reason)], "{warnings:?}");
+    let elsewhere = with(&[
+        http("shop/r", "name: echo, port: 80", TO_V1),
+        "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: vs, namespace: shop}\nspec: {hosts: [echo], http: [{match: [{port: 8080}], route: [{destination: {host: v2, port: {number: 80}}}]}]}\n".to_owned(),
+    ]);
+    let warnings = elsewhere.warnings();
+    assert!(
+        warnings.iter().all(|one| one.code != Code::RouteBeside),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn a_route_that_no_sidecar_uses_is_told() {
+    let told = |parents: &str| -> Vec<(Code, String)> {
+        let route = http("shop/r", "name: echo", TO_V1);
+        let (before, rest) = route.split_once("parentRefs: [").unwrap();
+        let (_, after) = rest.split_once("]\n").unwrap();
+        let model = with(&[format!("{before}parentRefs: [{parents}]\n{after}")]);
+        assert!(model.refusals().is_empty(), "{:?}", model.refusals());
+        let found = model.warnings().into_iter();
+        let found = found.filter(|one| one.kind == "HTTPRoute");
+        found.map(|one| (one.code, one.reason)).collect()
+    };
+    let gateways = told("{name: edge}");
+    assert_eq!(
+        gateways,
+        [(
+            Code::ForGateways,
+            "spec.parentRefs: all of them are Gateways".to_owned()
+        )]
+    );
+    assert_eq!(gateways[0].0.severity(), Severity::Note);
+    let nobody = told("{group: '', kind: Servcie, name: echo}");
+    assert_eq!(
+        nobody,
+        [(
+            Code::ParentOfNobody,
+            "spec.parentRefs: routes are attached to Services, not to a Servcie".to_owned()
+        )]
+    );
+    assert_eq!(told("")[0].0, Code::ParentOfNobody);
+    assert!(told("{name: edge}, {group: '', kind: Service, name: echo}").is_empty());
 }
 
 #[test]
