@@ -67,12 +67,12 @@ pub(crate) enum Command {
     Check(Check),
     /// Tell what becomes of a request, and why: which rule, which shares, which pods, who is expected.
     #[command(
-        after_help = "Example:\n  heddle explain --from default/productpage-v1 -H 'user-type: premium' http://reviews:9080/\n  heddle explain -f shop/ --from shop/web -X POST http://cart/items"
+        after_help = "Example:\n  heddle explain --from default/productpage-v1 -H 'user-type: premium' http://reviews:9080/\n  heddle explain -f shop/ --from shop/web -X POST http://cart/items\n  heddle explain --cluster --from shop/web http://cart/items"
     )]
     Explain(Explain),
     /// Decide recorded requests again under changed routes, and say what would move.
     #[command(
-        after_help = "Example:\n  heddle what-if -f new-routes.yaml\n  heddle what-if --delete virtualservice/reviews\n  heddle what-if -f new.yaml --base shop/ --from-traces traces.json"
+        after_help = "Example:\n  heddle what-if -f new-routes.yaml\n  heddle what-if --delete virtualservice/reviews\n  heddle what-if -f new.yaml --base shop/ --from-traces traces.json\n  heddle what-if -f new.yaml --cluster --from-traces traces.json"
     )]
     WhatIf(WhatIf),
     /// Write manifests with the sidecar injected to standard output.
@@ -306,6 +306,9 @@ pub(crate) struct Check {
     /// The cluster of KUBECONFIG instead: whether the mesh can be installed there, or works.
     #[arg(long, conflicts_with = "files")]
     pub(crate) cluster: bool,
+    /// Its context in KUBECONFIG; the current one unless given.
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    pub(crate) context: Option<String>,
     /// Where the mesh's own parts run (--cluster).
     #[arg(
         short,
@@ -364,10 +367,28 @@ pub(crate) struct Explain {
     /// What it asks for.
     pub(crate) url: String,
     /// Manifests to answer from, in place of the running mesh; may be repeated.
-    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "PATH",
+        conflicts_with = "cluster"
+    )]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// Which mesh is asked.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Place {
+    /// The cluster of KUBECONFIG, in place of the mesh on this machine.
+    #[arg(long)]
+    pub(crate) cluster: bool,
+    /// Its context in KUBECONFIG; the current one unless given.
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    pub(crate) context: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -383,12 +404,14 @@ pub(crate) struct WhatIf {
     /// An object to take away: KIND/NAME or KIND/NAMESPACE/NAME; may be repeated.
     #[arg(long, value_name = "KIND/NAME")]
     pub(crate) delete: Vec<String>,
-    /// Recorded traces, as `heddle traces --spans -o json` writes them, in place of the running mesh's.
+    /// Recorded traces, as `heddle traces --spans -o json` or OTLP's JSON has them, in place of the running mesh's.
     #[arg(long, value_name = "FILE")]
     pub(crate) from_traces: Option<PathBuf>,
     /// Manifests that are in force, in place of the running mesh's; may be repeated.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "cluster")]
     pub(crate) base: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) output: Output,
 }

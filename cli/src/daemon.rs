@@ -12,7 +12,7 @@ pub(crate) mod publish;
 mod refusals;
 mod run;
 mod runner;
-mod sidecar;
+pub(crate) mod sidecar;
 mod system;
 mod view;
 mod watch;

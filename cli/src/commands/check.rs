@@ -68,6 +68,13 @@ pub(crate) async fn run(client: &Client, check: &Check) -> Outcome {
 async fn problems(client: &Client, check: &Check) -> Outcome<(Vec<Problem>, String)> {
     if check.files.is_empty() {
         let status = client.status().await?;
+        if !status.control_plane.ready {
+            let mesh = &status.mesh;
+            return Err(Failure::new(format!(
+                "the control plane of mesh {mesh} is away, and it is what judges"
+            ))
+            .advise("heddle status  says why; `heddle check -f PATH` judges files without it"));
+        }
         let problems = status.refused.into_iter().chain(status.warnings).collect();
         return Ok((problems, format!("mesh {}", status.mesh)));
     }

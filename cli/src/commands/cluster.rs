@@ -3,7 +3,7 @@
 //! server's own call of the webhook, certificate and all. It fails when something is wrong, not when
 //! something is only likely to be.
 
-mod ask;
+pub(super) mod ask;
 mod before;
 mod missing;
 mod parts;
@@ -81,7 +81,7 @@ pub(crate) async fn check(check: &Check) -> Outcome {
             );
         }
     };
-    let cluster = Cluster::connect(&check.namespace).await?;
+    let cluster = Cluster::connect(check.context.as_deref(), &check.namespace).await?;
     let mut report = look(&cluster).await?;
     let shown = match check.severity {
         args::Severity::Note => Severity::Note,
@@ -148,7 +148,7 @@ async fn look(cluster: &Cluster) -> Outcome<Report> {
 
 /// The definitions that the cluster has.
 pub(crate) async fn definitions() -> Outcome<BTreeSet<String>> {
-    let cluster = Cluster::connect("default").await?;
+    let cluster = Cluster::connect(None, "default").await?;
     let found = cluster.definitions().await;
     found.map_err(|reason| Failure::new(format!("cannot list the cluster's definitions: {reason}")))
 }

@@ -1,8 +1,9 @@
 //! `heddle explain`: what becomes of a request and why, as a numbered story with the user's own line
-//! behind each step. A running mesh answers by the tables of the pod's own sidecar, so that it cannot
-//! disagree with the traffic; files are decided by the same code, here.
+//! behind each step. A running mesh, on this machine or in a cluster, answers by the tables of the pod's
+//! own sidecar, so that it cannot disagree with the traffic; files are decided by the same code, here.
 
 mod asked;
+mod cluster;
 mod running;
 mod story;
 mod tell;
@@ -10,6 +11,7 @@ mod tell;
 use heddle_control::model::Model;
 use heddle_proxy_config::decision::{Admission, AskedInbound, Decision, Tls};
 
+use super::cluster::ask::Cluster;
 use super::output::print;
 use crate::api::Client;
 use crate::args::Explain;
@@ -19,6 +21,7 @@ use crate::snapshots::{self, Asker};
 use crate::terminal::Style;
 
 use self::asked::Asked;
+use self::running::Mesh;
 use self::story::{By, Story};
 
 /// Servers that are asked whether they let it in: two of each share, and so many in all.
@@ -26,8 +29,12 @@ const SERVERS: (usize, usize) = (2, 8);
 
 pub(crate) async fn run(client: &Client, explain: &Explain) -> Outcome {
     let asked = Asked::new(explain)?;
-    let story = if explain.files.is_empty() {
-        running::ask(client, &asked).await?
+    let story = if explain.place.cluster {
+        let context = explain.place.context.as_deref();
+        let cluster = Cluster::connect(context, &asked.namespace).await?;
+        running::ask(&Mesh::Cluster(cluster), &asked).await?
+    } else if explain.files.is_empty() {
+        running::ask(&Mesh::Here(client), &asked).await?
     } else {
         offline(&picture::of(&explain.files)?.model, &asked)?
     };

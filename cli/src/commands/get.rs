@@ -167,6 +167,24 @@ fn columns(kind: &str) -> &'static [Column] {
                 list(&o["spec"]["subsets"], |subset| text(&subset["name"]))
             }),
         ],
+        "HTTPRoute" | "GRPCRoute" => &[
+            ("PARENTS", |o| {
+                list(&o["spec"]["parentRefs"], |parent| text(&parent["name"]))
+            }),
+            ("RULES", |o| {
+                let rules = o["spec"]["rules"].as_array();
+                rules.map_or(0, Vec::len).to_string()
+            }),
+            ("ACCEPTED", |o| {
+                list(&o["status"]["parents"], |parent| {
+                    let conditions = parent["conditions"].as_array().into_iter().flatten();
+                    let mut accepted = conditions.filter(|c| c["type"] == "Accepted");
+                    accepted
+                        .next()
+                        .map_or_else(|| "-".to_owned(), |c| text(&c["status"]))
+                })
+            }),
+        ],
         "PeerAuthentication" => &[("MODE", |o| text(&o["spec"]["mtls"]["mode"]))],
         _ => &[],
     }

@@ -1,22 +1,26 @@
 //! `heddle traces`: the list, or one drawn as a waterfall.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::api::Client;
 use crate::args::{Format, Traces};
 use crate::commands::output;
 use crate::failure::Outcome;
 use crate::terminal::{self, Paint, Style, Table, plain, say};
-use crate::traces::{Canvas, Filter, TraceSummary, draw};
+use crate::traces::{Canvas, Filter, Trace, TraceSummary, draw};
+
+/// Longer than sidecars keep spans before they send them.
+const FIRST: Duration = Duration::from_secs(4);
 
 /// How far back whole traces are listed.
 const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn run(client: &Client, args: Traces) -> Outcome {
     if args.last || args.trace_id.is_some() {
-        let trace = client
-            .trace(args.trace_id.as_deref().unwrap_or_default())
-            .await?;
+        let trace = match &args.trace_id {
+            Some(id) => client.trace(id).await?,
+            None => newest(client).await?,
+        };
         let canvas = Canvas {
             columns: terminal::columns(),
             unicode: terminal::unicode(),
@@ -36,6 +40,7 @@ pub(crate) async fn run(client: &Client, args: Traces) -> Outcome {
         let whole = client.whole_traces(since).await?;
         return output::print(format, &whole, String::new);
     }
+    let narrowed = args.service.is_some() || args.status.is_some() || args.min_duration.is_some();
     let filter = Filter {
         limit: args.limit,
         service: args.service,
@@ -45,6 +50,10 @@ pub(crate) async fn run(client: &Client, args: Traces) -> Outcome {
             .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
     };
     let traces = client.traces(&filter).await?;
+    if traces.is_empty() && narrowed && args.output.format == Format::Table {
+        say!("no trace in memory is like that: heddle traces  lists all of them");
+        return Ok(());
+    }
     if traces.is_empty() && args.output.format == Format::Table {
         say!(
             "no traces; requests through the mesh leave them: heddle exec POD -- curl http://SERVICE:PORT/"
@@ -54,6 +63,19 @@ pub(crate) async fn run(client: &Client, args: Traces) -> Outcome {
     output::print(args.output.format, &traces, || {
         render(&traces, Style::stdout())
     })
+}
+
+/// The newest trace. Spans take a moment from the sidecars: the first of a mesh is waited for.
+async fn newest(client: &Client) -> Outcome<Trace> {
+    let any = Filter {
+        limit: 1,
+        ..Filter::default()
+    };
+    let until = Instant::now() + FIRST;
+    while client.traces(&any).await?.is_empty() && Instant::now() < until {
+        tokio::time::sleep(FIRST / 20).await;
+    }
+    Ok(client.trace("").await?)
 }
 
 fn render(traces: &[TraceSummary], style: Style) -> String {

@@ -5,6 +5,7 @@
 
 mod again;
 mod moves;
+mod otlp;
 mod recorded;
 mod render;
 mod worlds;
@@ -51,7 +52,7 @@ pub(crate) async fn run(client: &Client, asked: &WhatIf) -> Outcome {
 }
 
 fn report(worlds: Worlds, recorded: recorded::Recorded) -> Outcome<Report> {
-    let mut again = Again::new(&worlds.current, &worlds.changed);
+    let mut again = Again::new(&worlds.current, &worlds.changed, &worlds.written);
     let mut moves = Moves::default();
     for request in &recorded.requests {
         match again.decide(request)? {
@@ -74,7 +75,8 @@ fn report(worlds: Worlds, recorded: recorded::Recorded) -> Outcome<Report> {
 
 /// Expected counts, to a hundredth.
 fn rounded(count: f64) -> f64 {
-    (count * 100.0).round() / 100.0
+    // Nothing at all sums up to -0.
+    (count * 100.0).round() / 100.0 + 0.0
 }
 
 #[cfg(test)]

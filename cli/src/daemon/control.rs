@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heddle_proto::admin::control_plane_client::ControlPlaneClient;
-use heddle_proto::admin::{StatusRequest, StatusResponse};
+use heddle_proto::admin::{RouteStatus, RoutesRequest, StatusRequest, StatusResponse};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -28,6 +28,15 @@ impl ControlAdmin {
         let endpoint = Endpoint::from_static("http://control-plane.invalid").timeout(PATIENCE);
         Self {
             client: ControlPlaneClient::new(endpoint.connect_with_connector_lazy(connect)),
+        }
+    }
+
+    /// What it says of Gateway API's routes; nothing while it is away.
+    pub(crate) async fn routes(&self) -> Vec<RouteStatus> {
+        let mut client = self.client.clone();
+        match tokio::time::timeout(PATIENCE, client.routes(RoutesRequest {})).await {
+            Ok(Ok(response)) => response.into_inner().routes,
+            _ => Vec::new(),
         }
     }
 

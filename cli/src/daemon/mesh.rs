@@ -27,6 +27,7 @@ use crate::node::{Layout, Phase};
 use crate::traces::Store;
 
 mod follow;
+mod routes;
 
 /// The mesh.
 #[derive(Debug)]
@@ -138,10 +139,13 @@ impl Daemon for Mesh {
             .split(',')
             .filter(|kind| !kind.is_empty())
             .collect();
-        Ok(self
-            .handle
-            .view()
-            .select(&kinds, query.namespace.as_deref(), query.name.as_deref()))
+        let view = self.handle.view();
+        let (namespace, name) = (query.namespace.as_deref(), query.name.as_deref());
+        let mut found = view.select(&kinds, namespace, name);
+        if found.iter().any(routes::has_status) {
+            routes::put_statuses(&mut found, &self.control.routes().await);
+        }
+        Ok(found)
     }
 
     async fn explain(&self, ask: Ask) -> Result<Value, Failed> {

@@ -55,6 +55,7 @@ const KINDS: &[Kind] = &[
     kind("VirtualService", "virtualservices", &["vs"]),
     kind("DestinationRule", "destinationrules", &["dr"]),
     kind("ServiceEntry", "serviceentries", &["se"]),
+    kind("Sidecar", "sidecars", &[]),
     kind("PeerAuthentication", "peerauthentications", &["pa"]),
     kind("AuthorizationPolicy", "authorizationpolicies", &["ap"]),
     kind("Telemetry", "telemetries", &["telemetry"]),
@@ -108,6 +109,8 @@ mod tests {
             ("virtualservice.networking.istio.io", "VirtualService"),
             ("dr", "DestinationRule"),
             ("ns", "Namespace"),
+            ("httproutes", "HTTPRoute"),
+            ("grpcroute.gateway.networking.k8s.io", "GRPCRoute"),
         ] {
             assert_eq!(resolve(word).unwrap().name, kind);
         }

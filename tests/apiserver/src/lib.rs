@@ -1,8 +1,8 @@
 //! A double of the Kubernetes API server, for tests alone. It speaks the real protocol over HTTPS, with an
 //! authority and bearer tokens of its own: discovery (plain and aggregated), get, list in chunks, watch
 //! (bookmarks, initial events, 410), create, update, JSON patch, merge patch, server-side apply,
-//! delete, status, TokenReview, TokenRequest, access reviews, RBAC, CustomResourceDefinitions, and the
-//! webhooks that are configured. And it fails when a test says so.
+//! delete, status, TokenReview, TokenRequest, access reviews, RBAC, CustomResourceDefinitions, ports of
+//! pods forwarded over WebSocket, and the webhooks that are configured. And it fails when a test says so.
 //!
 //! What it does **not** do: no controllers (no garbage collection, no endpoints, no pods of Deployments,
 //! nothing empties a namespace that is deleted), no schemas (nothing is validated, pruned or defaulted
@@ -20,6 +20,7 @@ mod defaults;
 mod discovery;
 mod faults;
 mod fields;
+mod forward;
 mod kinds;
 mod listen;
 mod metadata;
@@ -365,6 +366,16 @@ impl ApiServer {
     /// Where a service of a webhook is: `NAMESPACE/NAME:PORT`.
     pub fn route_service(&self, service: &str, address: SocketAddr) {
         self.server.route(service, address);
+    }
+
+    /// What is behind the ports of a pod, `NAMESPACE/NAME`, for those who forward them: `dial` connects to
+    /// one, and may block. The ports of other pods refuse.
+    pub fn open_ports(
+        &self,
+        pod: &str,
+        dial: impl Fn(u16) -> io::Result<std::net::TcpStream> + Send + Sync + 'static,
+    ) {
+        self.server.ports.open(pod, Arc::new(dial));
     }
 
     /// Something goes wrong.

@@ -108,6 +108,6 @@ async fn connection(server: Arc<Server>, tls: TlsAcceptor, stream: TcpStream) {
     });
     // A client that goes away is no news.
     _ = auto::Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .await;
 }

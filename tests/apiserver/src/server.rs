@@ -10,7 +10,7 @@ use std::{
 
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use serde_json::{Value, json};
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     apply::Manager,
     discovery,
     faults::{Effect, Faults},
+    forward::{self, Ports},
     kinds::{Kind, REVIEWS},
     read,
     request::{self, Asked},
@@ -38,6 +39,7 @@ pub(crate) struct Server {
     pub(crate) store: Arc<Store>,
     pub(crate) tokens: Tokens,
     pub(crate) faults: Faults,
+    pub(crate) ports: Ports,
     asked: Mutex<Vec<Asked>>,
     services: Mutex<HashMap<String, SocketAddr>>,
     documents: Mutex<HashMap<String, Value>>,
@@ -50,6 +52,7 @@ impl Server {
             store: Arc::new(Store::new()),
             tokens: Tokens::default(),
             faults: Faults::default(),
+            ports: Ports::default(),
             asked: Mutex::default(),
             services: Mutex::default(),
             documents: Mutex::default(),
@@ -103,8 +106,9 @@ impl Server {
     /// An error closes the connection.
     pub(crate) async fn answer(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, io::Error> {
+        let upgrade = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
         let text = |name| {
             parts
@@ -149,6 +153,10 @@ impl Server {
             Some(Effect::Delay(time)) => tokio::time::sleep(time).await,
             None => {}
         }
+        if asked.subresource == "portforward" {
+            let answer = self.forward(&asked, &user, &parts.headers, upgrade);
+            return Ok(answer.unwrap_or_else(|refused| refused.response()));
+        }
         let agent = text(header::USER_AGENT)
             .split('/')
             .next()
@@ -167,6 +175,29 @@ impl Server {
             .serve(&parts.method, &asked, &user, &agent, is_aggregated, &bytes)
             .await;
         Ok(answer.unwrap_or_else(|refused| refused.response()))
+    }
+
+    /// Bytes to and from a pod that there is.
+    fn forward(
+        &self,
+        asked: &Asked,
+        user: &User,
+        headers: &http::HeaderMap,
+        upgrade: OnUpgrade,
+    ) -> Result<Response<Body>, Refused> {
+        self.allow(user, asked)?;
+        let pod = self.store.get("pods", &asked.key());
+        pod.ok_or_else(|| Refused::not_found("pods", &asked.name))?;
+        forward::start(&self.ports, asked, headers, upgrade)
+    }
+
+    fn allow(&self, user: &User, asked: &Asked) -> Result<(), Refused> {
+        let mut groups = user.groups.iter();
+        let nobody = groups.any(|group| group == "system:unauthenticated");
+        match (self.options.rbac || nobody) && !may(&self.store, user, asked) {
+            true => Err(forbidden(user, asked)),
+            false => Ok(()),
+        }
     }
 
     fn remember(&self, asked: &Asked) {
@@ -194,13 +225,7 @@ impl Server {
         is_aggregated: bool,
         body: &[u8],
     ) -> Result<Response<Body>, Refused> {
-        let nobody = user
-            .groups
-            .iter()
-            .any(|group| group == "system:unauthenticated");
-        if (self.options.rbac || nobody) && !may(&self.store, user, asked) {
-            return Err(forbidden(user, asked));
-        }
+        self.allow(user, asked)?;
         if asked.resource.is_empty() {
             if matches!(asked.path.as_str(), "/healthz" | "/livez" | "/readyz") {
                 return Ok(respond(200, "text/plain; charset=utf-8", "ok".into()));

@@ -20,6 +20,10 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 async fn client_of(server: &ApiServer, token: &str) -> Client {
     let kubeconfig = Kubeconfig::from_yaml(&server.kubeconfig(token, None)).unwrap();
@@ -498,4 +502,56 @@ async fn what_a_test_wants_to_fail_fails_and_what_was_asked_is_known() {
             .kubeconfig("", Some(Path::new("/token")))
             .contains("tokenFile: /token")
     );
+}
+
+#[tokio::test]
+async fn ports_of_pods_are_forwarded_byte_by_byte() {
+    let (server, client) = start(Options {
+        rbac: true,
+        ..Options::default()
+    })
+    .await;
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"containers": [{"name": "web", "image": "web"}]},
+    });
+    server.put(pod).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let echo = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut read, mut write) = stream.split();
+        tokio::io::copy(&mut read, &mut write).await
+    });
+    let pods: Api<Pod> = Api::default_namespaced(client);
+
+    let mut nobody = pods.portforward("web", &[80]).await.unwrap();
+    let why = nobody.take_error(80).unwrap().await.unwrap();
+    assert!(why.contains("failed to connect to localhost:80"), "{why}");
+
+    server.open_ports("default/web", move |port| {
+        assert_eq!(port, 8080);
+        std::net::TcpStream::connect(address)
+    });
+    let mut forwarded = pods.portforward("web", &[8080]).await.unwrap();
+    let stream = forwarded.take_stream(8080).unwrap();
+    let (mut read, mut write) = tokio::io::split(stream);
+    let sent: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+    let to_send = sent.clone();
+    let sending = tokio::spawn(async move {
+        write.write_all(&to_send).await.unwrap();
+        write
+    });
+    let mut came = vec![0; sent.len()];
+    read.read_exact(&mut came).await.unwrap();
+    assert!(came == sent);
+    drop((sending.await.unwrap(), read, forwarded));
+    echo.await.unwrap().unwrap();
+
+    assert!(pods.portforward("nobody", &[80]).await.is_err());
+    let stranger = client_of(&server, &server.account_token("default", "stranger")).await;
+    let pods: Api<Pod> = Api::default_namespaced(stranger);
+    let refused = pods.portforward("web", &[8080]).await;
+    let error = refused.err().unwrap().to_string();
+    assert!(error.contains("403"), "{error}");
 }

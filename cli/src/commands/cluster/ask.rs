@@ -7,28 +7,29 @@ use http::{Request, header};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ListParams, PartialObjectMeta};
 use kube::client::Body;
+use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 
 use crate::failure::{Failure, Outcome};
 
-const WITHIN: Duration = Duration::from_secs(15);
+pub(in crate::commands) const WITHIN: Duration = Duration::from_secs(15);
 /// Objects in one answer.
 const CHUNK: u32 = 500;
 /// Objects in all: what is beyond is not looked at.
 const MOST: usize = 100_000;
 
-pub(super) struct Cluster {
-    pub(super) client: Client,
-    pub(super) namespace: String,
+pub(in crate::commands) struct Cluster {
+    pub(in crate::commands) client: Client,
+    pub(in crate::commands) namespace: String,
 }
 
 /// Why a request has no answer that can be used.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(in crate::commands) struct Refused {
     /// As in HTTP; 0 without an answer.
-    pub(super) code: u16,
-    pub(super) reason: String,
+    pub(in crate::commands) code: u16,
+    pub(in crate::commands) reason: String,
 }
 
 impl std::fmt::Display for Refused {
@@ -37,7 +38,7 @@ impl std::fmt::Display for Refused {
     }
 }
 
-pub(super) async fn within<T>(
+pub(in crate::commands) async fn within<T>(
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, Refused> {
     match tokio::time::timeout(WITHIN, request).await {
@@ -58,14 +59,30 @@ pub(super) async fn within<T>(
 }
 
 impl Cluster {
-    pub(super) async fn connect(namespace: &str) -> Outcome<Self> {
-        let config = Config::infer().await.map_err(|error| {
-            Failure::error(&error).advise("set KUBECONFIG, or run where kubectl works")
-        })?;
+    /// The cluster of KUBECONFIG, in its current context or in one that is named.
+    pub(in crate::commands) async fn connect(
+        context: Option<&str>,
+        namespace: &str,
+    ) -> Outcome<Self> {
+        let advice = "set KUBECONFIG, or run where kubectl works";
+        let config = match context {
+            None => Config::infer()
+                .await
+                .map_err(|error| Failure::error(&error).advise(advice))?,
+            Some(context) => {
+                let options = KubeConfigOptions {
+                    context: Some(context.to_owned()),
+                    ..KubeConfigOptions::default()
+                };
+                Config::from_kubeconfig(&options)
+                    .await
+                    .map_err(|error| Failure::error(&error).advise(advice))?
+            }
+        };
         Self::of(config, namespace)
     }
 
-    pub(super) fn of(config: Config, namespace: &str) -> Outcome<Self> {
+    pub(in crate::commands) fn of(config: Config, namespace: &str) -> Outcome<Self> {
         let client = Client::try_from(config).map_err(|error| Failure::error(&error))?;
         Ok(Self {
             client,
@@ -74,7 +91,7 @@ impl Cluster {
     }
 
     /// What a path answers, and the time of day that the server has, in seconds since 1970.
-    pub(super) async fn raw<T: DeserializeOwned>(
+    pub(in crate::commands) async fn raw<T: DeserializeOwned>(
         &self,
         path: &str,
     ) -> Result<(T, Option<i64>), String> {
@@ -99,7 +116,11 @@ impl Cluster {
     }
 
     /// In chunks, bounded.
-    pub(super) async fn list<K>(&self, api: &Api<K>, params: ListParams) -> Result<Vec<K>, Refused>
+    pub(in crate::commands) async fn list<K>(
+        &self,
+        api: &Api<K>,
+        params: ListParams,
+    ) -> Result<Vec<K>, Refused>
     where
         K: Clone + DeserializeOwned + std::fmt::Debug,
     {
@@ -115,7 +136,7 @@ impl Cluster {
         }
     }
 
-    pub(super) async fn definitions(&self) -> Result<BTreeSet<String>, Refused> {
+    pub(in crate::commands) async fn definitions(&self) -> Result<BTreeSet<String>, Refused> {
         let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(self.client.clone());
         let found = self.list(&api, ListParams::default()).await?;
         Ok(found

@@ -53,6 +53,9 @@ pub(super) struct Step {
     /// Kind, name, file and line behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) origin: Option<Origin>,
+    /// Where in the object, as in `spec.http[1]`; of routes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) field: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) details: Vec<String>,
 }
@@ -83,6 +86,14 @@ impl Story {
         &mut self.steps[last]
     }
 
+    /// Says of every rule behind a step where it stands in its object.
+    pub(super) fn place(&mut self, is_opaque: bool) {
+        for step in &mut self.steps {
+            let origin = step.origin.as_ref();
+            step.field = origin.and_then(|origin| field(origin, is_opaque));
+        }
+    }
+
     /// For people.
     pub(super) fn render(&self, style: Style) -> String {
         let mut out = String::new();
@@ -104,7 +115,8 @@ impl Story {
             let _ = write!(out, "{number:>2}. {}", step.what);
             let origin = step.origin.as_ref();
             if let Some(origin) = origin {
-                let _ = write!(out, "  {}", style.dim(&shown(origin)));
+                let shown = shown(origin, step.field.as_deref());
+                let _ = write!(out, "  {}", style.dim(&shown));
             }
             out.push('\n');
             let line = origin.filter(|_| origin != last);
@@ -132,13 +144,31 @@ impl Step {
     }
 }
 
-/// Name and place, the path as seen from here.
-fn shown(origin: &Origin) -> String {
-    match (&origin.file, origin.line) {
-        (Some(file), Some(line)) => format!("{}  {}:{line}", origin.named(), near(file)),
-        (Some(file), None) => format!("{}  {}", origin.named(), near(file)),
+/// Name and place: the path as seen from here, or the field of an object that came from no file.
+fn shown(origin: &Origin, field: Option<&str>) -> String {
+    match (&origin.file, origin.line, field) {
+        (Some(file), Some(line), _) => format!("{}  {}:{line}", origin.named(), near(file)),
+        (Some(file), None, _) => format!("{}  {}", origin.named(), near(file)),
+        (None, _, Some(field)) => {
+            let object = origin.named().split('#').next().unwrap_or_default();
+            format!("{object}  {field}")
+        }
         _ => origin.named().to_owned(),
     }
+}
+
+/// Where a route's rule stands in it. Rules for connections and those for requests are counted alike.
+fn field(origin: &Origin, is_opaque: bool) -> Option<String> {
+    let rule = origin.rule.as_deref()?;
+    let (list, number) = match (&*origin.kind, rule.strip_prefix("tls")) {
+        ("HTTPRoute" | "GRPCRoute", _) => ("rules", rule),
+        ("VirtualService", Some(number)) => ("tls", number),
+        ("VirtualService", None) if is_opaque => ("tcp", rule),
+        ("VirtualService", None) => ("http", rule),
+        _ => return None,
+    };
+    number.parse::<u32>().ok()?;
+    Some(format!("spec.{list}[{number}]"))
 }
 
 /// The line of YAML behind a step, where it can be read.
@@ -146,4 +176,49 @@ fn line_of(origin: &Origin, sources: &mut Sources) -> Option<(u32, String)> {
     let number = origin.line?;
     let line = sources.line(origin.file.as_deref()?, number)?.trim_end();
     (!line.is_empty()).then(|| (number, line.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_came_from_no_file_is_placed_by_its_field() {
+        let told = |text: &str, is_opaque: bool| {
+            let origin = Origin::parse(text).unwrap();
+            shown(&origin, field(&origin, is_opaque).as_deref())
+        };
+        for (text, is_opaque, place) in [
+            (
+                "VirtualService/shop/cart#1",
+                false,
+                "VirtualService/shop/cart  spec.http[1]",
+            ),
+            (
+                "VirtualService/shop/cart#0",
+                true,
+                "VirtualService/shop/cart  spec.tcp[0]",
+            ),
+            (
+                "VirtualService/shop/cart#tls2",
+                true,
+                "VirtualService/shop/cart  spec.tls[2]",
+            ),
+            (
+                "GRPCRoute/shop/cart#3",
+                false,
+                "GRPCRoute/shop/cart  spec.rules[3]",
+            ),
+            (
+                "PeerAuthentication/shop/all",
+                false,
+                "PeerAuthentication/shop/all",
+            ),
+        ] {
+            assert_eq!(told(text, is_opaque), place);
+        }
+        let in_a_file = told("VirtualService/shop/cart#1 (/r.yaml:7)", false);
+        assert_eq!(in_a_file, "VirtualService/shop/cart#1  /r.yaml:7");
+    }
 }

@@ -48,6 +48,7 @@ pub(super) fn story(
         self::share(share, &mut story);
     }
     admitted(&admissions, &mut story);
+    story.place(decision.outcome == Outcome::Opaque);
     story.let_in = is_let_in(&admissions);
     story.destinations.clone_from(&decision.destinations);
     story.admissions = admissions;

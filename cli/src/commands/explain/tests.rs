@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::args::{Explain, Format, Output};
+use crate::args::{Explain, Format, Output, Place};
 
 fn explain(url: &str, headers: &[&str]) -> Story {
     asked("default/productpage-v1", url, headers).unwrap()
@@ -21,6 +21,7 @@ fn request(from: &str, url: &str, headers: &[&str]) -> Outcome<Asked> {
         headers: headers.iter().map(|h| (*h).to_owned()).collect(),
         url: url.to_owned(),
         files: Vec::new(),
+        place: Place::default(),
         output: Output {
             format: Format::Table,
         },

@@ -7,6 +7,8 @@ fn each_kind_has_its_columns() {
     let objects = [
         json!({"kind": "Service", "metadata": {"name": "web"}, "spec": {"type": "ClusterIP", "clusterIP": "10.65.1.0", "ports": [{"port": 80, "protocol": "TCP"}]}}),
         json!({"kind": "VirtualService", "metadata": {"name": "r"}, "spec": {"hosts": ["reviews"], "http": [{}, {}]}}),
+        json!({"kind": "HTTPRoute", "metadata": {"name": "h"}, "spec": {"parentRefs": [{"name": "web"}], "rules": [{}]},
+            "status": {"parents": [{"conditions": [{"type": "Accepted", "status": "True"}]}]}}),
     ];
     let shown = tables(&objects, false, true);
     assert!(
@@ -14,6 +16,10 @@ fn each_kind_has_its_columns() {
         "{shown}"
     );
     assert!(shown.contains("virtualservice/r   reviews   2"), "{shown}");
+    assert!(
+        shown.contains("httproute/h   web       1       True"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use heddle_control::model::Model;
+use heddle_control::name::{Kind, NsName, ObjectKey};
 use heddle_proxy_config::decision::{
     Asked, Decision, Faults, Origin, Outcome as Fate, Question, decide_taken,
 };
@@ -38,11 +39,18 @@ struct World<'a> {
 pub(super) struct Again<'a> {
     current: World<'a>,
     changed: World<'a>,
-    written: HashMap<String, Option<SystemTime>>,
+    /// When files were written last.
+    files: HashMap<String, Option<SystemTime>>,
+    /// When objects that came from no file were.
+    objects: &'a HashMap<ObjectKey, SystemTime>,
 }
 
 impl<'a> Again<'a> {
-    pub(super) fn new(current: &'a Model, changed: &'a Model) -> Self {
+    pub(super) fn new(
+        current: &'a Model,
+        changed: &'a Model,
+        objects: &'a HashMap<ObjectKey, SystemTime>,
+    ) -> Self {
         let world = |model| World {
             model,
             askers: HashMap::new(),
@@ -51,7 +59,8 @@ impl<'a> Again<'a> {
         Self {
             current: world(current),
             changed: world(changed),
-            written: HashMap::new(),
+            files: HashMap::new(),
+            objects,
         }
     }
 
@@ -89,7 +98,7 @@ impl<'a> Again<'a> {
         })
     }
 
-    /// What the rule that took it then proves of it: nothing, if its file has changed since.
+    /// What the rule that took it then proves of it: nothing, if its file or object has changed since.
     fn proven(
         &mut self,
         request: &Request,
@@ -105,15 +114,23 @@ impl<'a> Again<'a> {
             .rules()
             .get(*place)
             .is_some_and(|rule| *rule.origin == **origin);
-        let file = Origin::parse(origin).and_then(|origin| origin.file);
-        let written = file.and_then(|file| {
-            let modified = |file: &String| std::fs::metadata(file).ok()?.modified().ok();
-            *self.written.entry(file).or_insert_with_key(modified)
-        });
+        let written = Origin::parse(origin).and_then(|origin| self.written(origin));
         match same && written.is_some_and(|written| written <= request.start) {
             true => table.prove(known, Some(*place)).unwrap_or_default(),
             false => Proven::default(),
         }
+    }
+}
+
+impl Again<'_> {
+    fn written(&mut self, origin: Origin) -> Option<SystemTime> {
+        let Some(file) = origin.file else {
+            let kind = Kind::parse(&origin.kind)?;
+            let name = NsName::new(&origin.namespace, &origin.name)?;
+            return self.objects.get(&ObjectKey { kind, name }).copied();
+        };
+        let modified = |file: &String| std::fs::metadata(file).ok()?.modified().ok();
+        *self.files.entry(file).or_insert_with_key(modified)
     }
 }
 

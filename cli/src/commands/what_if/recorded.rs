@@ -1,5 +1,5 @@
 //! The requests that were recorded: client spans of sidecars, from the running mesh's store or from a
-//! file that `heddle traces --spans -o json` wrote.
+//! file that `heddle traces --spans -o json` or a collector of OpenTelemetry's wrote.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -8,6 +8,8 @@ use crate::api::Client;
 use crate::args::WhatIf;
 use crate::failure::{Failure, Outcome};
 use crate::traces::{Span, SpanKind, Trace, TraceSummary};
+
+use super::otlp;
 
 /// How far back a running mesh is asked.
 const WINDOW: Duration = Duration::from_secs(3600);
@@ -41,6 +43,10 @@ pub(super) struct Recorded {
 pub(super) async fn read(client: &Client, asked: &WhatIf) -> Outcome<Recorded> {
     let traces = match &asked.from_traces {
         Some(file) => of_file(file)?,
+        None if asked.place.cluster => {
+            return Err(Failure::new("a cluster keeps no traces of its own: say where they are")
+                .advise("--from-traces FILE: OTLP's JSON, as the file exporter of OpenTelemetry's collector writes it"));
+        }
         None => {
             let since = SystemTime::now() - WINDOW;
             let since = since.duration_since(SystemTime::UNIX_EPOCH);
@@ -59,6 +65,9 @@ fn of_file(file: &Path) -> Outcome<Vec<Trace>> {
         _ => std::fs::read_to_string(file),
     };
     let text = text.map_err(|error| cannot().because(&error))?;
+    if let Some(traces) = otlp::traces(&text) {
+        return traces.map_err(|error| cannot().because(&error));
+    }
     let one = || serde_json::from_str::<Trace>(&text).map(|trace| vec![trace]);
     match serde_json::from_str::<Vec<Trace>>(&text).or_else(|_| one()) {
         Ok(traces) => Ok(traces),
@@ -66,9 +75,9 @@ fn of_file(file: &Path) -> Outcome<Vec<Trace>> {
             format!("{} lists traces without their spans", file.display()),
         )
         .advise("heddle traces --spans --limit 10000 -o json  writes them whole")),
-        Err(error) => Err(cannot()
-            .because(&error)
-            .advise("heddle traces --spans -o json  writes what this reads")),
+        Err(error) => Err(cannot().because(&error).advise(
+            "heddle traces --spans -o json  writes what this reads; OTLP's JSON is read too",
+        )),
     }
 }
 

@@ -205,3 +205,21 @@ fn spans_without_a_request_or_a_pod_are_counted() {
     assert_eq!((report.requests, report.unusable), (1, 1));
     assert!(report.undecided[0].rule.contains("its pod is gone"));
 }
+
+#[test]
+fn what_is_not_there_cannot_be_taken_away() {
+    let current = picture::of(&[sample()]).unwrap().model;
+    let delete = ["virtualservice/reviews".to_owned()];
+    let Err(failure) = Worlds::changed(current, &[], &delete) else {
+        panic!("it is taken for granted");
+    };
+    let told = format!("{failure:?}");
+    assert!(told.contains("VirtualService default/reviews"), "{told}");
+}
+
+#[test]
+fn nothing_is_not_less_than_nothing() {
+    let same = what_if("", &[], &[trace(1, "/reviews/0", Some(1), |_| {})]);
+    let told = render::table(&same, Style::PLAIN);
+    assert!(told.starts_with("0 of 1 recorded requests"), "{told}");
+}

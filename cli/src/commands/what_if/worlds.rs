@@ -1,14 +1,18 @@
 //! The mesh as it is, and as it would be: the same objects with new documents laid over, or some taken
 //! away, as `apply` and `delete` would. What is refused of the new ones changes nothing.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use heddle_control::model::{Model, Settings};
 use heddle_control::name::{Kind, NsName, ObjectKey};
+use heddle_control::source::kubernetes::{self, ReadError};
 use heddle_control::source::{Change, Refusal, directory};
 
 use crate::api::Client;
 use crate::args::WhatIf;
+use crate::commands::cluster::ask::Cluster;
 use crate::failure::{Failure, Outcome};
 use crate::manifests::{Problem, resolve};
 use crate::picture::{self, Directory};
@@ -19,15 +23,23 @@ pub(super) struct Worlds {
     pub(super) changed: Model,
     pub(super) refused: Vec<Problem>,
     pub(super) left_out: Vec<String>,
+    /// When a cluster's routes were written last.
+    pub(super) written: HashMap<ObjectKey, SystemTime>,
 }
 
 impl Worlds {
     pub(super) async fn new(client: &Client, asked: &WhatIf) -> Outcome<Self> {
+        let mut written = HashMap::new();
         let current = match asked.base.is_empty() {
+            _ if asked.place.cluster => {
+                let context = asked.place.context.as_deref();
+                of_cluster(context, &mut written).await?
+            }
             false => picture::of(&asked.base)?.model,
             true => running(client).await?,
         };
-        Self::changed(current, &asked.files, &asked.delete)
+        let worlds = Self::changed(current, &asked.files, &asked.delete)?;
+        Ok(Self { written, ..worlds })
     }
 
     pub(super) fn changed(current: Model, files: &[PathBuf], delete: &[String]) -> Outcome<Self> {
@@ -51,7 +63,12 @@ impl Worlds {
             }
         }
         for named in delete {
-            changes.push(Change::Remove(key(named)?));
+            let key = key(named)?;
+            if !current.has(&key) {
+                return Err(Failure::new(format!("there is no {key} to take away"))
+                    .advise("heddle get virtualservices,destinationrules,httproutes -A  lists what there is"));
+            }
+            changes.push(Change::Remove(key));
         }
         let mut changed = current.clone();
         changed.apply(changes);
@@ -66,6 +83,7 @@ impl Worlds {
             changed,
             refused: refused.map(|refusal| problem(refusal, &made)).collect(),
             left_out,
+            written: HashMap::new(),
         })
     }
 }
@@ -81,6 +99,28 @@ fn decides(kind: Kind) -> bool {
             | Kind::Pod
             | Kind::EndpointSlice
     )
+}
+
+/// A cluster as its control plane reads it.
+async fn of_cluster(
+    context: Option<&str>,
+    written: &mut HashMap<ObjectKey, SystemTime>,
+) -> Outcome<Model> {
+    let cluster = Cluster::connect(context, "default").await?;
+    let read = kubernetes::read_once(&cluster.client).await;
+    let read = read.map_err(|error| {
+        let advice = match error {
+            ReadError::Forbidden { .. } => {
+                "ask for the right to list it, or decide by files: --base PATH"
+            }
+            _ => "heddle check --cluster  says what you may do there",
+        };
+        Failure::error(&error).advise(advice)
+    })?;
+    let mut model = Model::new(Settings::default());
+    model.apply(read.batch.changes);
+    *written = read.written;
+    Ok(model)
 }
 
 /// The running mesh as its control plane reads it.
