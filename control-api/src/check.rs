@@ -3,6 +3,7 @@
 
 mod admission;
 mod code;
+pub(crate) mod likely;
 pub(crate) mod rules;
 
 pub use self::{

@@ -131,7 +131,7 @@ codes! {
     DeadMatch = 206 Warning "a match that no request reaches" "what it matches goes to the earlier rule";
     RepeatedMatch = 207 Note "a match that its rule has already" "it changes nothing";
     VainMatch = 208 Warning "a match that no request fulfils" "it takes no request";
-    UnseenHeader = 209 Warning "a header that belongs to a connection" "it is not there in HTTP/2, and proxies between take it out";
+    UnseenHeader = 209 Warning "a header that belongs to a connection" "it is taken off before routes are looked at";
     PortOfNobody = 210 Warning "a match for a port that the service lacks" "it takes no request";
     ClientOfNobody = 211 Warning "a match for clients that there are not" "it takes no request until such a pod comes";
     // 03: what a rule does.
@@ -147,6 +147,7 @@ codes! {
     BadRewrite = 310 Error "a rewrite that cannot be made" REFUSED;
     SelfMirror = 311 Warning "a copy that goes where its request goes" "what is sent there is handled twice";
     RedirectLoop = 312 Warning "a redirect to what it redirects" "clients follow it in a circle and give up";
+    UnsentHeader = 313 Note "a header that servers never see" "the server's sidecar takes it off again";
     // 04: timeouts and retries.
     TooShort = 401 Error "a duration that is too short" REFUSED;
     BadRetryCondition = 402 Error "a condition of retries that there is not" REFUSED;
@@ -188,6 +189,24 @@ codes! {
     FiltersCollide = 806 Error "filters that exclude each other" "requests of the rule are answered with 500 (gRPC: UNAVAILABLE)";
     NoShare = 807 Warning "a rule whose backendRefs have no weight" "its requests are answered with 500 (gRPC: UNAVAILABLE)";
     OpaquePort = 808 Error "a route at a port of which no requests are read" "the route does not apply there: connections pass as they are";
+    // 09: a cluster; the severity of a finding may be another one.
+    OldKubernetes = 901 Error "a Kubernetes that is too old" "sidecars cannot be started before the application, and webhooks cannot be bounded";
+    Clock = 902 Error "clocks that differ" "certificates are not valid yet, or no more";
+    NotAllowed = 903 Error "rights that are missing" "`heddle install | kubectl apply` fails";
+    NoIstioKinds = 904 Warning "Istio's kinds that the cluster does not know" "routes of these kinds cannot be written";
+    NoGatewayKinds = 905 Note "Gateway API's kinds that the cluster does not know" "HTTPRoutes and GRPCRoutes cannot be written";
+    NotInstalled = 910 Note "a cluster without the mesh" "no pod is injected";
+    NoPart = 911 Error "a part of the mesh that is missing" "what it does for the mesh is not done";
+    PartNotReady = 912 Error "a part of the mesh that is not ready" "what it does for the mesh waits: sidecars keep what they have";
+    Versions = 913 Warning "parts of several versions" "an upgrade may have stopped half-way";
+    NoBundle = 920 Error "a trust bundle that is missing" "pods of the mesh cannot start";
+    NoWebhook = 921 Error "a webhook that is not configured" "pods are not injected, or routes are not checked when they are written";
+    NoCaBundle = 922 Error "a webhook without caBundle" "the API server cannot call it";
+    OldCaBundle = 923 Warning "a webhook whose caBundle is not the trust bundle" "the API server may refuse its certificate";
+    WebhookFails = 924 Error "a webhook that the API server cannot use" "pods that ask for the mesh are not made until it can";
+    NotCalled = 925 Error "a webhook that was not called" "pods that ask for the mesh get no sidecar";
+    OldBundle = 926 Warning "namespaces whose trust bundle is missing or old" "new pods there cannot start, or do not trust new certificates";
+    OldSidecars = 930 Warning "pods with a sidecar of another version" "they keep the old one until they are made anew";
 }
 
 impl Code {

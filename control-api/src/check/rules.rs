@@ -5,13 +5,15 @@
 //! Everything here errs on one side: what it says holds for every request with a path; where it
 //! cannot tell it says nothing.
 
+mod asked;
 mod conditions;
 mod cover;
 mod pattern;
 mod vain;
 
 pub(crate) use self::{
+    asked::{Asked, Regexes},
     conditions::{Conditions, Part, Source},
     cover::Covers,
-    vain::vain,
+    vain::{Vain, vain},
 };

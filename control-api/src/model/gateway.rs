@@ -13,4 +13,7 @@ mod order;
 mod protocol;
 pub mod status;
 
-pub(super) use self::attach::{parents_named, services_named};
+pub(super) use self::{
+    attach::{Attached, parents_named, services_named},
+    compile::{ATTEMPTS, http_match, in_order, wire_match},
+};

@@ -5,11 +5,13 @@
 mod delegates;
 mod gateway;
 mod policies;
+mod redirects;
 mod rules;
 mod services;
 
-use std::sync::Arc;
+use std::{collections::HashMap, rc::Rc, sync::Arc};
 
+use self::{gateway::Shadows, redirects::Tables};
 use super::{Model, hosts::Host, sharded::ShardedMap};
 use crate::{
     check::Code,
@@ -23,7 +25,7 @@ use crate::{
 impl Model {
     /// Likely mistakes, by no order.
     pub fn warnings(&self) -> Vec<Refusal> {
-        let mut found = Vec::new();
+        let (mut found, mut memo) = (Vec::new(), Memo::default());
         let several = [&self.authentications, &self.sidecars];
         let several = several.into_iter().flat_map(|map| map.iter());
         let routes = self.routes.iter().map(|(_, entry)| &entry.written);
@@ -40,7 +42,7 @@ impl Model {
         let all = all.chain(several.flat_map(|(_, objects)| objects.iter()));
         let services = services.filter(|object| object.key.kind == Kind::Service);
         for object in all.chain(services) {
-            self.of_object(object, &mut found);
+            self.of_object(object, &mut memo, &mut found);
         }
         found
     }
@@ -65,16 +67,21 @@ impl Model {
         };
         let mut found = Vec::new();
         if let Some(object) = object {
-            self.of_object(&object, &mut found);
+            self.of_object(&object, &mut Memo::default(), &mut found);
         }
         found
     }
 
-    fn of_object(&self, object: &Arc<Object>, found: &mut Vec<Refusal>) {
+    fn of_object<'a>(
+        &'a self,
+        object: &'a Arc<Object>,
+        memo: &mut Memo<'a>,
+        found: &mut Vec<Refusal>,
+    ) {
         match &object.resource {
-            Resource::VirtualService(spec) => self.of_route(object, spec, found),
+            Resource::VirtualService(spec) => self.of_route(object, spec, memo, found),
             Resource::DestinationRule(_) => self.of_rule(object, found),
-            Resource::GatewayRoute(spec) => self.of_gateway_route(object, spec, found),
+            Resource::GatewayRoute(spec) => self.of_gateway_route(object, spec, memo, found),
             Resource::ServiceEntry(_) => self.of_entry(&object.key.name, object, found),
             Resource::PeerAuthentication(policy) => self.of_authentication(object, policy, found),
             Resource::Sidecar(sidecar) => self.of_sidecar(object, sidecar, found),
@@ -90,7 +97,13 @@ impl Model {
         }
     }
 
-    fn of_route(&self, object: &Arc<Object>, spec: &VirtualService, found: &mut Vec<Refusal>) {
+    fn of_route<'a>(
+        &'a self,
+        object: &'a Arc<Object>,
+        spec: &'a VirtualService,
+        memo: &mut Memo<'a>,
+        found: &mut Vec<Refusal>,
+    ) {
         if !spec.is_for_mesh() {
             let at = spec
                 .gateways
@@ -113,6 +126,7 @@ impl Model {
         found.extend(own.map(|problem| likely(object, problem)));
         self.of_delegation(object, spec, found);
         self.of_rules(object, spec, found);
+        self.of_redirects_here(object, spec, memo, found);
         for (i, host) in spec.hosts.iter().enumerate() {
             let namespace = object.key.name.namespace();
             let name = match self.hosts().resolve(host, namespace) {
@@ -146,7 +160,8 @@ impl Model {
                 ));
                 continue;
             }
-            self.of_unmeshed(object, host, i, &name, found);
+            let path = format!("spec.hosts[{i}]");
+            self.of_unmeshed(object, host.at, &path, &name, found);
             self.of_route_beside(object, spec, (i, host), &name, found);
             if let Some(winner) = self
                 .route_for(&name, namespace)
@@ -310,6 +325,21 @@ impl Model {
             reason,
             "compare its labels with those of the pods",
         )
+    }
+}
+
+/// What is worked out once for all objects that it concerns.
+#[derive(Default)]
+struct Memo<'a> {
+    shadows: HashMap<(NsName, Box<str>), Rc<Shadows<'a>>>,
+    tables: Tables,
+}
+
+impl<'a> Memo<'a> {
+    fn shadows(&mut self, model: &'a Model, service: &NsName, namespace: &str) -> Rc<Shadows<'a>> {
+        let known = self.shadows.entry((service.clone(), namespace.into()));
+        let make = || Rc::new(model.shadows(service, namespace));
+        known.or_insert_with(make).clone()
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Rule {
     /// For people.
     pub name: Option<String>,
     /// Any of these; never empty.
-    pub matches: Vec<Match>,
+    pub matches: Vec<At<Match>>,
     /// What it does.
     pub filters: Vec<At<Filter>>,
     /// Where to.
@@ -76,14 +76,14 @@ pub struct Rule {
     /// For each try; None: none.
     pub backend_timeout: Option<Span>,
     /// When to try again.
-    pub retry: Option<Retry>,
+    pub retry: Option<At<Retry>>,
 }
 
 /// `matches[]`: all of what is given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
     /// The path, or the gRPC method.
-    pub target: Target,
+    pub target: At<Target>,
     /// The HTTP method.
     pub method: Option<String>,
     /// Headers, in lower case, each once.
@@ -116,7 +116,7 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldMatch {
     /// Its name.
-    pub name: String,
+    pub name: At<String>,
     /// Its value.
     pub value: String,
     /// The value is a regex for the whole.

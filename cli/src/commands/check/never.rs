@@ -1,13 +1,16 @@
 //! A rule that is said to be dead, and a match that is said to take nothing, never takes a request: random
 //! rules are judged by the control plane, and random requests are put to the sidecar's own table.
 
+mod circles;
+mod gateway;
+
 use heddle_control::check::Code;
 use heddle_control::model::{Client, Model, Settings};
 use heddle_control::name::NsName;
 use heddle_control::resources::labels::{Interner, Labels};
-use heddle_control::source::Change;
 use heddle_control::source::document::split;
 use heddle_control::source::read::{Item, read};
+use heddle_control::source::{Change, Refusal};
 use heddle_proxy_config::compile::{Compiled, compile};
 use heddle_proxy_config::kind::Kind;
 use heddle_proxy_config::route::HttpTable;
@@ -105,18 +108,7 @@ fn judged(rules: &[Vec<String>]) -> (HttpTable, Vec<u32>) {
         }
         text += "route: [{destination: {host: cart}}]}\n";
     }
-    let mut interner = Interner::default();
-    let items = split(&text)
-        .iter()
-        .flat_map(|document| read(document, None, &mut interner))
-        .collect::<Vec<_>>();
-    let changes = items.into_iter().map(|item| match item {
-        Item::Good(object) => Change::Upsert(object),
-        Item::Bad { refusals, .. } => panic!("{refusals:?}"),
-    });
-    let mut model = Model::new(Settings::default());
-    model.apply(changes.collect());
-    let all = model.warnings();
+    let (table, all) = made(&text);
     let of = |code: Code, line: u32| {
         let found = all.iter().filter(|w| w.code == code && w.at.line == line);
         found.count()
@@ -127,6 +119,23 @@ fn judged(rules: &[Vec<String>]) -> (HttpTable, Vec<u32>) {
         of(Code::DeadRule, line) > 0 || (!matches.is_empty() && without == matches.len())
     });
     let dead = dead.map(|(i, _)| i).collect();
+    (table, dead)
+}
+
+/// What a sidecar in `default` has of the service `cart`, and what is said of the documents.
+fn made(text: &str) -> (HttpTable, Vec<Refusal>) {
+    let mut interner = Interner::default();
+    let items = split(text)
+        .iter()
+        .flat_map(|document| read(document, None, &mut interner))
+        .collect::<Vec<_>>();
+    let changes = items.into_iter().map(|item| match item {
+        Item::Good(object) => Change::Upsert(object),
+        Item::Bad { refusals, .. } => panic!("{refusals:?}"),
+    });
+    let mut model = Model::new(Settings::default());
+    model.apply(changes.collect());
+    let all = model.warnings();
     let client = Client {
         namespace: "default".into(),
         labels: Labels::default(),
@@ -134,7 +143,7 @@ fn judged(rules: &[Vec<String>]) -> (HttpTable, Vec<u32>) {
     let name = NsName::parse("default/cart").unwrap();
     let view = model.route_table(&name, &client).unwrap();
     match compile(Kind::RouteTable, name.as_str(), &view.encoded.body).unwrap() {
-        Compiled::Routes(_, table) => (table.http, dead),
+        Compiled::Routes(_, table) => (table.http, all),
         other => panic!("{other:?}"),
     }
 }

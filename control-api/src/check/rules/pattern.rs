@@ -103,12 +103,12 @@ impl Pattern {
     }
 }
 
-fn is_below(path: &str, above: &str) -> bool {
+pub(super) fn is_below(path: &str, above: &str) -> bool {
     let rest = path.strip_prefix(above);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn fold(text: &str, any_case: bool) -> Cow<'_, str> {
+pub(super) fn fold(text: &str, any_case: bool) -> Cow<'_, str> {
     match any_case {
         true => text.to_ascii_lowercase().into(),
         false => text.into(),

@@ -56,14 +56,21 @@ fn of_one(one: &Condition) -> Option<(String, &'static str)> {
     }
     let (text, whole) = match &one.pattern.shape {
         Shape::Exact(text) => (text.as_str(), true),
-        Shape::Prefix(text) => (text.as_str(), false),
-        Shape::Segments(_) | Shape::Any => return None,
+        Shape::Prefix(text) | Shape::Segments(text) => (text.as_str(), false),
+        Shape::Any => return None,
         Shape::Regex(regex) => return of_regex(&one.part, regex),
     };
     let shown = text.escape_debug();
     let stranger = |c: char| !c.is_ascii_graphic();
     match &one.part {
         Part::Path if whole && text == "*" => None,
+        Part::Path if is_respelled(text, whole) => {
+            let reason = format!(
+                "a sidecar spells paths in one way before it looks at routes, and \"{shown}\" otherwise"
+            );
+            let instead = "write it without `.` and `..`, with `/` for `\\`, and letters, digits and `-._~` as they are";
+            Some((reason, instead))
+        }
         Part::Path if !text.starts_with('/') => Some((
             format!("every path begins with `/`, \"{shown}\" does not"),
             "begin it with `/`",
@@ -120,6 +127,25 @@ fn of_one(one: &Condition) -> Option<(String, &'static str)> {
         }
         _ => None,
     }
+}
+
+/// Whether no path is spelled so any more when routes are looked at: dot segments are resolved, backslashes
+/// turned, and escapes that are for nothing taken away.
+fn is_respelled(text: &str, whole: bool) -> bool {
+    let mut segments = text.split('/');
+    if !whole {
+        // What is begun may go on.
+        segments.next_back();
+    }
+    let dots = segments.any(|segment| matches!(segment, "." | ".."));
+    let mut escapes = text.split('%').skip(1).map(|rest| {
+        let digits = rest
+            .get(..2)
+            .filter(|two| two.bytes().all(|b| b.is_ascii_hexdigit()));
+        digits.and_then(|two| u8::from_str_radix(two, 16).ok())
+    });
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    dots || text.contains('\\') || escapes.any(|byte| byte.is_some_and(plain))
 }
 
 fn of_regex(part: &Part, regex: &str) -> Option<(String, &'static str)> {

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What a parentRef comes to.
-pub(super) enum Attached {
+pub(in crate::model) enum Attached {
     /// It is none of the mesh's: a Gateway, say.
     Elsewhere,
     /// To these ports, one or more.
@@ -68,7 +68,7 @@ pub(in crate::model) fn services_named(route: &NsName, spec: &Route) -> BTreeSet
 }
 
 impl Model {
-    pub(super) fn attached(&self, route: &NsName, parent: &ParentRef) -> Attached {
+    pub(in crate::model) fn attached(&self, route: &NsName, parent: &ParentRef) -> Attached {
         if !parent.group.is_empty() && parent.kind == "Service" {
             let what = format!(
                 "there is no kind Service in the group \"{}\"",

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Tries beyond the first where a route asks for retries and does not say how many.
-const ATTEMPTS: u32 = 2;
+pub(in crate::model) const ATTEMPTS: u32 = 2;
 
 /// The rules of a service, and the ports that they are for.
 pub(in crate::model) struct GatewayRules {
@@ -31,13 +31,22 @@ pub(in crate::model) struct GatewayRules {
 }
 
 /// One match of one rule, and where it comes.
-struct Entry<'a> {
+pub(in crate::model) struct Entry<'a> {
     rank: Rank<'a>,
-    object: &'a Arc<Object>,
+    pub(in crate::model) object: &'a Arc<Object>,
     spec: &'a Route,
-    rule: usize,
-    wanted: &'a Match,
+    pub(in crate::model) rule: usize,
+    /// Which of the rule's matches.
+    pub(in crate::model) one: usize,
+    wanted: &'a At<Match>,
     host: Option<&'a str>,
+}
+
+/// Every match of these routes, by the API's order.
+pub(in crate::model) fn in_order<'a>(routes: &[&'a Arc<Object>]) -> Vec<Entry<'a>> {
+    let mut all: Vec<Entry<'a>> = routes.iter().flat_map(|object| entries(object)).collect();
+    all.sort_by(|a, b| a.rank.cmp(&b.rank));
+    all
 }
 
 impl Model {
@@ -47,22 +56,12 @@ impl Model {
         service: &NsName,
         namespace: &str,
     ) -> Option<GatewayRules> {
-        let by_port = self.routes_in_force(service, namespace);
-        if by_port.is_empty() {
+        let groups = self.groups_in_force(service, namespace);
+        if groups.is_empty() {
             return None;
         }
-        let ports: Vec<u16> = by_port.keys().copied().collect();
-        let mut groups: Vec<(Vec<&Arc<Object>>, Vec<u16>)> = Vec::new();
-        for (port, routes) in by_port {
-            let same = |known: &[&Arc<Object>]| {
-                let mut pairs = known.iter().zip(&routes);
-                known.len() == routes.len() && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
-            };
-            match groups.iter_mut().find(|(known, _)| same(known)) {
-                Some((_, ports)) => ports.push(port),
-                None => groups.push((routes, vec![port])),
-            }
-        }
+        let mut ports: Vec<u16> = groups.iter().flat_map(|(_, ports)| ports.clone()).collect();
+        ports.sort_unstable();
         let total = self
             .service(service)
             .map_or(0, |service| service.ports.len());
@@ -77,11 +76,29 @@ impl Model {
         })
     }
 
+    /// Routes in force, and the ports that have the same.
+    pub(in crate::model) fn groups_in_force(
+        &self,
+        service: &NsName,
+        namespace: &str,
+    ) -> Vec<(Vec<&Arc<Object>>, Vec<u16>)> {
+        let mut groups: Vec<(Vec<&Arc<Object>>, Vec<u16>)> = Vec::new();
+        for (port, routes) in self.routes_in_force(service, namespace) {
+            let same = |known: &[&Arc<Object>]| {
+                let mut pairs = known.iter().zip(&routes);
+                known.len() == routes.len() && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
+            };
+            match groups.iter_mut().find(|(known, _)| same(known)) {
+                Some((_, ports)) => ports.push(port),
+                None => groups.push((routes, vec![port])),
+            }
+        }
+        groups
+    }
+
     /// `ports`: 0 is any.
     fn rules_of(&self, routes: &[&Arc<Object>], ports: &[u16]) -> Vec<HttpRule> {
-        let mut entries: Vec<Entry<'_>> =
-            routes.iter().flat_map(|object| entries(object)).collect();
-        entries.sort_by(|a, b| a.rank.cmp(&b.rank));
+        let entries = in_order(routes);
         let mut rules: Vec<HttpRule> = Vec::new();
         let mut last: Option<&Entry<'_>> = None;
         for entry in &entries {
@@ -218,6 +235,7 @@ fn entries(object: &Arc<Object>) -> Vec<Entry<'_>> {
                 spec,
                 rule,
                 wanted,
+                one,
                 host: *host,
             }));
         }
@@ -281,7 +299,7 @@ fn times(rule: &Rule) -> (Option<Millis>, Option<RetryPolicy>) {
         codes,
         attempts,
         backoff,
-    } = retry;
+    } = &retry.value;
     let policy = RetryPolicy {
         attempts: attempts.unwrap_or(ATTEMPTS),
         per_try_timeout: rule.backend_timeout.map(millis),
@@ -296,10 +314,15 @@ fn text(kind: Kind) -> Option<StringMatch> {
     Some(StringMatch { kind: Some(kind) })
 }
 
-fn http_match(entry: &Entry<'_>, port: u16) -> HttpMatch {
-    let wanted = entry.wanted;
+/// What the match asks for at a port; 0 is any.
+pub(in crate::model) fn http_match(entry: &Entry<'_>, port: u16) -> HttpMatch {
+    wire_match(entry.wanted, entry.host, port)
+}
+
+/// The same of a match that stands alone.
+pub(in crate::model) fn wire_match(wanted: &Match, host: Option<&str>, port: u16) -> HttpMatch {
     let (mut path, mut path_segments) = (None, String::new());
-    match &wanted.target {
+    match &wanted.target.value {
         Target::Exact(exact) => path = text(Kind::Exact(exact.clone())),
         Target::Regex(regex) => path = text(Kind::Regex(regex.clone())),
         // Every path is below this one.
@@ -321,7 +344,7 @@ fn http_match(entry: &Entry<'_>, port: u16) -> HttpMatch {
         headers: wanted.headers.iter().map(field).collect(),
         query: wanted.query.iter().map(field).collect(),
         port: port.into(),
-        host: entry.host.unwrap_or_default().to_ascii_lowercase(),
+        host: host.unwrap_or_default().to_ascii_lowercase(),
         ..HttpMatch::default()
     }
 }
@@ -348,7 +371,7 @@ fn grpc_path(service: Option<&str>, method: Option<&str>, regex: bool) -> Option
 fn field(field: &FieldMatch) -> NamedMatch {
     let value = field.value.clone();
     NamedMatch {
-        name: field.name.clone(),
+        name: field.name.value.clone(),
         value: text(match field.regex {
             true => Kind::Regex(value),
             false => Kind::Exact(value),

@@ -37,6 +37,31 @@ impl Model {
         winner: Option<&Arc<Object>>,
         client: &Client,
     ) -> RouteView {
+        let table = self.rules_for_client(service, winner, client);
+        let http = table.http.iter().flat_map(|rule| &rule.destinations);
+        let mirrors = table.http.iter().flat_map(|rule| &rule.mirrors);
+        let tcp = table.tcp.iter().flat_map(|rule| &rule.destinations);
+        let mut names: Vec<NsName> = http
+            .chain(mirrors.filter_map(|mirror| mirror.destination.as_ref()))
+            .chain(tcp)
+            .filter_map(|to| NsName::parse(&to.service))
+            .collect();
+        names.retain(|name| self.services.get(name).is_some());
+        names.sort_unstable();
+        names.dedup();
+        RouteView {
+            encoded: Arc::new(Encoded::new(&table)),
+            names: names.into(),
+        }
+    }
+
+    /// The rules themselves.
+    pub(in crate::model) fn rules_for_client(
+        &self,
+        service: &NsName,
+        winner: Option<&Arc<Object>>,
+        client: &Client,
+    ) -> RouteTable {
         let mut table = RouteTable::default();
         if let Some((object, spec)) = winner.and_then(|object| Some((object, object.route()?))) {
             let compiler = Compiler {
@@ -63,21 +88,7 @@ impl Model {
             table.tcp = tls.chain(tcp).collect();
         }
         self.put_gateway_rules(service, &client.namespace, &mut table);
-        let http = table.http.iter().flat_map(|rule| &rule.destinations);
-        let mirrors = table.http.iter().flat_map(|rule| &rule.mirrors);
-        let tcp = table.tcp.iter().flat_map(|rule| &rule.destinations);
-        let mut names: Vec<NsName> = http
-            .chain(mirrors.filter_map(|mirror| mirror.destination.as_ref()))
-            .chain(tcp)
-            .filter_map(|to| NsName::parse(&to.service))
-            .collect();
-        names.retain(|name| self.services.get(name).is_some());
-        names.sort_unstable();
-        names.dedup();
-        RouteView {
-            encoded: Arc::new(Encoded::new(&table)),
-            names: names.into(),
-        }
+        table
     }
 }
 

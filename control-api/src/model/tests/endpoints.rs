@@ -119,13 +119,13 @@ fn an_endpoint_says_what_owns_its_pod() {
 fn places_come_from_pods_then_from_nodes() {
     let node = |zone: &str| {
         format!(
-            "apiVersion: v1\nkind: Node\nmetadata: {{name: n, labels: {{topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: {zone}}}}}\n"
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: node, labels: {{topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: {zone}}}}}\n"
         )
     };
     let on = |labels: &str| {
         pod("ratings-1", "10.1.0.6", "ratings", "v1")
             .replace("version: v1}", &format!("version: v1{labels}}}"))
-            .replace("spec:\n", "spec:\n  nodeName: n\n")
+            .replace("spec:\n", "spec:\n  nodeName: node\n")
     };
     let mut model = model(REVIEWS);
     let places = |model: &Model| {
@@ -167,7 +167,7 @@ fn places_come_from_pods_then_from_nodes() {
     model.apply(batch(&on(", istio-locality: us.c.d")).changes);
     assert_eq!(places(&model), all("us/c/d"));
     model.apply(batch(&on("")).changes);
-    model.apply(remove(Kind::Node, "default/n"));
+    model.apply(remove(Kind::Node, "default/node"));
     assert_eq!(places(&model), all(""));
     // A slice knows the zone of what is no pod.
     model.apply(

@@ -2,6 +2,7 @@
 //! wire, and what is said of them.
 
 mod attach;
+mod lints;
 mod order;
 mod rules;
 mod status;

@@ -76,7 +76,7 @@ fn rules_that_an_earlier_one_hides() {
         ),
         (
             "match: [{headers: {x: {}}}]",
-            "match: [{headers: {X: {regex: 'b+'}, y: {exact: c}}}]",
+            "match: [{headers: {X: {regex: 'b+'}, z: {exact: c}}}]",
             true,
         ),
         (
@@ -166,6 +166,12 @@ fn matches_that_nothing_fulfils() {
         ("uri: {exact: '*'}", None),
         ("uri: {exact: '/a?b=c'}", Some(Code::VainMatch)),
         ("uri: {prefix: '/a b'}", Some(Code::VainMatch)),
+        ("uri: {exact: '/a%41'}", Some(Code::VainMatch)),
+        ("uri: {exact: '/a%2Fb'}", None),
+        ("uri: {prefix: /a/../b}", Some(Code::VainMatch)),
+        ("uri: {prefix: /a/..}", None),
+        ("uri: {exact: /a/..}", Some(Code::VainMatch)),
+        ("uri: {exact: '/a\\b'}", Some(Code::VainMatch)),
         ("method: {exact: get}", Some(Code::VainMatch)),
         ("method: {exact: GET}", None),
         ("method: {exact: purge}", None),
@@ -190,6 +196,11 @@ fn matches_that_nothing_fulfils() {
         ("queryParams: {v: {exact: 'a b'}}", Some(Code::VainMatch)),
         ("queryParams: {'v=1': {}}", Some(Code::VainMatch)),
         ("headers: {connection: {}}", Some(Code::UnseenHeader)),
+        (
+            "headers: {Proxy-Authorization: {}}",
+            Some(Code::UnseenHeader),
+        ),
+        ("headers: {te: {exact: gzip}}", Some(Code::UnseenHeader)),
         ("headers: {te: {exact: trailers}}", None),
         ("port: 80", Some(Code::PortOfNobody)),
         ("port: 9080", None),
@@ -258,6 +269,14 @@ fn what_a_rule_does_and_hardly_means() {
         ),
         (
             format!("{ROUTE}\ntimeout: 4s\nretries: {{attempts: 2, perTryTimeout: 1s}}"),
+            None,
+        ),
+        (
+            format!("{ROUTE}\nheaders: {{request: {{set: {{X-Forwarded-Client-Cert: a}}}}}}"),
+            Some(Code::UnsentHeader),
+        ),
+        (
+            format!("{ROUTE}\nheaders: {{request: {{set: {{x_under_score: a}}}}}}"),
             None,
         ),
         (
@@ -536,4 +555,198 @@ fn admission_judges_one_object_and_changes_nothing() {
         (found[0].code, found[0].severity),
         (Code::SubsetInUse, Severity::Error)
     );
+}
+
+/// Codes of redirects in a circle with their lines, and what is said, of documents beside `cart` (ports 80 and 8080) and `web`.
+fn circles(documents: &str) -> Vec<(String, u32, String)> {
+    let services = "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: default}\n\
+                    spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}, {name: http-b, port: 8080}]}\n\
+                    ---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n\
+                    spec: {clusterIP: 10.0.0.2, ports: [{name: http, port: 80}]}\n";
+    let mut model = model(services);
+    model.apply(batch(documents).changes);
+    assert!(model.refusals().is_empty(), "{:?}", model.refusals());
+    let found = model.warnings().into_iter();
+    let found = found.filter(|one| one.code == Code::RedirectLoop);
+    let mut found: Vec<_> = found
+        .map(|one| (one.name, one.at.line, one.reason))
+        .collect();
+    found.sort();
+    found
+}
+
+/// A VirtualService; its first rule stands in line 7.
+fn redirecting(name: &str, host: &str, rules: &[&str]) -> String {
+    let rules: Vec<String> = rules
+        .iter()
+        .map(|rule| format!("  - {{{rule}}}\n"))
+        .collect();
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: default}}\n\
+         spec:\n  hosts: [{host}]\n  http:\n{}---\n",
+        rules.concat()
+    )
+}
+
+#[test]
+fn redirects_in_a_circle_over_several_rules() {
+    const CART: &str = "route: [{destination: {host: cart}}]";
+    for (rules, lines) in [
+        // From one to the other and back.
+        (
+            &[
+                "match: [{uri: {exact: /a}}], redirect: {uri: /b}",
+                "match: [{uri: {exact: /b}}], redirect: {uri: /a}",
+            ][..],
+            &[7, 8][..],
+        ),
+        // The first only leads to the circle.
+        (
+            &[
+                "match: [{uri: {exact: /in}}], redirect: {uri: /a}",
+                "match: [{uri: {exact: /a}}], redirect: {uri: /b}",
+                "match: [{uri: {exact: /b}}], redirect: {uri: /c}",
+                "match: [{uri: {exact: /c}}], redirect: {uri: /a}",
+            ],
+            &[8, 9, 10],
+        ),
+        // Somebody takes what would come back.
+        (
+            &[
+                "match: [{uri: {exact: /a}, port: 80}], route: [{destination: {host: cart}}]",
+                "match: [{uri: {exact: /a}}], redirect: {uri: /b}",
+                "match: [{uri: {exact: /b}}], redirect: {uri: /a, port: 80}",
+            ],
+            &[],
+        ),
+        // One way only.
+        (
+            &[
+                "match: [{uri: {exact: /a}}], redirect: {uri: /b}",
+                "match: [{uri: {exact: /b}}], route: [{destination: {host: cart}}]",
+                "redirect: {uri: /b}",
+            ],
+            &[],
+        ),
+        // Who asks for a header has it the next time too.
+        (
+            &[
+                "match: [{headers: {x: {exact: '1'}}, uri: {prefix: /a}}], redirect: {uri: /b}",
+                "match: [{headers: {x: {prefix: '1'}}, uri: {prefix: /b}}], redirect: {uri: /a}",
+                CART,
+            ],
+            &[7, 8],
+        ),
+        (
+            &[
+                "match: [{headers: {x: {exact: '1'}}, uri: {prefix: /a}}], redirect: {uri: /b}",
+                "match: [{headers: {x: {exact: '2'}}, uri: {prefix: /b}}], redirect: {uri: /a}",
+                CART,
+            ],
+            &[],
+        ),
+        // After a 303 a POST is a GET.
+        (
+            &[
+                "match: [{method: {exact: POST}}], redirect: {uri: /a, redirectCode: 303}",
+                CART,
+            ],
+            &[],
+        ),
+        (
+            &[
+                "match: [{method: {exact: POST}}], redirect: {uri: /a, redirectCode: 307}",
+                CART,
+            ],
+            &[7],
+        ),
+        // To TLS, of which nobody sees what follows; and what is never redirected.
+        (&["redirect: {scheme: https}"], &[]),
+        (
+            &["redirect: {uri: /a}, fault: {abort: {httpStatus: 410, percentage: {value: 100}}}"],
+            &[],
+        ),
+        // Of certain clients.
+        (
+            &[
+                "match: [{sourceLabels: {app: web}, uri: {prefix: /a}}], redirect: {uri: /a/b}",
+                CART,
+            ],
+            &[7],
+        ),
+    ] {
+        let found = circles(&redirecting("own", "cart", rules));
+        let found: Vec<u32> = found.iter().map(|(_, line, _)| *line).collect();
+        assert_eq!(found, lines, "{rules:#?}");
+    }
+}
+
+#[test]
+fn redirects_in_a_circle_over_hosts_and_languages() {
+    let cart = redirecting(
+        "own",
+        "cart",
+        &[
+            "match: [{uri: {prefix: /shop}}], redirect: {authority: web.shop.svc.cluster.local, uri: /cart}",
+        ],
+    );
+    let route = |namespace: &str, to: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: web, namespace: {namespace}}}\n\
+             spec:\n  parentRefs: [{{group: '', kind: Service, name: web, namespace: shop}}]\n  rules:\n\
+             \x20 - matches: [{{path: {{value: /cart}}}}]\n\
+             \x20   filters: [{{type: RequestRedirect, requestRedirect: {{hostname: {to}, \
+             path: {{type: ReplacePrefixMatch, replacePrefixMatch: /shop}}}}}}]\n"
+        )
+    };
+    let there_and_back = cart.clone() + &route("shop", "cart.default");
+    let found = circles(&there_and_back);
+    let names: Vec<&str> = found.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, ["own", "web"], "{found:#?}");
+    assert!(found[0].2.contains("HTTPRoute/shop/web#0"), "{found:#?}");
+    // Only clients of that namespace meet these routes; and a host of nobody's is not followed.
+    let found = circles(&(cart.clone() + &route("elsewhere", "cart.default")));
+    let names: Vec<&str> = found.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, ["web"], "{found:#?}");
+    assert_eq!(circles(&(cart + &route("shop", "cart.elsewhere"))), []);
+}
+
+#[test]
+fn redirects_to_ever_longer_paths() {
+    let route = |prefix: &str, to: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: own, namespace: default}}\n\
+             spec:\n  parentRefs: [{{group: '', kind: Service, name: cart}}]\n  rules:\n\
+             \x20 - matches: [{{path: {{value: {prefix}}}}}]\n\
+             \x20   filters: [{{type: RequestRedirect, requestRedirect: {{\
+             path: {{type: ReplacePrefixMatch, replacePrefixMatch: {to}}}}}}}]\n"
+        )
+    };
+    for (prefix, to, grows) in [
+        ("/", "/v1", true),
+        ("/a", "/a/b", true),
+        ("/a", "/b", false),
+        ("/a", "/", false),
+        ("/a/b", "/a", false),
+    ] {
+        let found = circles(&route(prefix, to));
+        assert_eq!(found.len(), usize::from(grows), "{prefix} {to}: {found:?}");
+        assert!(
+            found.iter().all(|(.., said)| said.contains("never ends")),
+            "{found:?}"
+        );
+    }
+}
+
+/// Each of many redirects is followed, without each being held against each.
+#[test]
+fn ten_thousand_redirects_are_followed() {
+    let mut rules: Vec<String> = (0..10_000)
+        .map(|n| format!("match: [{{uri: {{exact: /p{n}}}}}], redirect: {{uri: /q{n}}}"))
+        .collect();
+    rules.push("match: [{uri: {exact: /q7}}], redirect: {uri: /p7}".to_owned());
+    let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+    let found = circles(&redirecting("own", "cart", &rules));
+    let lines: Vec<u32> = found.iter().map(|(_, line, _)| *line).collect();
+    assert_eq!(lines, [14, 10_007]);
 }

@@ -1,37 +1,54 @@
-//! Routes of Gateway API that are in force and hardly meant, those that are attached to nothing here, and
+//! Routes of Gateway API that are in force and hardly meant: shares of nobody, matches that take no
+//! request (`shadows`), what either language can say in vain, those that are attached to nothing here, and
 //! VirtualServices that lose ports to them.
+
+mod shadows;
 
 use std::sync::Arc;
 
-use super::warning;
+pub(super) use self::shadows::Shadows;
+use super::{Memo, likely, warning};
 use crate::{
-    check::Code,
-    model::Model,
+    check::{
+        Code,
+        likely::{Tries, is_idempotent, is_unsafe, unseen_header, unsent_header},
+    },
+    model::{
+        Model,
+        gateway::{ATTEMPTS, Attached},
+    },
     name::NsName,
     resources::{
         at::At,
-        gateway::{GROUP, ParentRef, Route},
+        gateway::{BackendRef, Filter, GROUP, HeaderModifier, ParentRef, Route, Rule},
         virtual_service::VirtualService,
     },
-    source::{Object, Refusal},
+    source::{Object, Refusal, decode::Problem, node::Position},
 };
 
+/// Between two tries where a route does not say, in milliseconds.
+const PAUSE: u64 = 25;
+
 impl Model {
-    pub(super) fn of_gateway_route(
-        &self,
-        object: &Arc<Object>,
-        spec: &Route,
+    pub(super) fn of_gateway_route<'a>(
+        &'a self,
+        object: &'a Arc<Object>,
+        spec: &'a Route,
+        memo: &mut Memo<'a>,
         found: &mut Vec<Refusal>,
     ) {
         of_parents(object, spec, found);
+        let mut told = Vec::new();
         for (i, rule) in spec.rules.iter().enumerate() {
-            let Some(first) = rule.backends.first() else {
-                continue;
-            };
-            if rule.backends.iter().all(|backend| backend.weight == 0) {
-                let reason = format!("spec.rules[{i}].backendRefs: the weights total 0");
-                let instead = "give at least one of them a weight";
-                found.push(warning(Code::NoShare, object, first.at, reason, instead));
+            of_rule(&format!("spec.rules[{i}]"), rule, &mut told);
+        }
+        found.extend(told.into_iter().map(|problem| likely(object, problem)));
+        self.of_places(object, spec, memo, found);
+        self.of_redirects_there(object, spec, memo, found);
+        for (i, parent) in spec.parents.iter().enumerate() {
+            if let Attached::To(service, _) = self.attached(&object.key.name, parent) {
+                let path = format!("spec.parentRefs[{i}]");
+                self.of_unmeshed(object, parent.at, &path, &service, found);
             }
         }
     }
@@ -115,4 +132,102 @@ fn speaks_of(spec: &VirtualService, port: u16) -> bool {
         rule.matches.is_empty()
             || matches.any(|one| one.port.as_ref().is_none_or(|of| of.value == port))
     })
+}
+
+fn of_rule(path: &str, rule: &At<Rule>, found: &mut Vec<Problem>) {
+    if let Some(first) = rule.backends.first()
+        && rule.backends.iter().all(|backend| backend.weight == 0)
+    {
+        let reason = format!("{path}.backendRefs: the weights total 0");
+        let problem = Problem::new(Code::NoShare, first.at, reason);
+        found.push(problem.suggest("give at least one of them a weight"));
+    }
+    for (i, one) in rule.matches.iter().enumerate() {
+        for header in &one.headers {
+            let exact = (!header.regex).then_some(header.value.as_str());
+            if let Some(said) = unseen_header(&header.name, exact) {
+                let name = header.name.escape_debug();
+                let path = format!("{path}.matches[{i}].headers: {name}");
+                found.push(said.at(&path, header.name.at));
+            }
+        }
+    }
+    filters(path, rule, found);
+    tries(path, rule, found);
+}
+
+fn filters(path: &str, rule: &Rule, found: &mut Vec<Problem>) {
+    let mut changes = |path: &str, modifier: &HeaderModifier| {
+        for header in modifier.set.iter().chain(&modifier.add) {
+            if let Some(said) = unsent_header(&header.name) {
+                found.push(said.at(&format!("{path}.requestHeaderModifier"), header.name.at));
+            }
+        }
+    };
+    for (i, filter) in rule.filters.iter().enumerate() {
+        if let Filter::RequestHeaders(modifier) = &filter.value {
+            changes(&format!("{path}.filters[{i}]"), modifier);
+        }
+    }
+    for (i, backend) in rule.backends.iter().enumerate() {
+        for (j, filter) in backend.filters.iter().enumerate() {
+            if let Filter::RequestHeaders(modifier) = &filter.value {
+                changes(&format!("{path}.backendRefs[{i}].filters[{j}]"), modifier);
+            }
+        }
+    }
+    for (i, filter) in rule.filters.iter().enumerate() {
+        let Filter::Mirror(mirror) = &filter.value else {
+            continue;
+        };
+        let same = |to: &BackendRef| to == &mirror.to;
+        let mut sent = rule.backends.iter().filter(|backend| backend.weight > 0);
+        if sent.any(|backend| same(&backend.to)) {
+            let reason =
+                format!("{path}.filters[{i}].requestMirror: requests go to the same place already");
+            let problem = Problem::new(Code::SelfMirror, filter.at, reason);
+            found.push(problem.suggest("copy to another Service"));
+        }
+    }
+}
+
+fn tries(path: &str, rule: &At<Rule>, found: &mut Vec<Problem>) {
+    let Some(retry) = &rule.retry else { return };
+    let attempts = retry.attempts.unwrap_or(ATTEMPTS);
+    if attempts == 0 {
+        return;
+    }
+    let at = match retry.at {
+        at if at == Position::default() => rule.at,
+        at => at,
+    };
+    let codes: Vec<String> = retry.codes.iter().map(u16::to_string).collect();
+    let codes: Vec<&str> = codes
+        .iter()
+        .map(String::as_str)
+        .filter(|code| is_unsafe(code))
+        .collect();
+    let all_are = rule
+        .matches
+        .iter()
+        .all(|one| one.method.as_deref().is_some_and(is_idempotent));
+    if !codes.is_empty() && !all_are {
+        let reason = format!(
+            "{path}.retry.codes: {} repeat requests that may have been handled, and this rule takes POST too",
+            codes.join(", ")
+        );
+        let instead = "take them out (503 says that nothing was handled), or match `method: GET`";
+        found.push(Problem::new(Code::UnsafeRetry, at, reason).suggest(instead));
+    }
+    if let (Some(whole), Some(each)) = (rule.timeout, rule.backend_timeout) {
+        let tries = Tries {
+            attempts,
+            each: each.millis(),
+            whole: whole.millis(),
+            pause: retry.backoff.map_or(PAUSE, |span| span.millis()),
+        };
+        if let Some(said) = tries.judge("backendRequest", "request") {
+            found.push(said.at(&format!("{path}.timeouts"), at));
+        }
+    }
 }

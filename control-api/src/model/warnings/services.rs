@@ -7,7 +7,7 @@ use crate::{
     check::Code,
     model::{Model, protocol},
     name::NsName,
-    resources::{at::At, service::Service},
+    resources::service::Service,
     source::{Object, Refusal, node::Position},
 };
 
@@ -44,8 +44,8 @@ impl Model {
     pub(super) fn of_unmeshed(
         &self,
         object: &Arc<Object>,
-        host: &At<String>,
-        i: usize,
+        at: Position,
+        path: &str,
         name: &NsName,
         found: &mut Vec<Refusal>,
     ) {
@@ -58,9 +58,9 @@ impl Model {
             .filter_map(|candidate| self.pod(candidate.pod?));
         let (meshed, bare): (Vec<_>, Vec<_>) = pods.partition(|pod| pod.meshed);
         if meshed.is_empty() && !bare.is_empty() {
-            let reason = format!("spec.hosts[{i}]: no pod of {name} has a sidecar");
+            let reason = format!("{path}: no pod of {name} has a sidecar");
             let instead = "inject its pods, if they are meant to be of the mesh";
-            found.push(warning(Code::NotMeshed, object, host.at, reason, instead));
+            found.push(warning(Code::NotMeshed, object, at, reason, instead));
         }
     }
 }

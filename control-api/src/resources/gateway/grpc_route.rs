@@ -91,7 +91,7 @@ impl GrpcRouteSpec {
 
 fn rule(written: At<GrpcRuleSpec>) -> At<Rule> {
     let spec = written.value;
-    let mut matches: Vec<Match> = spec.matches.into_iter().map(one_match).collect();
+    let mut matches: Vec<At<Match>> = spec.matches.into_iter().map(one_match).collect();
     if matches.is_empty() {
         matches.push(one_match(At::nowhere(GrpcMatchSpec::default())));
     }
@@ -134,18 +134,23 @@ fn backend(written: At<GrpcBackendSpec>) -> At<Backend> {
     }
 }
 
-fn one_match(written: At<GrpcMatchSpec>) -> Match {
-    let method = written.value.method.map(|method| method.value);
-    let method = method.unwrap_or_default();
+fn one_match(written: At<GrpcMatchSpec>) -> At<Match> {
+    let method = written.value.method;
+    let at = method.as_ref().map_or(written.at, |method| method.at);
+    let method = method.map(|method| method.value).unwrap_or_default();
     let text = |text: Option<At<String>>| text.map(|text| text.value).filter(|t| !t.is_empty());
-    Match {
-        target: Target::Grpc {
-            service: text(method.service),
-            method: text(method.method),
-            regex: method.kind == TextType::RegularExpression,
+    let target = Target::Grpc {
+        service: text(method.service),
+        method: text(method.method),
+        regex: method.kind == TextType::RegularExpression,
+    };
+    At {
+        at: written.at,
+        value: Match {
+            target: At { at, value: target },
+            method: None,
+            headers: fields(written.value.headers, true),
+            query: Vec::new(),
         },
-        method: None,
-        headers: fields(written.value.headers, true),
-        query: Vec::new(),
     }
 }

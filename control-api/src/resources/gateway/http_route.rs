@@ -203,7 +203,7 @@ impl HttpRouteSpec {
 
 fn rule(written: At<RuleSpec>) -> At<Rule> {
     let spec = written.value;
-    let mut matches: Vec<Match> = spec.matches.into_iter().map(one_match).collect();
+    let mut matches: Vec<At<Match>> = spec.matches.into_iter().map(one_match).collect();
     if matches.is_empty() {
         matches.push(one_match(At::nowhere(MatchSpec::default())));
     }
@@ -213,10 +213,13 @@ fn rule(written: At<RuleSpec>) -> At<Rule> {
         let span = check::duration(&text?)?;
         (span.millis() > 0).then_some(span)
     };
-    let retry = spec.retry.map(|retry| Retry {
-        codes: retry.value.codes.iter().map(|code| code.value).collect(),
-        attempts: retry.value.attempts.map(|attempts| attempts.value),
-        backoff: span(retry.value.backoff),
+    let retry = spec.retry.map(|retry| At {
+        at: retry.at,
+        value: Retry {
+            codes: retry.value.codes.iter().map(|code| code.value).collect(),
+            attempts: retry.value.attempts.map(|attempts| attempts.value),
+            backoff: span(retry.value.backoff),
+        },
     });
     At {
         at: written.at,
@@ -259,21 +262,29 @@ pub(super) fn backend(written: At<BackendSpec>) -> At<Backend> {
     }
 }
 
-fn one_match(written: At<MatchSpec>) -> Match {
+fn one_match(written: At<MatchSpec>) -> At<Match> {
     let spec = written.value;
     let path = spec.path.map(|path| path.value).unwrap_or_default();
-    let value = path
-        .value
-        .map_or_else(|| "/".to_owned(), |value| value.value);
-    Match {
-        target: match path.kind {
-            PathType::Exact => Target::Exact(value),
-            PathType::PathPrefix => Target::Prefix(value),
-            PathType::RegularExpression => Target::Regex(value),
+    let value = path.value.unwrap_or_else(|| At {
+        at: written.at,
+        value: "/".to_owned(),
+    });
+    let target = match path.kind {
+        PathType::Exact => Target::Exact(value.value),
+        PathType::PathPrefix => Target::Prefix(value.value),
+        PathType::RegularExpression => Target::Regex(value.value),
+    };
+    At {
+        at: written.at,
+        value: Match {
+            target: At {
+                at: value.at,
+                value: target,
+            },
+            method: spec.method.map(|method| method.as_str().to_owned()),
+            headers: fields(spec.headers, true),
+            query: fields(spec.query_params, false),
         },
-        method: spec.method.map(|method| method.as_str().to_owned()),
-        headers: fields(spec.headers, true),
-        query: fields(spec.query_params, false),
     }
 }
 
@@ -281,9 +292,9 @@ fn one_match(written: At<MatchSpec>) -> Match {
 pub(super) fn fields(written: Vec<At<FieldSpec>>, are_headers: bool) -> Vec<FieldMatch> {
     let mut kept: Vec<FieldMatch> = Vec::new();
     for field in written {
-        let mut name = field.value.name.value;
+        let mut name = field.value.name;
         if are_headers {
-            name.make_ascii_lowercase();
+            name.value.make_ascii_lowercase();
         }
         if kept.iter().all(|known| known.name != name) {
             kept.push(FieldMatch {

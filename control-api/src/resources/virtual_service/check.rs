@@ -105,7 +105,7 @@ pub(super) fn warnings(spec: &VirtualService) -> Vec<Problem> {
     for (i, rule) in spec.http.iter().enumerate() {
         let path = format!("spec.http[{i}]");
         actions::warnings(&path, rule, &mut found);
-        likely::warnings(&path, rule, &spec.http[..i], &mut found);
+        likely::warnings(&path, rule, &mut found);
     }
     found
 }

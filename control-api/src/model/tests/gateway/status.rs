@@ -28,7 +28,7 @@ fn each_mistake_has_its_reason_and_says_what_to_change() {
     let accepted = (A, true, Reason::Accepted);
     let resolved = (R, true, Reason::ResolvedRefs);
     let no_parent = vec![(A, false, Reason::NoMatchingParent), resolved];
-    let extension = "{type: ExtensionRef, extensionRef: {group: x, kind: K, name: n}}";
+    let extension = "{type: ExtensionRef, extensionRef: {group: x, kind: K, name: a}}";
     let both = "[{type: RequestRedirect, requestRedirect: {}}, {type: URLRewrite, urlRewrite: {}}]";
     let cases: Vec<(&str, String, Told, &str)> = vec![
         ("name: echo", good.into(), vec![accepted, resolved], "The route applies."),
@@ -57,9 +57,9 @@ fn each_mistake_has_its_reason_and_says_what_to_change() {
         ),
         (
             "name: echo",
-            "  rules:\n  - backendRefs: [{name: v1, port: 80}]\n    filters: [{type: RequestMirror, requestMirror: {backendRef: {name: no, port: 80}}}]\n".into(),
+            "  rules:\n  - backendRefs: [{name: v1, port: 80}]\n    filters: [{type: RequestMirror, requestMirror: {backendRef: {name: none, port: 80}}}]\n".into(),
             vec![accepted, (R, false, Reason::BackendNotFound)],
-            "spec.rules[0].filters[0].requestMirror.backendRef: there is no Service shop/no",
+            "spec.rules[0].filters[0].requestMirror.backendRef: there is no Service shop/none",
         ),
         (
             "name: echo",

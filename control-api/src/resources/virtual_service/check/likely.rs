@@ -1,53 +1,25 @@
 //! What a rule hardly means: headers that belong to a connection, copies to where the request goes,
-//! redirects in a circle, retries that may do twice what was done, timeouts that leave no room.
+//! retries that may do twice what was done, timeouts that leave no room.
 
 use crate::{
-    check::Code,
+    check::{
+        Code,
+        likely::{Tries, is_idempotent, is_unsafe, unseen_header, unsent_header},
+    },
     resources::{
-        at::At,
-        string_match::{Meaning, StringMatch},
-        virtual_service::{Destination, HttpMatch, HttpRoute, Retries, problem, redirected_uri},
+        header::Headers,
+        string_match::Meaning,
+        virtual_service::{Destination, HttpMatch, HttpRoute, Retries, problem},
     },
     source::decode::Problem,
 };
 
-/// Headers of a connection. `te` is not: `te: trailers` is sent end to end.
-const OF_CONNECTIONS: [&str; 5] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Methods that may be repeated (RFC 9110, 9.2.2).
-const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
-
-/// Conditions of retries that say nothing of whether the request was handled.
-const UNSAFE: [&str; 9] = [
-    "5xx",
-    "gateway-error",
-    "reset",
-    "deadline-exceeded",
-    "internal",
-    "unknown",
-    "500",
-    "502",
-    "504",
-];
-
-/// `earlier`: the rules before it.
-pub(super) fn warnings(
-    path: &str,
-    rule: &HttpRoute,
-    earlier: &[At<HttpRoute>],
-    found: &mut Vec<Problem>,
-) {
+pub(super) fn warnings(path: &str, rule: &HttpRoute, found: &mut Vec<Problem>) {
     for (i, one) in rule.matches.iter().enumerate() {
         headers(&format!("{path}.match[{i}]"), one, found);
     }
+    changes(path, rule, found);
     mirrors(path, rule, found);
-    redirect(path, rule, earlier, found);
     if let Some(retries) = rule.retries.as_ref().filter(|r| r.attempts.value > 0) {
         unsafe_retries(path, rule, retries, found);
         tries(path, rule, retries, found);
@@ -60,18 +32,34 @@ fn headers(path: &str, one: &HttpMatch, found: &mut Vec<Problem>) {
         ("withoutHeaders", &one.without_headers),
     ] {
         for (name, matcher) in map {
-            if OF_CONNECTIONS.contains(&&*name.to_ascii_lowercase()) {
+            let exact = match matcher.as_deref().map(|matcher| matcher.meaning()) {
+                Some(Meaning::Exact(value)) => Some(value),
+                _ => None,
+            };
+            if let Some(said) = unseen_header(name, exact) {
                 let at = matcher.as_ref().map(|m| m.at).unwrap_or_default();
-                let reason = format!(
-                    "{path}.{field}[\"{}\"]: it is a header of a connection",
-                    name.escape_debug()
-                );
-                found.push(problem(
-                    Code::UnseenHeader,
-                    at,
-                    reason,
-                    "match a header of the request",
-                ));
+                let path = format!("{path}.{field}[\"{}\"]", name.escape_debug());
+                found.push(said.at(&path, at));
+            }
+        }
+    }
+}
+
+/// Headers that are given to requests and never arrive.
+fn changes(path: &str, rule: &HttpRoute, found: &mut Vec<Problem>) {
+    let of_rule = rule.headers.iter().map(|all| (path.to_owned(), all));
+    let of_routes = rule.route.iter().enumerate();
+    let of_routes =
+        of_routes.filter_map(|(i, to)| Some((format!("{path}.route[{i}]"), to.headers.as_ref()?)));
+    for (path, all) in of_rule.chain(of_routes) {
+        let Headers { request, .. } = &all.value;
+        for (how, list) in [("set", &request.set), ("add", &request.add)] {
+            for (name, value) in list {
+                if let Some(said) = unsent_header(name) {
+                    let name = name.escape_debug();
+                    let path = format!("{path}.headers.request.{how}[\"{name}\"]");
+                    found.push(said.at(&path, value.at));
+                }
             }
         }
     }
@@ -105,66 +93,6 @@ fn mirrors(path: &str, rule: &HttpRoute, found: &mut Vec<Problem>) {
     }
 }
 
-/// A redirect to another path of the same host that the same rule takes again.
-fn redirect(path: &str, rule: &HttpRoute, earlier: &[At<HttpRoute>], found: &mut Vec<Problem>) {
-    let Some(to) = &rule.redirect else { return };
-    let stays = to.authority.is_none()
-        && to.port.is_none()
-        && to.derive_port.is_none()
-        && to.scheme.is_none();
-    if !stays {
-        return;
-    }
-    let uri = to.uri.as_ref().map(|uri| (uri.at, redirected_uri(uri)));
-    let takes = |one: &HttpMatch, uri: &str| {
-        let Some(wanted) = &one.uri else { return true };
-        let fold = |text: &str| match one.ignore_uri_case {
-            true => text.to_ascii_lowercase(),
-            false => text.to_owned(),
-        };
-        match wanted.meaning() {
-            Meaning::Present => true,
-            Meaning::Exact(text) => fold(uri) == fold(text),
-            Meaning::Prefix(text) => fold(uri).starts_with(&fold(text)),
-            Meaning::Regex(_) => false,
-        }
-    };
-    // An earlier rule may take what this one leads to.
-    let may_take = |rule: &HttpRoute, uri: &str| {
-        let is_regex = |one: &HttpMatch| {
-            let meaning = one.uri.as_deref().map(StringMatch::meaning);
-            matches!(meaning, Some(Meaning::Regex(_)))
-        };
-        let one = |one: &HttpMatch| is_regex(one) || takes(one, uri);
-        rule.matches.is_empty() || rule.matches.iter().any(one)
-    };
-    let circle = match uri {
-        None => Some((
-            to.at,
-            "it leads to the same path of the same host".to_owned(),
-        )),
-        Some((_, (_, true))) => None,
-        Some((at, (uri, false))) => {
-            let again = rule.matches.is_empty() || rule.matches.iter().all(|one| takes(one, uri));
-            let passed = || earlier.iter().any(|rule| may_take(rule, uri));
-            let reason = format!(
-                "this rule takes \"{}\" too and redirects it again",
-                uri.escape_debug()
-            );
-            (again && !passed()).then_some((at, reason))
-        }
-    };
-    if let Some((at, reason)) = circle {
-        let instead = "match without the path that it leads to, or put a rule for that path first";
-        found.push(problem(
-            Code::RedirectLoop,
-            at,
-            format!("{path}.redirect: {reason}"),
-            instead,
-        ));
-    }
-}
-
 fn unsafe_retries(path: &str, rule: &HttpRoute, retries: &Retries, found: &mut Vec<Problem>) {
     let Some(retry_on) = &retries.retry_on else {
         return;
@@ -172,11 +100,11 @@ fn unsafe_retries(path: &str, rule: &HttpRoute, retries: &Retries, found: &mut V
     let conditions: Vec<&str> = retry_on
         .split(',')
         .map(str::trim)
-        .filter(|c| UNSAFE.contains(c))
+        .filter(|c| is_unsafe(c))
         .collect();
     let is_idempotent = |one: &HttpMatch| {
-        let meaning = one.method.as_deref().map(StringMatch::meaning);
-        matches!(meaning, Some(Meaning::Exact(method)) if IDEMPOTENT.contains(&method))
+        let meaning = one.method.as_deref().map(|method| method.meaning());
+        matches!(meaning, Some(Meaning::Exact(method)) if is_idempotent(method))
     };
     let all_are = !rule.matches.is_empty() && rule.matches.iter().all(is_idempotent);
     if conditions.is_empty() || all_are {
@@ -202,32 +130,13 @@ fn tries(path: &str, rule: &HttpRoute, retries: &Retries, found: &mut Vec<Proble
     let (Some(timeout), Some(each)) = (timeout, each) else {
         return;
     };
-    let at = retries.attempts.at;
-    if each >= timeout {
-        let reason = format!(
-            "{path}.retries.perTryTimeout: {each}ms is not below the rule's timeout of {timeout}ms"
-        );
-        found.push(problem(
-            Code::LateRetry,
-            at,
-            reason,
-            "make `timeout` longer, or `perTryTimeout` shorter",
-        ));
-        return;
-    }
-    let pauses = retries.backoff.as_ref().map_or(25, |span| span.millis());
-    let most = each.saturating_mul(u64::from(retries.attempts.value) + 1);
-    let most = most.saturating_add(pauses.saturating_mul(retries.attempts.value.into()));
-    if most > timeout {
-        let reason = format!(
-            "{path}.retries: {} tries of {each}ms and the pauses between take up to {most}ms, the timeout is {timeout}ms",
-            u64::from(retries.attempts.value) + 1
-        );
-        found.push(problem(
-            Code::TightTimeout,
-            at,
-            reason,
-            &format!("write `timeout: {most}ms`, or fewer attempts"),
-        ));
+    let tries = Tries {
+        attempts: retries.attempts.value,
+        each,
+        whole: timeout,
+        pause: retries.backoff.as_ref().map_or(25, |span| span.millis()),
+    };
+    if let Some(said) = tries.judge("perTryTimeout", "timeout") {
+        found.push(said.at(&format!("{path}.retries"), retries.attempts.at));
     }
 }
