@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use heddle_control::check::Code;
+use heddle_control::source::decode::{Problem as Wrong, Unknown, decode};
+use heddle_control::source::node::{Node, Value as Tree};
 use k8s_openapi::api::{apps::v1, batch, core};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -18,102 +20,67 @@ pub(crate) fn parse(file: &Path, stream: &str) -> (Vec<Object>, Vec<Problem>) {
     let (mut objects, mut problems) = (Vec::new(), Vec::new());
     for document in split(stream) {
         match read(file, &document) {
-            Ok(value) => expand(file, &document, value, &mut objects, &mut problems),
+            Ok(root) => expand(file, &document, &root, &mut objects, &mut problems),
             Err(problem) => problems.push(*problem),
         }
     }
     (objects, problems)
 }
 
-fn read(file: &Path, document: &Document<'_>) -> Result<Value, Box<Problem>> {
-    let parsed = serde_saphyr::from_str::<Value>(document.text);
-    parsed.map_err(|error| Box::new(from_yaml(file, document, &error)))
-}
-
-fn from_yaml(file: &Path, document: &Document<'_>, error: &serde_saphyr::Error) -> Problem {
-    let (line, column) = position(document, error);
-    Problem::at(
-        Code::Syntax,
-        file,
-        line,
-        column,
-        format!("not readable as YAML: {}", brief(error)),
-    )
-}
-
-fn position(document: &Document<'_>, error: &serde_saphyr::Error) -> (u32, u32) {
-    let Some(location) = error.location() else {
-        return (document.content_line(), 1);
-    };
-    let line = document.line
-        + u32::try_from(location.line())
-            .unwrap_or(1)
-            .saturating_sub(1);
-    (line, u32::try_from(location.column()).unwrap_or(1))
-}
-
-/// The error's first line without the position, which is told in the file's own lines instead.
-fn brief(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
-    let line = text.lines().next().unwrap_or_default();
-    let line = line.split_once(": ").map_or(
-        line,
-        |(head, rest)| if head.contains("line ") { rest } else { line },
-    );
-    match line.find(" at line ") {
-        Some(end) => line[..end].to_owned(),
-        None => line.to_owned(),
-    }
+/// By the control plane's own reader, so that both have the same to say of a document.
+fn read(file: &Path, document: &Document<'_>) -> Result<Node, Box<Problem>> {
+    let before = document.line.saturating_sub(1);
+    Node::parse(document.text, before).map_err(|error| {
+        let code = match error.is_too_much {
+            true => Code::TooLarge,
+            false => Code::Syntax,
+        };
+        let (line, column) = match error.at.line {
+            0 => (document.content_line(), 1),
+            line => (line, error.at.column),
+        };
+        Box::new(Problem::at(code, file, line, column, error.reason))
+    })
 }
 
 fn expand(
     file: &Path,
     document: &Document<'_>,
-    value: Value,
+    root: &Node,
     objects: &mut Vec<Object>,
     problems: &mut Vec<Problem>,
 ) {
     // Not of Kubernetes at all (a chart's values, a kustomization): none of our business.
     if ["apiVersion", "kind", "metadata"]
         .iter()
-        .all(|field| value.get(field).is_none())
+        .all(|field| root.get(field).is_none())
     {
         return;
     }
-    if value.get("kind").and_then(Value::as_str) == Some("List") {
-        let Some(Value::Array(items)) = value.get("items").cloned() else {
+    let mut collect = |node: &Node, text: &str| match object(file, document, node, text) {
+        Ok(object) => objects.push(object),
+        Err(problem) => problems.push(*problem),
+    };
+    if root.get("kind").and_then(Node::text) == Some("List") {
+        let Some(Tree::Seq(items)) = root.get("items").map(|items| &items.value) else {
             return;
         };
         for item in items {
             // The text of a List is not one object's: each item carries its own, written out again.
-            let text = item.to_string();
-            collect(file, document, item, &text, objects, problems);
+            collect(item, &item.to_json().to_string());
         }
         return;
     }
-    collect(file, document, value, document.text, objects, problems);
-}
-
-fn collect(
-    file: &Path,
-    document: &Document<'_>,
-    value: Value,
-    text: &str,
-    objects: &mut Vec<Object>,
-    problems: &mut Vec<Problem>,
-) {
-    match object(file, document, value, text) {
-        Ok(object) => objects.push(object),
-        Err(problem) => problems.push(*problem),
-    }
+    collect(root, document.text);
 }
 
 fn object(
     file: &Path,
     document: &Document<'_>,
-    mut value: Value,
+    node: &Node,
     text: &str,
 ) -> Result<Object, Box<Problem>> {
+    let mut value = node.to_json();
     let line = document.content_line();
     let lacks = |what: &str| {
         Box::new(Problem::at(
@@ -175,10 +142,14 @@ fn object(
             Problem::at(Code::BadName, file, line, 1, reason).named(&key),
         ));
     }
-    check(&key, document, text).map_err(|error| {
-        let (line, column) = position(document, &error);
-        let code = code_of(&error);
-        Box::new(Problem::at(code, file, line, column, brief(&error)).named(&key))
+    check(&key, node).map_err(|wrong| {
+        let (line, column) = match wrong.at.line {
+            0 => (line, 1),
+            line => (line, wrong.at.column),
+        };
+        let reason = wrong.reason.trim_start_matches(['.', ':', ' ']);
+        let problem = Problem::at(wrong.code, file, line, column, reason);
+        Box::new(problem.suggest(wrong.suggestion).named(&key))
     })?;
     if let (false, Some(Value::Object(metadata))) =
         (key.namespace.is_empty(), value.get_mut("metadata"))
@@ -196,16 +167,6 @@ fn object(
         text: Arc::from(text),
         origin,
     })
-}
-
-/// What a reader of one of the kinds that this machine runs did not like.
-fn code_of(error: &serde_saphyr::Error) -> Code {
-    let text = brief(error);
-    match () {
-        () if text.contains("missing field") => Code::MissingField,
-        () if text.contains("unknown variant") => Code::UnknownValue,
-        () => Code::WrongType,
-    }
 }
 
 /// `Box<T>` with its content changed; keeps the error paths above on one line each.
@@ -238,22 +199,20 @@ fn is_dns_label(name: &str) -> bool {
     name.len() <= 63 && !name.contains('.') && is_dns_name(name)
 }
 
-fn check(key: &Key, document: &Document<'_>, text: &str) -> Result<(), serde_saphyr::Error> {
-    fn typed<T: DeserializeOwned>(text: &str) -> Result<(), serde_saphyr::Error> {
-        serde_saphyr::from_str::<T>(text).map(drop)
-    }
-    // Items of a List are written out on one line: their positions would be of that text.
-    if !std::ptr::eq(text, document.text) {
-        return Ok(());
+/// What is wrong first with an object of the kinds that this machine runs.
+fn check(key: &Key, node: &Node) -> Result<(), Wrong> {
+    fn typed<T: DeserializeOwned>(node: &Node) -> Result<(), Wrong> {
+        let read = decode::<T>(node, "", Unknown::Skip).map(drop);
+        read.map_err(|mut wrong| wrong.swap_remove(0))
     }
     match key.kind.as_str() {
-        "Deployment" => typed::<v1::Deployment>(text),
-        "ReplicaSet" => typed::<v1::ReplicaSet>(text),
-        "StatefulSet" => typed::<v1::StatefulSet>(text),
-        "DaemonSet" => typed::<v1::DaemonSet>(text),
-        "Job" => typed::<batch::v1::Job>(text),
-        "Pod" => typed::<core::v1::Pod>(text),
-        "Service" => typed::<core::v1::Service>(text),
+        "Deployment" => typed::<v1::Deployment>(node),
+        "ReplicaSet" => typed::<v1::ReplicaSet>(node),
+        "StatefulSet" => typed::<v1::StatefulSet>(node),
+        "DaemonSet" => typed::<v1::DaemonSet>(node),
+        "Job" => typed::<batch::v1::Job>(node),
+        "Pod" => typed::<core::v1::Pod>(node),
+        "Service" => typed::<core::v1::Service>(node),
         _ => Ok(()),
     }
 }

@@ -8,11 +8,16 @@ mod error;
 
 use std::cell::RefCell;
 
-use serde::de::{self, DeserializeOwned, Unexpected, Visitor};
+use serde::de::{
+    self, DeserializeOwned, IntoDeserializer, Unexpected, Visitor, value::StrDeserializer,
+};
 
 use self::access::{AtAccess, ItemAccess, MapAccess, UnitVariant};
 pub use self::error::{DecodeError, Problem};
-use super::node::{Node, Position, Value, is_null};
+use super::{
+    node::{Node, Position, Value},
+    scalar::Scalar,
+};
 use crate::{
     check::Code,
     resources::at::{AT, UNSUPPORTED},
@@ -97,7 +102,6 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn unexpected(&self) -> Unexpected<'a> {
         match &self.node.value {
-            Value::Plain(text) if is_null(text) => Unexpected::Unit,
             Value::Plain(text) => plain(text),
             Value::Quoted(text) => Unexpected::Str(text),
             Value::Seq(_) => Unexpected::Seq,
@@ -125,9 +129,7 @@ impl<'a> Reader<'a> {
         match &self.node.value {
             Value::Quoted(text) => visitor.visit_str(text),
             Value::Plain(text) => match plain(text) {
-                Unexpected::Str(text) if !is_null(text) => visitor.visit_str(text),
-                // YAML 1.2 reads these as words where a string is asked for; so does kubectl.
-                _ if is_date_like(text) => visitor.visit_str(text),
+                Unexpected::Str(text) => visitor.visit_str(text),
                 _ => self.invalid(&visitor),
             },
             _ => self.invalid(&visitor),
@@ -135,42 +137,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What a scalar without quotes is (YAML 1.2 core schema).
 fn plain(text: &str) -> Unexpected<'_> {
-    match text {
-        "true" | "True" | "TRUE" => return Unexpected::Bool(true),
-        "false" | "False" | "FALSE" => return Unexpected::Bool(false),
-        _ => {}
+    match Scalar::plain(text) {
+        Scalar::Null => Unexpected::Unit,
+        Scalar::Bool(value) => Unexpected::Bool(value),
+        Scalar::Unsigned(number) => Unexpected::Unsigned(number),
+        Scalar::Signed(number) => Unexpected::Signed(number),
+        Scalar::Float(number) => Unexpected::Float(number),
+        Scalar::Text(text) => Unexpected::Str(text),
     }
-    let numeric = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
-    if !numeric {
-        return Unexpected::Str(text);
-    }
-    if let Some(hex) = text.strip_prefix("0x") {
-        return u64::from_str_radix(hex, 16).map_or(Unexpected::Str(text), Unexpected::Unsigned);
-    }
-    let unsigned = text.strip_prefix('+').unwrap_or(text);
-    if unsigned.bytes().all(|b| b.is_ascii_digit()) && !unsigned.is_empty() {
-        return unsigned
-            .parse()
-            .map_or(Unexpected::Str(text), Unexpected::Unsigned);
-    }
-    if let Ok(n) = text.parse::<i64>() {
-        return Unexpected::Signed(n);
-    }
-    let looks_like_float = text
-        .bytes()
-        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
-    match text.parse::<f64>() {
-        Ok(n) if looks_like_float && n.is_finite() => Unexpected::Float(n),
-        _ => Unexpected::Str(text),
-    }
-}
-
-fn is_date_like(text: &str) -> bool {
-    text.len() >= 10
-        && text.as_bytes().get(4) == Some(&b'-')
-        && text.as_bytes().get(7) == Some(&b'-')
 }
 
 macro_rules! numbers {
@@ -200,8 +175,8 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match &self.node.value {
-            Value::Plain(text) if is_null(text) => visitor.visit_unit(),
             Value::Plain(text) => match plain(text) {
+                Unexpected::Unit => visitor.visit_unit(),
                 Unexpected::Bool(b) => visitor.visit_bool(b),
                 Unexpected::Str(text) => visitor.visit_str(text),
                 _ => self.number(visitor),
@@ -258,6 +233,14 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
                 );
                 visitor.visit_unit()
             }
+            // Kubernetes' amounts may be numbers.
+            "Quantity" => match &self.node.value {
+                Value::Plain(text) if !self.node.is_null() => {
+                    let text: StrDeserializer<'_, DecodeError> = (**text).into_deserializer();
+                    visitor.visit_newtype_struct(text)
+                }
+                _ => visitor.visit_newtype_struct(self),
+            },
             _ => visitor.visit_newtype_struct(self),
         }
     }
@@ -313,9 +296,9 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        match self.node.text() {
-            Some(text) => visitor.visit_enum(UnitVariant(text)),
-            None => self.invalid(&"a word"),
+        match self.unexpected() {
+            Unexpected::Str(text) => visitor.visit_enum(UnitVariant(text)),
+            _ => self.invalid(&"a word"),
         }
     }
 

@@ -8,6 +8,7 @@ mod ends;
 
 use self::build::Builder;
 pub use self::ends::ends;
+use super::scalar::Scalar;
 
 /// Nesting that a document may have; Kubernetes objects stay below 30.
 pub const MAX_DEPTH: usize = 64;
@@ -48,8 +49,10 @@ pub enum Value {
 /// A mapping's key.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// Its text.
+    /// What it is called.
     pub name: Box<str>,
+    /// As it is written, where that is something else: `on` without quotes is called `true`.
+    pub written: Option<Box<str>>,
     /// Where it begins.
     pub at: Position,
 }
@@ -110,10 +113,34 @@ impl Node {
         }
     }
 
-    /// The text of a scalar that is not null.
+    /// As JSON, as Kubernetes' own reader would make of it.
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::Quoted(text) => Json::from(&**text),
+            Value::Plain(text) => match Scalar::plain(text) {
+                Scalar::Null => Json::Null,
+                Scalar::Bool(value) => value.into(),
+                Scalar::Unsigned(number) => number.into(),
+                Scalar::Signed(number) => number.into(),
+                // JSON has no infinity.
+                Scalar::Float(number) if !number.is_finite() => Json::from(&**text),
+                Scalar::Float(number) => number.into(),
+                Scalar::Text(text) => text.into(),
+            },
+            Value::Seq(items) => items.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => {
+                let entries = entries.iter();
+                let entries = entries.map(|(key, node)| (key.name.to_string(), node.to_json()));
+                Json::Object(entries.collect())
+            }
+        }
+    }
+
+    /// The text of a scalar that is not null, as it is written.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
-            Value::Plain(text) if !is_null(text) => Some(text),
+            Value::Plain(text) if Scalar::plain(text) != Scalar::Null => Some(text),
             Value::Quoted(text) => Some(text),
             _ => None,
         }
@@ -121,12 +148,8 @@ impl Node {
 
     /// Whether it is null.
     pub fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Plain(text) if is_null(text))
+        matches!(&self.value, Value::Plain(text) if Scalar::plain(text) == Scalar::Null)
     }
-}
-
-pub(super) fn is_null(text: &str) -> bool {
-    matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
 #[cfg(test)]
@@ -196,8 +219,13 @@ mod tests {
                 .reason
                 .contains("more than")
         );
-        let deep = "[".repeat(200);
-        assert!(Node::parse(&deep, 0).is_err());
+        for deep in [
+            "[".repeat(200),
+            "- ".repeat(200),
+            "a: [".to_owned() + &"{a: ".repeat(100),
+        ] {
+            assert!(Node::parse(&deep, 0).unwrap_err().is_too_much, "{deep}");
+        }
     }
 
     #[test]

@@ -83,3 +83,51 @@ fn bad_names_are_refused() {
         assert!(problems[0].reason.contains(reason), "{problems:?}");
     }
 }
+
+/// Both readers of a file are one, and that one reads what Kubernetes does.
+#[test]
+fn scalars_without_quotes_are_what_kubernetes_reads() {
+    for (scalar, read) in [
+        ("yes", serde_json::json!(true)),
+        ("on", serde_json::json!(true)),
+        ("0123", serde_json::json!(83)),
+        ("1_000", serde_json::json!(1000)),
+        ("~", serde_json::json!(null)),
+        ("1.0", serde_json::json!(1)),
+        ("v1", serde_json::json!("v1")),
+        ("'yes'", serde_json::json!("yes")),
+    ] {
+        let text = format!(
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: a}}, data: {{on: {scalar}}}}}"
+        );
+        let (objects, problems) = parse(Path::new("x"), &text);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(objects[0].value["data"]["true"], read, "{scalar}");
+    }
+    for (labels, found) in [("{a: yes}", "`true`"), ("{a: 0123}", "the number 83")] {
+        let text = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a, labels: {labels}}}\nspec: {{containers: []}}\n"
+        );
+        let (objects, problems) = parse(Path::new("x"), &text);
+        assert!(objects.is_empty());
+        assert_eq!((problems[0].line, problems[0].column), (3, 33));
+        assert!(problems[0].reason.contains(found), "{problems:?}");
+        assert_eq!(problems[0].suggestion, "put the value in quotes");
+    }
+    // Amounts may be numbers.
+    let limits = "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a, resources: {limits: {cpu: 1}}}]}}";
+    let (_, problems) = parse(Path::new("x"), limits);
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
+/// An item of a List is told where it stands.
+#[test]
+fn a_mistake_in_a_list_has_its_line() {
+    let text = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: apps/v1\n  kind: Deployment\n  metadata: {name: a}\n  spec: {replicas: many}\n";
+    let (_, problems) = parse(Path::new("x"), text);
+    assert_eq!(
+        (problems[0].line, problems[0].column),
+        (7, 20),
+        "{problems:?}"
+    );
+}

@@ -69,6 +69,18 @@ impl<'a> MapAccess<'a> {
     }
 
     fn is_known(&self, key: &Key) -> bool {
+        if let Some(written) = &key.written
+            && self.context.unknown == Unknown::Refuse
+        {
+            let reason = format!(
+                "{}: without quotes the key `{written}` is `{}`",
+                self.context.path(),
+                key.name
+            );
+            let problem = Problem::new(Code::WrongType, key.at, reason);
+            self.context
+                .report(problem.suggest("put the key in quotes"));
+        }
         let Some(fields) = self.fields else {
             return true;
         };

@@ -43,7 +43,7 @@ fn one(text: &str) -> Problem {
 #[test]
 fn values_come_with_their_positions() {
     let spec = read(
-        "routes:\n- host: a\n  weight: 5\n  labels: {x: y, date: 2026-01-01}\n  mode: STRICT\n",
+        "routes:\n- host: a\n  weight: 5\n  labels: {x: z, date: 2026-01-01}\n  mode: STRICT\n",
     )
     .unwrap();
     let route = &spec.routes[0];
@@ -147,6 +147,42 @@ fn mistakes_say_path_place_and_remedy() {
             "{text}"
         );
     }
+}
+
+/// What Kubernetes would not take for a text is none here, and is a number or a truth where it would be.
+#[test]
+fn scalars_without_quotes_are_what_kubernetes_reads() {
+    for (scalar, found) in [
+        ("yes", "`true`"),
+        ("on", "`true`"),
+        ("N", "`false`"),
+        ("0123", "the number 83"),
+        ("1_000", "the number 1000"),
+        ("1e3", "the number 1000"),
+    ] {
+        let problem = one(&format!("routes:\n- host: {scalar}\n"));
+        assert_eq!(
+            (problem.reason, problem.suggestion),
+            (
+                format!("spec.routes[0].host: expected a string, found {found}"),
+                "put the value in quotes".to_owned()
+            )
+        );
+        let quoted = read(&format!("routes:\n- host: '{scalar}'\n")).unwrap();
+        assert_eq!(quoted.routes[0].host.as_str(), scalar);
+    }
+    for (scalar, weight) in [("0123", 83), ("1_000", 1000), ("0x10", 16), ("5.0", 5)] {
+        let spec = read(&format!("routes:\n- host: a\n  weight: {scalar}\n")).unwrap();
+        assert_eq!(spec.routes[0].weight, weight);
+    }
+    let problem = one("routes:\n- host: a\n  labels: {on: a}\n");
+    assert_eq!(
+        (problem.at.column, problem.reason.as_str()),
+        (
+            12,
+            "spec.routes[0].labels: without quotes the key `on` is `true`"
+        )
+    );
 }
 
 #[test]

@@ -111,6 +111,7 @@ impl Raw {
 fn key(name: &str) -> Key {
     Key {
         name: name.into(),
+        written: None,
         at: Position::default(),
     }
 }
@@ -325,6 +326,7 @@ impl<'de> Visitor<'de> for Tree {
         while let Some(name) = entries.next_key::<Box<str>>()? {
             let name = Key {
                 name,
+                written: None,
                 at: Position::default(),
             };
             let value = entries.next_value_seed(inside)?;

@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span};
+use serde_saphyr::granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, Span};
 
-use super::{Key, MAX_DEPTH, MAX_NODES, Node, Position, SyntaxError, Value};
+use super::{Key, MAX_DEPTH, MAX_NODES, Node, Position, Scalar, SyntaxError, Value};
 
 /// As much text as counts as one node more when it is repeated.
 const NODE_BYTES: usize = 64;
@@ -52,10 +52,17 @@ impl Builder {
         options.flow_nesting_limit = MAX_DEPTH;
         options.block_nesting_limit = MAX_DEPTH;
         for event in Parser::new_from_str_with_options(text, options) {
-            let (event, span) = event.map_err(|error| SyntaxError {
-                at: self.position(error.marker().line(), error.marker().col()),
-                reason: format!("not valid YAML: {}", error.info()),
-                is_too_much: false,
+            let (event, span) = event.map_err(|error| {
+                let at = self.position(error.marker().line(), error.marker().col());
+                match error.kind() {
+                    // Seen ahead of what is built.
+                    ErrorKind::RecursionLimitExceeded => too_deep(at),
+                    _ => SyntaxError {
+                        at,
+                        reason: format!("not valid YAML: {}", error.info()),
+                        is_too_much: false,
+                    },
+                }
             })?;
             self.event(event, &span)?;
         }
@@ -184,7 +191,7 @@ impl Builder {
                 merges,
             }) => match key.take() {
                 None => {
-                    let Some(name) = scalar(&node) else {
+                    let Some((name, written)) = key_of(&node) else {
                         return Err(SyntaxError {
                             at: node.at,
                             reason: "a key must be a plain word".into(),
@@ -198,7 +205,11 @@ impl Builder {
                             is_too_much: false,
                         });
                     }
-                    *key = Some(Key { name, at: node.at });
+                    *key = Some(Key {
+                        name,
+                        written,
+                        at: node.at,
+                    });
                 }
                 Some(name) if &*name.name == "<<" => merges.push(node),
                 Some(name) => entries.push((name, node)),
@@ -216,9 +227,14 @@ fn too_deep(at: Position) -> SyntaxError {
     }
 }
 
-fn scalar(node: &Node) -> Option<Box<str>> {
+/// What a key is called, and how it is written where that is not the same.
+fn key_of(node: &Node) -> Option<(Box<str>, Option<Box<str>>)> {
     match &node.value {
-        Value::Plain(text) | Value::Quoted(text) => Some(text.clone()),
+        Value::Quoted(text) => Some((text.clone(), None)),
+        Value::Plain(text) => Some(match Scalar::key(text) {
+            Some(name) => (name.into(), Some(text.clone())),
+            None => (text.clone(), None),
+        }),
         _ => None,
     }
 }
