@@ -11,6 +11,7 @@ pub mod last_good;
 pub mod node;
 pub mod object;
 pub mod read;
+pub mod scalar;
 pub mod suggest;
 
 pub use object::{Batch, Change, Object, Origin, Refusal, Resource, Written};

@@ -13,7 +13,8 @@ mod webhook;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use heddle_control::check::Code;
+use serde::{Serialize, Serializer};
 
 use self::ask::Cluster;
 use super::output::print;
@@ -33,7 +34,8 @@ enum Severity {
 /// Something that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Finding {
-    code: &'static str,
+    #[serde(serialize_with = "as_text")]
+    code: Code,
     severity: Severity,
     /// What it is about.
     subject: String,
@@ -42,8 +44,12 @@ struct Finding {
     suggestion: String,
 }
 
+fn as_text<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(code)
+}
+
 fn finding(
-    code: &'static str,
+    code: Code,
     severity: Severity,
     subject: impl Into<String>,
     reason: impl Into<String>,
@@ -123,7 +129,7 @@ async fn look(cluster: &Cluster) -> Outcome<Report> {
         missing::look(cluster, &mut findings).await;
     } else {
         findings.push(finding(
-            "HDL0910",
+            Code::NotInstalled,
             Severity::Note,
             &cluster.namespace,
             "the mesh is not installed",

@@ -15,9 +15,8 @@ pub(super) fn of(code: &str) -> Outcome<String> {
     })?;
     let severity = known.severity();
     let text = section(known).unwrap_or_default();
-    let title = format!("{known} ({severity}): {}\n", known.meaning());
-    let follows = format!("\nWhat follows: {}.\n", known.consequence());
-    Ok(title + &follows + "\n" + text.trim() + "\n")
+    let title = format!("{known} ({severity}): {}\n\n", known.meaning());
+    Ok(title + text.trim() + "\n")
 }
 
 /// What the guide says of a code, without its heading.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use heddle_control::check::Code;
 use heddle_deploy::{OLDEST_KUBERNETES, Settings};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -38,7 +39,7 @@ pub(super) async fn version(cluster: &Cluster, findings: &mut Vec<Finding>) -> O
     if (number(&version.major), number(&version.minor)) < OLDEST_KUBERNETES {
         let (major, minor) = OLDEST_KUBERNETES;
         findings.push(finding(
-            "HDL0901",
+            Code::OldKubernetes,
             Severity::Error,
             &version.git_version,
             format!(
@@ -64,7 +65,7 @@ fn skew(seconds: i64, findings: &mut Vec<Finding>) {
         false => Severity::Warning,
     };
     findings.push(finding(
-        "HDL0902",
+        Code::Clock,
         severity,
         "clock",
         format!(
@@ -121,7 +122,7 @@ pub(super) async fn permissions(cluster: &Cluster, installed: bool, findings: &m
     }
     if !denied.is_empty() {
         findings.push(finding(
-            "HDL0903",
+            Code::NotAllowed,
             if installed {
                 Severity::Note
             } else {
@@ -140,7 +141,7 @@ pub(super) async fn definitions(cluster: &Cluster, findings: &mut Vec<Finding>) 
         Ok(there) => there,
         Err(refused) => {
             findings.push(finding(
-                "HDL0904",
+                Code::NoIstioKinds,
                 Severity::Warning,
                 "definitions",
                 format!("cannot be listed: {refused}"),
@@ -156,7 +157,7 @@ pub(super) async fn definitions(cluster: &Cluster, findings: &mut Vec<Finding>) 
     let missing: Vec<_> = names.filter(|name| !there.contains(*name)).collect();
     if !missing.is_empty() {
         findings.push(finding(
-            "HDL0904",
+            Code::NoIstioKinds,
             Severity::Warning,
             "definitions",
             format!("the cluster does not know {}", missing.join(", ")),
@@ -170,7 +171,7 @@ pub(super) async fn definitions(cluster: &Cluster, findings: &mut Vec<Finding>) 
         .collect();
     if !missing.is_empty() {
         findings.push(finding(
-            "HDL0905",
+            Code::NoGatewayKinds,
             Severity::Note,
             "definitions",
             format!("Gateway API's {} are not there", missing.join(" and ")),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use heddle_control::check::Code;
 use heddle_injector::{InjectConfig, Missing, NamespaceMeta, PodContext, may_miss, missing};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{Api, ListParams, PartialObjectMeta};
@@ -21,7 +22,13 @@ pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) {
         Ok(found) => found,
         Err(refused) => {
             let reason = format!("cannot be looked at for missing sidecars: {refused}");
-            findings.push(finding("HDL0931", Severity::Warning, "pods", reason, ""));
+            findings.push(finding(
+                Code::NoSidecar,
+                Severity::Warning,
+                "pods",
+                reason,
+                "",
+            ));
             return;
         }
     };
@@ -32,7 +39,7 @@ pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) {
             _ => String::new(),
         };
         findings.push(finding(
-            "HDL0931",
+            Code::NoSidecar,
             severity,
             format!("pods in {namespace}"),
             format!("no sidecar in {}: {reason}", some(&names)),

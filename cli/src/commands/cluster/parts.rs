@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use heddle_control::check::Code;
 use heddle_control::cluster::lease::TROUBLES;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -24,7 +25,7 @@ pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) -> bool
             Ok(Some(deployment)) => there.push((part, deployment)),
             Ok(None) => missing.push(part),
             Err(refused) => findings.push(finding(
-                "HDL0911",
+                Code::NoPart,
                 Severity::Error,
                 part,
                 format!("cannot be read: {refused}"),
@@ -37,7 +38,7 @@ pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) -> bool
     }
     for part in missing {
         findings.push(finding(
-            "HDL0911",
+            Code::NoPart,
             Severity::Error,
             part,
             format!("is not in the namespace {}", cluster.namespace),
@@ -53,7 +54,7 @@ pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) -> bool
     if tags.len() > 1 {
         let tags: Vec<_> = tags.into_iter().collect();
         findings.push(finding(
-            "HDL0913",
+            Code::Versions,
             Severity::Warning,
             "versions",
             format!(
@@ -81,7 +82,7 @@ async fn unread(cluster: &Cluster, findings: &mut Vec<Finding>) {
         .lines()
     {
         findings.push(finding(
-            "HDL0914",
+            Code::NotFollowed,
             Severity::Error,
             CONTROL,
             format!("cannot follow {line}"),
@@ -121,7 +122,7 @@ fn ready(cluster: &Cluster, part: &str, deployment: &Deployment, findings: &mut 
     };
     let reason = format!("{ready} of {wanted} replicas are ready");
     findings.push(finding(
-        "HDL0912",
+        Code::PartNotReady,
         severity,
         part,
         match why.is_empty() {

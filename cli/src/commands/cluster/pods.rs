@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use heddle_control::check::Code;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{Api, ListParams, PartialObjectMeta};
 use serde::Deserialize;
@@ -48,7 +49,7 @@ pub(super) async fn bundles(cluster: &Cluster, findings: &mut Vec<Finding>) {
         .collect();
     if !wrong.is_empty() {
         findings.push(finding(
-            "HDL0926",
+            Code::OldBundle,
             Severity::Warning,
             "trust bundle",
             format!("is missing or old in {}", some(&wrong)),
@@ -72,7 +73,13 @@ pub(super) async fn stale(
         Ok(pods) => pods,
         Err(refused) => {
             let reason = format!("cannot be listed: {refused}");
-            findings.push(finding("HDL0930", Severity::Warning, "pods", reason, ""));
+            findings.push(finding(
+                Code::OldSidecars,
+                Severity::Warning,
+                "pods",
+                reason,
+                "",
+            ));
             return;
         }
     };
@@ -92,7 +99,7 @@ pub(super) async fn stale(
     for ((namespace, injected), names) in old {
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         findings.push(finding(
-            "HDL0930",
+            Code::OldSidecars,
             Severity::Warning,
             format!("pods in {namespace}"),
             format!(

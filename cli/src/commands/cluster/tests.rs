@@ -20,17 +20,17 @@ async fn looked(api: &ApiServer) -> Report {
     look(&cluster(api, &api.admin_token()).await).await.unwrap()
 }
 
-fn codes(report: &Report) -> Vec<(&'static str, Severity)> {
+fn codes(report: &Report) -> Vec<(String, Severity)> {
     report
         .findings
         .iter()
-        .map(|one| (one.code, one.severity))
+        .map(|one| (one.code.to_string(), one.severity))
         .collect()
 }
 
 fn has(report: &Report, code: &str, severity: Severity, words: &str) {
     let found = report.findings.iter().any(|one| {
-        one.code == code
+        one.code.to_string() == code
             && one.severity == severity
             && format!("{}: {}", one.subject, one.reason).contains(words)
     });
@@ -101,7 +101,7 @@ async fn a_webhook_that_nobody_answers_is_found_by_a_pod_that_is_not_kept() {
     assert!(report.installed);
     assert_eq!(
         codes(&report)[0],
-        ("HDL0924", Severity::Error),
+        ("HDL0924".to_owned(), Severity::Error),
         "{:#?}",
         report.findings
     );

@@ -2,6 +2,7 @@
 //! pod that asks for the mesh and is never kept (`dryRun`): so it is the API server that calls, and that
 //! judges the certificate.
 
+use heddle_control::check::Code;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
@@ -57,7 +58,7 @@ async fn roots(cluster: &Cluster, findings: &mut Vec<Finding>) -> Option<String>
     let roots = found.and_then(|map| map.data?.remove("root-cert.pem"));
     if roots.is_none() {
         findings.push(finding(
-            "HDL0920",
+            Code::NoBundle,
             Severity::Error,
             format!("ConfigMap {BUNDLE}"),
             "is not there: pods of the mesh cannot start",
@@ -84,12 +85,24 @@ fn judge(
         Ok(None) => {
             let reason = "is not configured";
             let suggestion = "heddle install | kubectl apply --server-side -f -";
-            findings.push(finding("HDL0921", severity, subject, reason, suggestion));
+            findings.push(finding(
+                Code::NoWebhook,
+                severity,
+                subject,
+                reason,
+                suggestion,
+            ));
             return false;
         }
         Err(refused) => {
             let reason = format!("cannot be read: {refused}");
-            findings.push(finding("HDL0921", Severity::Warning, subject, reason, ""));
+            findings.push(finding(
+                Code::NoWebhook,
+                Severity::Warning,
+                subject,
+                reason,
+                "",
+            ));
             return true;
         }
     };
@@ -103,7 +116,7 @@ fn judge(
         .any(|bundle| bundle.as_ref().is_none_or(String::is_empty))
     {
         findings.push(finding(
-            "HDL0922",
+            Code::NoCaBundle,
             severity,
             subject,
             "has no caBundle yet: the API server cannot call it",
@@ -116,7 +129,7 @@ fn judge(
             .any(|bundle| bundle.trim() != roots.trim())
     {
         findings.push(finding(
-            "HDL0923",
+            Code::OldCaBundle,
             Severity::Warning,
             subject,
             "its caBundle is not the mesh's trust bundle",
@@ -147,7 +160,7 @@ async fn call(cluster: &Cluster, findings: &mut Vec<Finding>) -> Option<Injected
             let status = annotations.get(STATUS);
             if status.is_none() {
                 findings.push(finding(
-                    "HDL0925",
+                    Code::NotCalled,
                     Severity::Error,
                     subject,
                     "was not called for a pod that asks for the mesh, or skipped it",
@@ -158,12 +171,18 @@ async fn call(cluster: &Cluster, findings: &mut Vec<Finding>) -> Option<Injected
         }
         Err(refused) if refused.code == 403 => {
             let reason = format!("cannot be tried: {refused}");
-            findings.push(finding("HDL0924", Severity::Note, subject, reason, ""));
+            findings.push(finding(
+                Code::WebhookFails,
+                Severity::Note,
+                subject,
+                reason,
+                "",
+            ));
             None
         }
         Err(refused) => {
             findings.push(finding(
-                "HDL0924",
+                Code::WebhookFails,
                 Severity::Error,
                 subject,
                 format!("the API server cannot use it: {refused}"),

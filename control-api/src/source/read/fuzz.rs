@@ -1,7 +1,6 @@
 //! Whatever a file holds: no panic, and what is good is judged and compiled without one either.
 #![allow(clippy::unwrap_used)]
 
-mod round;
 mod shapes;
 
 use std::sync::Arc;
