@@ -8,11 +8,11 @@ use k8s_openapi::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
             Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort,
-            EmptyDirVolumeSource, HTTPGetAction, PodAffinityTerm, PodAntiAffinity,
-            PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource,
-            ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-            ServiceAccountTokenProjection, TopologySpreadConstraint, Volume, VolumeMount,
-            VolumeProjection, WeightedPodAffinityTerm,
+            EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
+            PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+            ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+            SecurityContext, ServiceAccountTokenProjection, TopologySpreadConstraint, Volume,
+            VolumeMount, VolumeProjection, WeightedPodAffinityTerm,
         },
     },
     apimachinery::pkg::{
@@ -114,6 +114,7 @@ impl Part {
             image: Some(settings.image(self.image)),
             image_pull_policy: Some(settings.image_pull_policy.as_str().into()),
             args: Some(self.args),
+            env: Some(vec![pod_name()]),
             ports: Some(
                 self.ports
                     .iter()
@@ -156,6 +157,21 @@ impl Part {
             volumes: Some(volumes.into_iter().map(|(volume, _)| volume).collect()),
             ..PodSpec::default()
         }
+    }
+}
+
+/// The host's name need not be the pod's own, and nobody else may be called so.
+fn pod_name() -> EnvVar {
+    EnvVar {
+        name: "HEDDLE_POD_NAME".into(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "metadata.name".into(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
     }
 }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use kubelet::{Kubelet, SYSTEM};
 use rights::Grant;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(90);
 const MUTATING: &str = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
 const VALIDATING: &str = "validatingwebhookconfigurations.admissionregistration.k8s.io";
 
@@ -71,19 +71,51 @@ fn route(kind: &str) -> Value {
            "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "web", "port": 80}]}})
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn its_parts_live_with_what_they_are_granted_and_are_granted_no_more() {
+/// In force: the definitions, and what is allowed.
+async fn installed(objects: &[Value]) -> ApiServer {
     let options = Options {
         rbac: true,
         ..Options::default()
     };
     let server = ApiServer::start(options).await.unwrap();
     server.install(&gateway()).await;
-    let objects = manifests(&Settings::default());
-    for object in &objects {
+    for object in objects {
         server.put(object.clone()).await.unwrap();
     }
     server.forget_asked();
+    server
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "waits for the minute within which clients read their files again"]
+async fn an_api_server_with_another_authority_and_other_tokens_is_followed() {
+    let objects = manifests(&Settings::default());
+    let server = installed(&objects).await;
+    let mut kubelet = Kubelet::new(&server);
+    kubelet.run(&server, &objects, "heddle-control");
+    let renewed = || {
+        let lease = "leases.coordination.k8s.io";
+        let lease = server.object(lease, SYSTEM, "heddle-control")?;
+        Some(lease["spec"]["renewTime"].to_string())
+    };
+    until(&server, &kubelet, "a Lease", || renewed().is_some()).await;
+    server.rotate_authority().await.unwrap();
+    let before = kubelet.rotate(&server, "heddle-control");
+    server.revoke(&before);
+    let last = renewed();
+    // Not with what it had.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(renewed(), last);
+    until(&server, &kubelet, "the Lease is renewed", || {
+        renewed() != last
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_parts_live_with_what_they_are_granted_and_are_granted_no_more() {
+    let objects = manifests(&Settings::default());
+    let server = installed(&objects).await;
     // Stored while nobody checks yet: the webhook fails open.
     server.put(namespace("shop")).await.unwrap();
     server
@@ -164,6 +196,13 @@ async fn its_parts_live_with_what_they_are_granted_and_are_granted_no_more() {
     let made = server.put(pod("new", "web")).await.unwrap();
     assert!(made.to_string().contains("heddle-proxy"), "{made:#}");
 
+    // Its holder is the pod.
+    let lease = || server.object("leases.coordination.k8s.io", SYSTEM, "heddle-control");
+    assert_eq!(
+        lease().unwrap()["spec"]["holderIdentity"],
+        "heddle-control-0"
+    );
+
     // The root's Secret is emptied, and then gone: it is put back.
     let root = || server.object("secrets", SYSTEM, "heddle-root");
     let before = root().unwrap()["data"].clone();
@@ -176,9 +215,7 @@ async fn its_parts_live_with_what_they_are_granted_and_are_granted_no_more() {
     until(&server, &kubelet, "the root after it was deleted", is_back).await;
 
     kubelet.stop();
-    let lease = "leases.coordination.k8s.io";
-    let lease = server.object(lease, SYSTEM, "heddle-control").unwrap();
-    assert!(lease["spec"]["holderIdentity"].is_null(), "{lease}");
+    assert!(lease().unwrap()["spec"]["holderIdentity"].is_null());
     Grant::judge(&objects, &server.asked(), REASONS);
 }
 

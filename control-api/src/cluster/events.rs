@@ -3,7 +3,7 @@
 //! on purpose; what cannot be written is written later, if it still stands.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::{Left, REQUEST, is_refusal, lease::Leader};
@@ -27,6 +27,8 @@ use crate::{
     source::kubernetes::{Known, Registry},
 };
 
+/// What is refused no longer than this is not said: what it lacks may be the next document.
+pub(super) const STANDS: Duration = Duration::from_secs(2);
 /// After each.
 const PACE: Duration = Duration::from_millis(100);
 /// In one go; the rest has its turn in the next.
@@ -40,6 +42,8 @@ pub struct Events {
     client: Client,
     instance: String,
     told: HashSet<(ObjectKey, u64)>,
+    /// Since when it stands, of what is not told yet.
+    since: HashMap<(ObjectKey, u64), Instant>,
 }
 
 impl Events {
@@ -49,6 +53,7 @@ impl Events {
             client,
             instance,
             told: HashSet::new(),
+            since: HashMap::new(),
         }
     }
 
@@ -63,16 +68,24 @@ impl Events {
         leader: &Leader,
     ) -> Result<(), Left> {
         let wanted = wanted(hub, registry);
-        self.told.retain(|(key, number)| {
+        let is_wanted = |(key, number): &(ObjectKey, u64)| {
             wanted
                 .get(key)
                 .is_some_and(|(_, _, wanted)| wanted == number)
-        });
+        };
+        self.told.retain(is_wanted);
+        self.since.retain(|one, _| is_wanted(one));
+        let mut is_early = false;
         let mut left = MAX_AT_ONCE;
         let mut closed = HashSet::new();
         for (key, (known, note, number)) in wanted {
             let is_told = self.told.contains(&(key.clone(), number));
             if is_told || closed.contains(key.name.namespace()) {
+                continue;
+            }
+            let since = self.since.entry((key.clone(), number));
+            if since.or_insert_with(Instant::now).elapsed() < STANDS {
+                is_early = true;
                 continue;
             }
             if left == 0 || !leader.holds() {
@@ -99,10 +112,11 @@ impl Events {
                     return Err(left.as_ref().map(Left::after).unwrap_or_default());
                 }
             }
+            self.since.remove(&(key.clone(), number));
             self.told.insert((key, number));
             sleep(PACE).await;
         }
-        match closed.is_empty() {
+        match closed.is_empty() && !is_early {
             true => Ok(()),
             false => Err(Left::default()),
         }

@@ -348,6 +348,41 @@ async fn what_is_refused_is_said_once_whoever_says_it() {
 }
 
 #[tokio::test]
+async fn what_the_next_document_mends_is_not_said() {
+    let server = server().await;
+    let replica = Replica::start(&server, "a").await;
+    until(&server, "it has read all", || replica.hub.is_ready()).await;
+    server.put(service("a")).await.unwrap();
+    let written = |name: &str, field: &str| {
+        json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": name},
+               "spec": {"hosts": ["a"], field: [{"route": [{"destination": {"host": "a"}}]}]}})
+    };
+    for name in ["v", "w"] {
+        server.put(written(name, "htp")).await.unwrap();
+    }
+    let is_refused = |name: &str| {
+        let refusals = replica.hub.refusals();
+        refusals
+            .iter()
+            .any(|one| one.name == name && !one.is_warning())
+    };
+    until(&server, "both are refused", || {
+        is_refused("v") && is_refused("w")
+    })
+    .await;
+    server.put(written("v", "http")).await.unwrap();
+    until(&server, "one is mended", || !is_refused("v")).await;
+    let events = || server.objects("events.events.k8s.io");
+    until(&server, "an event of the other", || !events().is_empty()).await;
+    tokio::time::sleep(events::STANDS).await;
+    let events = events();
+    assert!(
+        events.len() == 1 && events[0]["regarding"]["name"] == "w",
+        "{events:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_namespace_that_takes_no_events_does_not_silence_the_others() {
     let server = server().await;
     server.namespace("a-closed").await;

@@ -34,10 +34,17 @@ mod tls;
 mod users;
 mod write;
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use http::Method;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 pub use self::{
@@ -103,7 +110,8 @@ pub struct ApiServer {
     server: Arc<Server>,
     listening: Listening,
     address: SocketAddr,
-    ca_pem: String,
+    tls: watch::Sender<TlsAcceptor>,
+    ca_pem: Mutex<String>,
     admin: User,
 }
 
@@ -115,15 +123,16 @@ impl ApiServer {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let identity = tls::identity()?;
         let server = Arc::new(Server::new(options));
-        let (listening, address) =
-            listen::start(server.clone(), TlsAcceptor::from(identity.config)).await?;
+        let (tls, presented) = watch::channel(TlsAcceptor::from(identity.config));
+        let (listening, address) = listen::start(server.clone(), presented).await?;
         let mut admin = User::new("kubernetes-admin", &[API_AUDIENCE]);
         admin.groups.push("system:masters".into());
         let double = Self {
             server,
             listening,
             address,
-            ca_pem: identity.ca_pem,
+            tls,
+            ca_pem: Mutex::new(identity.ca_pem),
             admin,
         };
         for name in ["default", "kube-system"] {
@@ -138,8 +147,22 @@ impl ApiServer {
     }
 
     /// Its authority.
-    pub fn ca_pem(&self) -> &str {
-        &self.ca_pem
+    pub fn ca_pem(&self) -> String {
+        let pem = self.ca_pem.lock().unwrap_or_else(PoisonError::into_inner);
+        pem.clone()
+    }
+
+    /// From now on it has another authority, and a certificate of it; every connection is cut.
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub async fn rotate_authority(&self) -> Result<(), StartError> {
+        let identity = tls::identity()?;
+        self.go_away().await;
+        *self.ca_pem.lock().unwrap_or_else(PoisonError::into_inner) = identity.ca_pem;
+        self.tls.send_replace(TlsAcceptor::from(identity.config));
+        self.come_back().await;
+        Ok(())
     }
 
     /// A token that may everything.
@@ -178,7 +201,7 @@ impl ApiServer {
     /// A kubeconfig file's text. `token_file`: where the token is read from, instead of being in it.
     pub fn kubeconfig(&self, token: &str, token_file: Option<&Path>) -> String {
         use base64::Engine as _;
-        let authority = base64::engine::general_purpose::STANDARD.encode(&self.ca_pem);
+        let authority = base64::engine::general_purpose::STANDARD.encode(self.ca_pem());
         let user = match token_file {
             Some(file) => format!("tokenFile: {}", file.display()),
             None => format!("token: {token}"),

@@ -26,7 +26,7 @@ pub(crate) struct Listening {
 
 pub(crate) async fn start(
     server: Arc<Server>,
-    tls: TlsAcceptor,
+    tls: watch::Receiver<TlsAcceptor>,
 ) -> io::Result<(Listening, SocketAddr)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -53,7 +53,7 @@ impl Listening {
 
 async fn run(
     server: Arc<Server>,
-    tls: TlsAcceptor,
+    tls: watch::Receiver<TlsAcceptor>,
     listener: TcpListener,
     address: SocketAddr,
     mut wish: watch::Receiver<bool>,
@@ -79,7 +79,8 @@ async fn run(
             tokio::select! {
                 accepted = open.accept() => {
                     if let Ok((stream, _)) = accepted {
-                        connections.spawn(connection(server.clone(), tls.clone(), stream));
+                        let tls = tls.borrow().clone();
+                        connections.spawn(connection(server.clone(), tls, stream));
                     }
                 }
                 _ = connections.join_next(), if !connections.is_empty() => {}

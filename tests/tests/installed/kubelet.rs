@@ -131,6 +131,13 @@ impl Kubelet {
                 .unwrap()
                 .replace(everywhere, &format!("={}:", self.address))
         });
+        let env = container["env"].as_array().unwrap().iter().map(|variable| {
+            assert_eq!(
+                text(variable, "/valueFrom/fieldRef/fieldPath"),
+                "metadata.name"
+            );
+            (text(variable, "/name").to_owned(), format!("{name}-0"))
+        });
         let log = own.join("log");
         let (host, port) = self.api.split_once(':').unwrap();
         let child = Command::new("unshare")
@@ -141,6 +148,7 @@ impl Kubelet {
                 "PATH",
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             )
+            .envs(env)
             .env("ETC", &etc)
             .env("PROGRAM", program)
             .env("KUBERNETES_SERVICE_HOST", host)
@@ -166,11 +174,17 @@ impl Kubelet {
     fn account(&self, server: &ApiServer, own: &Path, account: &str) -> PathBuf {
         let directory = own.join("account");
         std::fs::create_dir_all(&directory).unwrap();
-        let token = server.account_token(SYSTEM, account);
-        std::fs::write(directory.join("token"), token).unwrap();
-        std::fs::write(directory.join("ca.crt"), server.ca_pem()).unwrap();
         std::fs::write(directory.join("namespace"), SYSTEM).unwrap();
+        credentials(server, &directory, account);
         directory
+    }
+
+    /// The account of a part has another token; answers the one before.
+    pub(crate) fn rotate(&self, server: &ApiServer, part: &str) -> String {
+        let directory = self.files.path().join(part).join("account");
+        let before = std::fs::read_to_string(directory.join("token")).unwrap();
+        credentials(server, &directory, part);
+        before
     }
 
     fn volume(&mut self, server: &ApiServer, own: &Path, volume: &Value, account: &str) -> PathBuf {
@@ -250,6 +264,12 @@ impl Kubelet {
         });
         logs.collect()
     }
+}
+
+fn credentials(server: &ApiServer, directory: &Path, account: &str) {
+    let token = server.account_token(SYSTEM, account);
+    std::fs::write(directory.join("token"), token).unwrap();
+    std::fs::write(directory.join("ca.crt"), server.ca_pem()).unwrap();
 }
 
 /// A token as a kubelet projects it: of this audience, and known to the API server.

@@ -153,7 +153,8 @@ impl Follower {
                     }
                 }
                 Some(trouble) => {
-                    if started.elapsed() > SHORT {
+                    // A server that was away forgets what happened before: that is no failure of its own.
+                    if started.elapsed() > SHORT || matches!(trouble, Trouble::TooOld) {
                         backoff.reset();
                     }
                     let wanted = trouble.wanted_pause().min(self.max_pause);
