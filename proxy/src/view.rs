@@ -81,8 +81,11 @@ pub(crate) struct Workload {
     pub(crate) pod: Arc<Pod>,
     clusters: RefCell<HashMap<u16, Rc<Cluster>>>,
     /// The same as ports of headless services, for as long as these are what they are.
-    headless: RefCell<Vec<(Headless, Arc<Service>, Rc<Cluster>)>>,
+    headless: RefCell<Vec<OfHeadless>>,
 }
+
+/// A port of a headless service at a pod, as it was when its cluster was made.
+type OfHeadless = (Headless, Arc<Service>, Rc<Cluster>);
 
 impl LocalRule {
     fn new(destinations: &[Destination], clusters: Vec<Rc<Cluster>>) -> Self {
