@@ -103,25 +103,20 @@ impl Refusal {
 
     /// Whether what failed was asked over a connection whose peer does not accept our certificate. In
     /// TLS 1.3 a client hears of that only after its handshake, so that it is deep in the error of
-    /// whatever it asked first.
+    /// whatever it asked first; and h2 keeps no more of it than its words.
     pub fn is_of_our_certificate(error: &(dyn StdError + 'static)) -> bool {
+        let alerts = [
+            AlertDescription::BadCertificate,
+            AlertDescription::CertificateExpired,
+            AlertDescription::CertificateUnknown,
+            AlertDescription::UnknownCA,
+        ];
+        let words = alerts.map(|alert| Error::AlertReceived(alert).to_string());
         let mut next = Some(error);
         while let Some(error) = next {
-            let tls = match error
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref)
-            {
-                Some(inner) => inner.downcast_ref(),
-                None => error.downcast_ref(),
-            };
-            if let Some(Error::AlertReceived(alert)) = tls {
-                return matches!(
-                    alert,
-                    AlertDescription::BadCertificate
-                        | AlertDescription::CertificateExpired
-                        | AlertDescription::CertificateUnknown
-                        | AlertDescription::UnknownCA
-                );
+            let inner = error.downcast_ref().and_then(io::Error::get_ref);
+            if inner.is_some_and(|inner| words.contains(&inner.to_string())) {
+                return true;
             }
             next = error.source();
         }
