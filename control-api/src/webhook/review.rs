@@ -9,7 +9,6 @@ use crate::{
     check::admission,
     push::Hub,
     source::{
-        Refusal,
         kubernetes::{Raw, read_unstored},
         read::Item,
     },
@@ -108,28 +107,15 @@ fn judge(request: Request, hub: &Hub) -> Value {
         return json!({"allowed": true, "warnings": warnings});
     }
     let message: Vec<String> = errors.iter().map(|one| one.in_words()).collect();
-    let causes = errors.iter().map(|one| cause(one));
+    // No `details`: kubectl shows their causes in the place of the message, and then neither who
+    // refuses nor what to write instead.
     json!({
         "allowed": false,
         "warnings": warnings,
         "status": {
             "status": "Failure", "code": 422, "reason": "Invalid",
             "message": cut(&message.join("; "), MAX_MESSAGE),
-            "details": {"causes": causes.take(MAX_WARNINGS).collect::<Vec<_>>()},
         },
-    })
-}
-
-fn cause(refusal: &Refusal) -> Value {
-    let path = refusal
-        .reason
-        .split(':')
-        .next()
-        .filter(|path| !path.contains(' '));
-    json!({
-        "reason": refusal.code.to_string(),
-        "field": path.unwrap_or_default(),
-        "message": cut(&refusal.reason, MAX_WARNING),
     })
 }
 

@@ -173,8 +173,10 @@ async fn a_cluster_is_served_as_a_directory_is() {
     let refused = server.put(misspelt()).await.unwrap_err();
     assert_eq!(
         (&refused["code"], &refused["reason"]),
-        (&json!(422), &json!("Forbidden"))
+        (&json!(422), &json!("Invalid"))
     );
+    // Of a refusal with details kubectl shows these alone.
+    assert!(refused["details"].is_null(), "{refused}");
     let message = refused["message"].as_str().unwrap();
     for part in [
         "check.heddle.io",

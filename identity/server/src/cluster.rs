@@ -10,9 +10,13 @@ mod trust;
 
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt};
 use heddle_authority::ca;
 use heddle_identity::channel::explain;
-use kube::{Client, Config};
+use kube::{
+    Client, Config,
+    runtime::{WatchStreamExt, watcher},
+};
 
 pub use self::{keys::ClusterKeys, review::Reviewer, secret::Keeper, trust::Publisher};
 
@@ -20,6 +24,8 @@ pub use self::{keys::ClusterKeys, review::Reviewer, secret::Keeper, trust::Publi
 pub const FIELD_MANAGER: &str = "heddle-identity";
 /// One request; watches have their own.
 const REQUEST: Duration = Duration::from_secs(10);
+/// Before something is listed again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What of the cluster cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +60,24 @@ pub(crate) async fn client() -> Result<Client, ClusterError> {
         .map_err(|error| ClusterError::Config(Box::new(error)))?;
     config.connect_timeout = Some(REQUEST);
     Client::try_from(config).map_err(|error| ClusterError::Client(Box::new(error)))
+}
+
+/// What a watcher tells, with pauses after failures. That the API server has forgotten where we were,
+/// as it does when it restarts, is none: what is watched is listed anew, and that needs no patience.
+fn followed<T>(
+    events: impl Stream<Item = watcher::Result<T>> + Send,
+) -> impl Stream<Item = watcher::Result<T>> + Send
+where
+    T: Send,
+{
+    let failures = events.filter_map(async |event| match event {
+        Err(watcher::Error::WatchError(status)) if status.code == 410 => {
+            tokio::time::sleep(AGAIN).await;
+            None
+        }
+        event => Some(event),
+    });
+    failures.default_backoff()
 }
 
 /// Bounded, and in words.

@@ -12,6 +12,7 @@ use heddle_injector::webhook::{Lookup, Surroundings};
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
+use kube::runtime::watcher;
 use kube::{Client, Config};
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -30,6 +31,12 @@ const FIELD_MANAGER: &str = "heddle-injector";
 const TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// Whether the API server has only forgotten where we were, as it does when it restarts: what is
+/// watched is listed anew, and that needs no patience.
+fn is_expired(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
+}
 
 fn backoff() -> Backoff {
     Backoff::new(FIRST_RETRY, LAST_RETRY)

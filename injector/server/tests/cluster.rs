@@ -250,12 +250,26 @@ async fn pods_are_injected_by_an_api_server_that_learned_its_certificate_from_th
         .await
         .unwrap();
     assert!(is_injected(&made), "{made:#}");
+    mesh.server.forget_asked();
+    mesh.server.expire_watches();
+    let listed = async {
+        let is_list = |asked: &heddle_apiserver::Asked| {
+            asked.verb == "list" && asked.resource == "namespaces"
+        };
+        while !mesh.server.asked().iter().any(is_list) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let listed = tokio::time::timeout(LONG, listed).await;
+    assert!(listed.is_ok(), "the namespaces anew");
 
     let pid = Pid::from_raw(mesh.child.0.id().try_into().unwrap());
     kill(pid, Signal::SIGTERM).unwrap();
     let mut rest = String::new();
     mesh.log.read_to_string(&mut rest).unwrap();
     assert!(mesh.child.0.wait().unwrap().success(), "{rest}");
+    // What an API server forgets when it restarts is no failure.
+    assert!(!rest.contains("too old resource version"), "{rest}");
     drop(mesh.files);
 }
 

@@ -225,11 +225,7 @@ async fn ask(
             ": "
         };
         let message = format!("admission webhook \"{name}\" denied the request{separator}{why}");
-        let code = answer["status"]["code"]
-            .as_u64()
-            .and_then(|code| u16::try_from(code).ok())
-            .unwrap_or(403);
-        return Err(Refused::new(code.max(400), "Forbidden", message));
+        return Err(denied(&answer["status"], message));
     }
     let Some(patch) = answer["patch"].as_str() else {
         return Ok(object);
@@ -241,6 +237,21 @@ async fn ask(
             format!("Internal error occurred: webhook \"{name}\": {error}"),
         )
     })
+}
+
+/// In the webhook's own words, code, reason and details.
+fn denied(status: &Value, message: String) -> Refused {
+    let code = status["code"].as_u64();
+    let code = code.and_then(|code| u16::try_from(code).ok());
+    Refused {
+        reason: status["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+            .into(),
+        details: status["details"].clone(),
+        ..Refused::new(code.unwrap_or(400).max(400), "", message)
+    }
 }
 
 fn checked(review: Value, id: &str) -> Result<Value, String> {

@@ -1,7 +1,7 @@
 //! What is answered: JSON, a stream of JSON lines, or a refusal in the words of a `metav1.Status`.
 //! Reasons and codes are those of the real server, since clients decide by them.
 
-use std::{convert::Infallible, pin::Pin};
+use std::{borrow::Cow, convert::Infallible, pin::Pin};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -19,7 +19,7 @@ pub(crate) type Lines = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
     pub(crate) code: u16,
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
     pub(crate) details: Value,
 }
@@ -28,7 +28,7 @@ impl Refused {
     pub(crate) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
-            reason,
+            reason: reason.into(),
             message: message.into(),
             details: Value::Null,
         }

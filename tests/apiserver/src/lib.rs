@@ -18,6 +18,7 @@ mod call;
 mod crd;
 mod defaults;
 mod discovery;
+mod event;
 mod faults;
 mod fields;
 mod forward;
@@ -429,8 +430,10 @@ impl ApiServer {
         self.listening.set(false).await;
     }
 
-    /// Listens again where it did.
+    /// Listens again where it did, as a server that was restarted: its watch cache is new, so who watched
+    /// before is told 410 once.
     pub async fn come_back(&self) {
+        self.compact();
         self.listening.set(true).await;
     }
 }

@@ -49,6 +49,11 @@ pub(crate) fn prepare(
     }
     let name = metadata["name"].as_str().unwrap_or_default().to_owned();
     check_name(kind, &name)?;
+    check_base(
+        kind,
+        &name,
+        metadata["generateName"].as_str().unwrap_or_default(),
+    )?;
     metadata["uid"] = uid().into();
     metadata["creationTimestamp"] = now().into();
     for field in [
@@ -138,13 +143,29 @@ fn check_name(kind: &Kind, name: &str) -> Result<(), Refused> {
     }
     let good = name.len() <= 253
         && name.chars().all(allowed)
-        && ends(name.chars().next())
-        && ends(name.chars().last());
+        && name
+            .split('.')
+            .all(|label| ends(label.chars().next()) && ends(label.chars().last()));
     if good || (is_free && !name.contains(['/', '%'])) {
         return Ok(());
     }
     let problem = format!(
         "metadata.name: Invalid value: \"{name}\": a lowercase RFC 1123 subdomain is needed"
+    );
+    Err(Refused::invalid(&kind.resource(), name, &problem))
+}
+
+/// What a name is made of is judged as a name, but that it may end with a dash; a dot is no dash.
+fn check_base(kind: &Kind, name: &str, base: &str) -> Result<(), Refused> {
+    let masked = match base.strip_suffix('-') {
+        Some(start) => format!("{start}a"),
+        None => base.to_owned(),
+    };
+    if base.is_empty() || check_name(kind, &masked).is_ok() {
+        return Ok(());
+    }
+    let problem = format!(
+        "metadata.generateName: Invalid value: \"{base}\": a lowercase RFC 1123 subdomain is needed"
     );
     Err(Refused::invalid(&kind.resource(), name, &problem))
 }

@@ -7,7 +7,7 @@ use crate::{
     admission::{self, Operation},
     answer::Refused,
     apply::{self, Manager},
-    crd, defaults,
+    crd, defaults, event,
     kinds::Kind,
     metadata::{self, now},
     read::in_version,
@@ -79,6 +79,7 @@ impl Writing<'_> {
             admission::admit(self, Operation::Create, Some(object), None).await?;
         let object = object.unwrap_or_default();
         crd::check(self.kind, &object)
+            .and_then(|()| event::check(self.kind, &object))
             .map_err(|problem| Refused::invalid(&self.resource(), &name.1, &problem))?;
         if self.asked.is_dry_run() {
             return Ok(self.written(201, &object, warnings));

@@ -169,6 +169,55 @@ async fn applying_knows_who_owns_what() {
 }
 
 #[tokio::test]
+async fn an_event_says_who_says_what_and_shortly() {
+    let (server, _client) = start(Options::default()).await;
+    let event = |field: &str, value: Value| {
+        let mut event = json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"generateName": "e-"},
+            "action": "Inject", "reason": "Skipped", "type": "Normal", "note": "n",
+            "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "heddle.io/x", "reportingInstance": "i",
+        });
+        event[field] = value;
+        event
+    };
+    server
+        .put(event("note", "x".repeat(1024).into()))
+        .await
+        .unwrap();
+    for (field, value) in [
+        ("note", json!("é".repeat(513))),
+        ("type", json!("Error")),
+        ("action", Value::Null),
+        ("eventTime", Value::Null),
+        ("reportingInstance", json!("")),
+    ] {
+        let refused = server.put(event(field, value)).await.unwrap_err();
+        assert_eq!(refused["code"], 422, "{field}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_name_is_made_of_may_end_with_a_dash_alone() {
+    let (_server, client) = start(Options::default()).await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    let made_of = |base: &str| {
+        let mut map = map("", json!({}));
+        map.metadata.name = None;
+        map.metadata.generate_name = Some(base.into());
+        map
+    };
+    let made = maps
+        .create(&PostParams::default(), &made_of("a.b-"))
+        .await
+        .unwrap();
+    assert!(made.name_any().starts_with("a.b-"));
+    for base in ["a.", "a.-", "-a-", "A-"] {
+        let refused = maps.create(&PostParams::default(), &made_of(base)).await;
+        assert_eq!(code(refused.unwrap_err()), 422, "{base}");
+    }
+}
+
+#[tokio::test]
 async fn lists_come_in_chunks_of_one_moment() {
     let (server, client) = start(Options::default()).await;
     let maps: Api<ConfigMap> = Api::default_namespaced(client);

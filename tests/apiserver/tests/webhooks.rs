@@ -53,7 +53,7 @@ async fn review(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyp
     } else if request["object"]["metadata"]["name"] == "bad"
         || request["object"]["metadata"]["labels"]["seen"] != "yes"
     {
-        response = json!({"uid": request["uid"], "allowed": false, "status": {"code": 422, "message": "because"}});
+        response = json!({"uid": request["uid"], "allowed": false, "status": {"code": 422, "reason": "Invalid", "message": "because"}});
     }
     let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
     Ok(Response::new(Full::new(Bytes::from(answer.to_string()))))
@@ -111,7 +111,10 @@ async fn webhooks_change_refuse_and_may_fail() {
     let good = server.put(map("good", "default")).await.unwrap();
     assert_eq!(good["metadata"]["labels"]["seen"], "yes");
     let refused = server.put(map("bad", "default")).await.unwrap_err();
-    assert_eq!(refused["code"], 422);
+    assert_eq!(
+        (&refused["code"], &refused["reason"]),
+        (&json!(422), &json!("Invalid"))
+    );
     assert_eq!(
         refused["message"],
         "admission webhook \"hook.example.com\" denied the request: because"

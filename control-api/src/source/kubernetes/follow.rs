@@ -29,6 +29,9 @@ const ANSWER: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_secs(5);
 /// Refusals in a row to watch from a version after which it is not asked for again.
 const REFUSALS: u32 = 3;
+/// Before a kind is listed again because the server has forgotten where we were: after a restart of the
+/// server that is so of every kind, and nothing is wrong.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What happened to a kind.
 #[derive(Debug)]
@@ -152,6 +155,10 @@ impl Follower {
                         false => continue,
                     }
                 }
+                Some(Trouble::TooOld) if is_watch => {
+                    debug!(resource = self.wanted.full_name(), "watching begins anew");
+                    AGAIN.min(self.max_pause)
+                }
                 Some(trouble) => {
                     // A server that was away forgets what happened before: that is no failure of its own.
                     if started.elapsed() > SHORT || matches!(trouble, Trouble::TooOld) {
@@ -173,7 +180,7 @@ impl Follower {
         match trouble {
             Trouble::Over => return Err(trouble),
             // The list that follows is nothing special.
-            Trouble::TooOld => debug!(resource, "watching begins anew"),
+            Trouble::TooOld => debug!(resource, "listing begins anew"),
             trouble => {
                 let reason = trouble.to_string();
                 if self.failing.as_ref() == Some(&reason) {

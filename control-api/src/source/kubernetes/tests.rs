@@ -268,6 +268,24 @@ async fn a_kind_that_is_installed_later_is_followed_and_one_that_goes_is_gone() 
 }
 
 #[tokio::test]
+async fn a_server_that_has_only_forgotten_where_we_were_is_not_waited_for() {
+    let server = server().await;
+    server.put(service("a")).await.unwrap();
+    // A pause as after a failure would be longer than the test's patience.
+    let max_pause = Duration::from_secs(1_000_000);
+    let mut seen = Seen::with(
+        client(&server).await,
+        Pace { max_pause, ..PACE },
+        Vec::new(),
+    );
+    seen.batch().await;
+    watched(&server, BUILT_IN).await;
+    server.expire_watches();
+    server.put(service("b")).await.unwrap();
+    assert_eq!(seen.next().await, ["+b"]);
+}
+
+#[tokio::test]
 async fn watches_that_are_too_old_begin_anew_without_losing_or_repeating() {
     let server = server().await;
     server.install(&istio()).await;

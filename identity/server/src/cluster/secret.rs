@@ -22,14 +22,11 @@ use k8s_openapi::{
 use kube::{
     Api, Client,
     api::PostParams,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event, watcher},
 };
 use tracing::{info, warn};
 
-use super::{ClusterError, FIELD_MANAGER, within};
+use super::{ClusterError, FIELD_MANAGER, followed, within};
 
 /// How often the directory is compared: commands write there, and steps of a rotation.
 const LOOK: Duration = Duration::from_secs(1);
@@ -174,7 +171,7 @@ impl Keeper {
 
     fn news(&self) -> impl Stream<Item = watcher::Result<Event<Secret>>> + Send + use<> {
         let only = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
-        watcher(self.api.clone(), only).default_backoff()
+        followed(watcher(self.api.clone(), only))
     }
 
     /// Goes on for as long as the service does.

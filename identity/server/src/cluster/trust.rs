@@ -13,14 +13,14 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
     core::PartialObjectMeta,
-    runtime::{WatchStreamExt, watcher},
+    runtime::watcher,
 };
 use serde_json::json;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::{
-    FIELD_MANAGER,
+    FIELD_MANAGER, followed,
     namespaces::{KEY, View},
     within,
 };
@@ -52,10 +52,10 @@ impl Publisher {
     /// Goes on for as long as the service does.
     pub async fn follow(mut self) -> Infallible {
         let every: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
-        let namespaces = watcher::watcher(every, watcher::Config::default()).default_backoff();
+        let namespaces = followed(watcher::watcher(every, watcher::Config::default()));
         let ours = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
         let maps: Api<ConfigMap> = Api::all(self.client.clone());
-        let maps = watcher::watcher(maps, ours).default_backoff();
+        let maps = followed(watcher::watcher(maps, ours));
         tokio::pin!(namespaces, maps);
 
         let mut view = View::default();

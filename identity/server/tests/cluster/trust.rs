@@ -65,6 +65,11 @@ async fn every_namespace_has_it_and_keeps_it() {
         .until("the bundle after a 410", || have(&["last"]))
         .await;
     assert!(writes(&cluster) <= before + 4, "one each for the last");
+    assert!(
+        !replica.said().contains("cannot watch"),
+        "{}",
+        replica.said()
+    );
 
     // A root that is announced is in all of them.
     let rotated = Command::new(env!("CARGO_BIN_EXE_heddle-identity"))

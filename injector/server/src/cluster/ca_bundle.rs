@@ -26,7 +26,7 @@ use serde_json::json;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
-use super::{FIELD_MANAGER, TIMEOUT, backoff};
+use super::{FIELD_MANAGER, FIRST_RETRY, TIMEOUT, backoff, is_expired};
 
 /// A mounted ConfigMap changes about a minute after the object; roots overlap for hours.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -107,6 +107,10 @@ impl Keeper {
             match timeout(LOOK_AGAIN, seen.try_next()).await {
                 Ok(Ok(Some(object))) => current = Some(object),
                 Ok(Ok(None)) => return,
+                Ok(Err(error)) if is_expired(&error) => {
+                    sleep(FIRST_RETRY).await;
+                    continue;
+                }
                 Ok(Err(error)) => {
                     pause::<K>(&mut backoff, &name, &error).await;
                     continue;

@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const QUIET: Duration = Duration::from_secs(600);
 /// Things remembered as told. Beyond that, new ones wait until old ones are forgotten.
 const REMEMBERED: usize = 1024;
-/// Of a note, by the API's rules.
+/// Bytes of a note, by the API's rules.
 const MAX_NOTE: usize = 1024;
 /// Of what an Event is about, in the Event's own name of at most 253 bytes.
 const MAX_NAME: usize = 200;
@@ -157,7 +157,7 @@ fn event(regarding: Regarding, pod: &str, missing: &Missing) -> Event {
         },
         action: Some("Inject".into()),
         event_time: Some(MicroTime(Timestamp::now())),
-        note: Some(note.chars().take(MAX_NOTE).collect()),
+        note: Some(note[..note.floor_char_boundary(MAX_NOTE)].to_owned()),
         reason: Some(reason.into()),
         regarding: Some(ObjectReference {
             api_version: Some(regarding.api_version),

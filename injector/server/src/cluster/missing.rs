@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::events::{Events, Regarding};
 use super::namespaces::Namespaces;
-use super::{TIMEOUT, backoff};
+use super::{FIRST_RETRY, TIMEOUT, backoff, is_expired};
 
 pub(super) struct Look {
     pub(super) client: Client,
@@ -37,6 +37,7 @@ impl Look {
                 }
                 Ok(Some(_)) => backoff.reset(),
                 Ok(None) => return,
+                Err(error) if is_expired(&error) => sleep(FIRST_RETRY).await,
                 Err(error) => {
                     let wait = backoff.next();
                     tracing::warn!(%error, ?wait, "pods cannot be watched; trying again");

@@ -16,7 +16,7 @@ use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{TIMEOUT, backoff};
+use super::{FIRST_RETRY, TIMEOUT, backoff, is_expired};
 
 /// The only annotation of a namespace that injection reads.
 const LINKERD_SWITCH: &str = "linkerd.io/inject";
@@ -69,6 +69,10 @@ async fn follow(api: Api<PartialObjectMeta<Namespace>>, known: Arc<RwLock<Option
         let event = match events.try_next().await {
             Ok(Some(event)) => event,
             Ok(None) => return,
+            Err(error) if is_expired(&error) => {
+                sleep(FIRST_RETRY).await;
+                continue;
+            }
             Err(error) => {
                 let wait = backoff.next();
                 tracing::warn!(%error, ?wait, "namespaces cannot be watched; trying again");
