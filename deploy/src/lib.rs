@@ -65,10 +65,12 @@ pub(crate) fn without_namespace(settings: &Settings) -> Vec<Value> {
 }
 
 /// What to delete, in the order that leaves nothing hanging: webhooks before what answers them, the
-/// namespace last. The root's Secret, and the namespace that holds it, stay unless it is a `purge`.
+/// Lease when nobody may make it again, the namespace last. The root's Secret, and the namespace that
+/// holds it, stay unless it is a `purge`.
 pub fn removals(settings: &Settings, purge: bool) -> Vec<Value> {
     let mut objects: Vec<Value> = without_namespace(settings);
     objects.reverse();
+    objects.push(object(&parts::lease(settings)));
     if purge {
         objects.push(object(&parts::root_secret(settings)));
         objects.push(object(&labels::namespace(settings)));

@@ -3,6 +3,7 @@
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
+        coordination::v1::Lease,
         core::v1::{ConfigMap, Secret, Service, ServiceAccount, ServicePort, ServiceSpec},
         policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
     },
@@ -237,6 +238,14 @@ pub(crate) fn budgets(settings: &Settings) -> Vec<PodDisruptionBudget> {
         ..PodDisruptionBudget::default()
     };
     ALL.iter().map(budget).collect()
+}
+
+/// By name alone: the control planes make it.
+pub(crate) fn lease(settings: &Settings) -> Lease {
+    Lease {
+        metadata: labels::local(settings, CONTROL, CONTROL),
+        ..Lease::default()
+    }
 }
 
 /// By name alone: the identity service makes it.

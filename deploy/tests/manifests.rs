@@ -98,6 +98,12 @@ async fn the_api_server_takes_all_of_it_twice_and_lets_it_go() {
             None => plural,
         }
     };
+    // As control planes make it, which end without the right to give it back.
+    let lease = serde_json::json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "heddle-control", "namespace": "heddle-system"},
+    });
+    api.put(lease).await.unwrap();
     for reference in removals(&Settings::default(), false) {
         let namespace = reference["metadata"]["namespace"]
             .as_str()
@@ -108,6 +114,7 @@ async fn the_api_server_takes_all_of_it_twice_and_lets_it_go() {
             "{reference}"
         );
     }
+    assert!(api.objects("leases.coordination.k8s.io").is_empty());
     assert!(
         api.object("namespaces", "", "heddle-system").is_some(),
         "the root's Secret is in it"
