@@ -222,7 +222,7 @@ async fn pods_are_injected_by_an_api_server_that_learned_its_certificate_from_th
     let good = mesh.bundles(mutating, "heddle-injector");
     let mut spoilt = mesh.server.object(mutating, "", "heddle-injector").unwrap();
     spoilt["webhooks"][0]["clientConfig"]["caBundle"] =
-        json!(good[0].as_ref().unwrap().replace('A', "B"));
+        json!(good[0].as_ref().unwrap().replace('L', "M"));
     mesh.server.put(spoilt).await.unwrap();
     mesh.until("put right", |_| {
         mesh.bundles(mutating, "heddle-injector") == good
