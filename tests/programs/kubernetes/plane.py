@@ -64,11 +64,6 @@ class Plane:
         log = open(self.path(f"{name}.log"), "a")
         self.running[name] = subprocess.Popen([program, *flags], cwd=self.dir, stdout=log, stderr=log)
 
-    def _stop(self, name):
-        process = self.running.pop(name)
-        process.terminate()
-        process.wait(60)
-
     def start(self):
         self._start(
             "etcd", os.environ["HEDDLE_ETCD"], "--data-dir=etcd", f"--listen-client-urls={ETCD}",
@@ -93,7 +88,10 @@ class Plane:
         self.until("the API server is ready", lambda: self.get("/readyz") is not None, 120)
 
     def restart_api(self):
-        self._stop("apiserver")
+        # As a crash does it: asked to end, it waits for every watch.
+        process = self.running.pop("apiserver")
+        process.kill()
+        process.wait(60)
         self.start_api()
 
     def ask(self, method, path, body=None, kind="application/json"):
