@@ -2,20 +2,23 @@
 //! it, read and compiled as a sidecar does. So what is decided of files is what a mesh would decide.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use heddle_control::model::{Client, Model};
 use heddle_control::name::NsName;
-use heddle_proxy_config::compile::{Compiled, compile};
+use heddle_proxy_config::compile::{Compiled, HostEndpoint, compile};
 use heddle_proxy_config::decision::{
     Admission, AskedInbound, Decision, Ejected, Hidden, Outcome as Fate, Question, admit, decide,
 };
 use heddle_proxy_config::kind::Kind;
 use heddle_proxy_config::names::DnsName;
-use heddle_proxy_config::snapshot::{Name, Snapshot};
+use heddle_proxy_config::snapshot::{Endpoint, Endpoints, Name, Snapshot};
 
 use crate::failure::{Failure, Outcome};
+
+/// The address of an endpoint that is a name.
+pub(crate) const UNRESOLVED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// A pod that asks.
 pub(crate) struct Asker {
@@ -137,7 +140,7 @@ pub(crate) fn snapshot(model: &Model, asker: &Asker, ip: IpAddr) -> Outcome<Snap
             && let Compiled::Endpoints(_, endpoints, hosts) =
                 read(Kind::Endpoints, service.as_str(), &encoded.body)?
         {
-            let _ = hosts; // they are resolved where a pod runs
+            let endpoints = with_hosts(endpoints, hosts);
             snapshot.endpoints.insert(name.clone(), Arc::new(endpoints));
         }
         if let Some(encoded) = model.service_resource(&service, client)
@@ -155,6 +158,17 @@ pub(crate) fn snapshot(model: &Model, asker: &Asker, ip: IpAddr) -> Outcome<Snap
         }
     }
     Ok(snapshot)
+}
+
+/// Endpoints that are names, each as one: what they stand for is asked where a pod runs.
+fn with_hosts(mut endpoints: Endpoints, hosts: Vec<HostEndpoint>) -> Endpoints {
+    let unresolved = hosts.into_iter().map(|one| Endpoint {
+        ip: UNRESOLVED,
+        workload: Name::new(one.host.as_str()),
+        ..one.like
+    });
+    endpoints.endpoints.extend(unresolved.map(Arc::new));
+    endpoints
 }
 
 fn workload(model: &Model, name: &NsName, snapshot: &mut Snapshot) -> Outcome {

@@ -1,5 +1,7 @@
 //! A decision as a story.
 
+use std::net::SocketAddr;
+
 use heddle_proxy_config::decision::{
     Admission, Decision, Head, Hidden, Means, Outcome, Reached, Retries, Share, Spoken, State, Tls,
 };
@@ -8,6 +10,7 @@ use http::StatusCode;
 use super::asked::Asked;
 use super::is_let_in;
 use super::story::{By, Step, Story};
+use crate::snapshots::UNRESOLVED;
 
 /// Endpoints of a destination that are named; the rest are counted.
 const SHOWN_ENDPOINTS: usize = 5;
@@ -34,7 +37,8 @@ pub(super) fn story(
     means(&decision, &asked.request.host, &mut story);
     rules(&decision, &mut story);
     treatment(&decision, &mut story);
-    if decision.outcome == Outcome::Forwarded {
+    let is_sent = !is_aborted(&decision);
+    if decision.outcome == Outcome::Forwarded && is_sent {
         let timeout = decision.timeout_ms;
         let timeout = timeout.map_or("no timeout".to_owned(), |ms| {
             format!("timeout {}", span(ms))
@@ -44,16 +48,27 @@ pub(super) fn story(
             .step(format!("{timeout}; {retries}"))
             .by(decision.rule.as_ref());
     }
-    for share in &decision.destinations {
-        self::share(share, &mut story);
+    if is_sent {
+        for share in &decision.destinations {
+            self::share(share, &mut story);
+        }
+        admitted(&admissions, &mut story);
     }
-    admitted(&admissions, &mut story);
     story.place(decision.outcome == Outcome::Opaque);
     story.let_in = is_let_in(&admissions);
     story.destinations.clone_from(&decision.destinations);
     story.admissions = admissions;
     story.decision = Some(decision);
     story
+}
+
+/// Whether a fault answers all of them.
+fn is_aborted(decision: &Decision) -> bool {
+    let percent = decision
+        .fault
+        .as_ref()
+        .and_then(|fault| fault.abort_percent);
+    percent.is_some_and(|percent| percent >= 100.0)
 }
 
 fn means(decision: &Decision, host: &str, story: &mut Story) {
@@ -226,7 +241,11 @@ fn treatment(decision: &Decision, story: &mut Story) {
         let status = fault.abort_status.map(status).or(grpc);
         if let (Some(status), Some(percent)) = (status, fault.abort_percent) {
             let what = format!("fault: {percent}% are answered with {status}");
-            story.step(what).by(rule);
+            let others = ((100.0 - percent) * 1e4).round() / 1e4;
+            story.step(what).by(rule).detail(match others > 0.0 {
+                true => format!("what follows is of the other {others}%"),
+                false => "nothing is sent on".to_owned(),
+            });
         }
     }
     match (decision.outcome, decision.status) {
@@ -343,10 +362,13 @@ fn reached(endpoint: &Reached) -> String {
     let locality = locality
         .map(|place| format!(" in {place}"))
         .unwrap_or_default();
-    format!(
-        "{} at {}{locality}: {how}{state}",
-        endpoint.workload, endpoint.address
-    )
+    let at = match endpoint.address.parse::<SocketAddr>() {
+        Ok(address) if address.ip() == UNRESOLVED => {
+            format!("port {} of what DNS answers the pod", address.port())
+        }
+        _ => endpoint.address.clone(),
+    };
+    format!("{} at {at}{locality}: {how}{state}", endpoint.workload)
 }
 
 /// What the servers' side says, once for those that say the same.

@@ -261,3 +261,51 @@ spec:
             .contains("it is called directly, no route applies")
     );
 }
+
+/// The sample with more documents.
+fn with(more: &str, url: &str, headers: &[&str]) -> String {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bookinfo");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("more.yaml");
+    std::fs::write(&file, more).unwrap();
+    let picture = picture::of(&[sample, file]).unwrap();
+    let asked = request("default/productpage-v1", url, headers).unwrap();
+    offline(&picture.model, &asked)
+        .unwrap()
+        .render(Style::PLAIN)
+}
+
+#[test]
+fn a_name_outside_is_not_said_to_have_no_endpoint() {
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: ext}\n\
+                 spec:\n  hosts: [api.example.com]\n  resolution: DNS\n  \
+                 ports: [{number: 80, name: http, protocol: HTTP}]\n";
+    let told = with(entry, "http://api.example.com/x", &[]);
+    let line = "api.example.com at port 80 of what DNS answers the pod: in the clear";
+    assert!(told.contains(line), "{told}");
+    assert!(!told.contains("no endpoint is ready"), "{told}");
+}
+
+#[test]
+fn what_a_fault_answers_is_not_sent_on() {
+    let route = |percent: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: ratings}}\n\
+             spec:\n  hosts: [ratings]\n  http:\n  \
+             - fault: {{abort: {{httpStatus: 503, percentage: {{value: {percent}}}}}}}\n    \
+             route: [{{destination: {{host: ratings}}}}]\n"
+        )
+    };
+    let all = with(&route("100"), "http://ratings:9080/", &[]);
+    assert!(
+        all.contains("503 Service Unavailable") && all.contains("nothing is sent on"),
+        "{all}"
+    );
+    assert!(!all.contains("to default/ratings"), "{all}");
+    let some = with(&route("0.1"), "http://ratings:9080/", &[]);
+    assert!(
+        some.contains("what follows is of the other 99.9%"),
+        "{some}"
+    );
+    assert!(some.contains("100% to default/ratings"), "{some}");
+}

@@ -54,7 +54,7 @@ pub fn admit(snapshot: &Snapshot, asked: AskedInbound) -> Admission {
     let origin = workload.port_mtls_origins.get(&asked.port);
     let origin = origin.unwrap_or(&workload.mtls_origin);
     let (allowed, because) = match (mode, asked.mutual) {
-        (MtlsMode::Strict, true) => (true, "mutual TLS is asked for, and it is"),
+        (MtlsMode::Strict, true) => (true, "mutual TLS is STRICT, and it comes with it"),
         (MtlsMode::Strict, false) => (false, "mutual TLS is STRICT, and it comes in the clear"),
         (MtlsMode::Permissive, true) => (true, "mutual TLS is taken"),
         (MtlsMode::Permissive, false) => (true, "what comes in the clear is taken too"),
