@@ -138,7 +138,7 @@ fn a_virtual_service_keeps_the_ports_that_no_route_has() {
         .map(|warning| (warning.name.as_str(), warning.reason.as_str()))
         .collect();
     let reason =
-        "spec.hosts[0]: HTTPRoute shop/r (test.yaml:32) is attached to port 80 of shop/echo";
+        "spec.hosts[0]: HTTPRoute shop/r (test.yaml:39) is attached to port 80 of shop/echo";
     assert_eq!(told, [("vs", reason)], "{warnings:?}");
     let elsewhere = with(&[
         http("shop/r", "name: echo, port: 80", TO_V1),
