@@ -1,6 +1,7 @@
 //! Whatever a file holds: no panic, and what is good is judged and compiled without one either.
 #![allow(clippy::unwrap_used)]
 
+mod round;
 mod shapes;
 
 use std::sync::Arc;
