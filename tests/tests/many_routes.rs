@@ -192,7 +192,7 @@ fn ten_thousand_routes_take_less_than_a_second() {
             all.sort_by(f64::total_cmp);
             all[0]
         };
-        let (runs, tables): (Vec<Vec<(&str, f64)>>, Vec<RouteTable>) = (0..5)
+        let (runs, tables): (Vec<_>, Vec<_>) = (0..5)
             .map(|_| {
                 phases(&file, |_, work| {
                     let started = Instant::now();

@@ -249,7 +249,7 @@ fn denied(status: &Value, message: String) -> Refused {
             .unwrap_or_default()
             .to_owned()
             .into(),
-        details: status["details"].clone(),
+        details: Box::new(status["details"].clone()),
         ..Refused::new(code.unwrap_or(400).max(400), "", message)
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Refused {
     pub(crate) code: u16,
     pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
-    pub(crate) details: Value,
+    pub(crate) details: Box<Value>,
 }
 
 impl Refused {
@@ -30,7 +30,7 @@ impl Refused {
             code,
             reason: reason.into(),
             message: message.into(),
-            details: Value::Null,
+            details: Box::default(),
         }
     }
 
@@ -67,7 +67,7 @@ impl Refused {
 
     pub(crate) fn about(mut self, resource: &str, name: &str) -> Self {
         let (kind, group) = resource.split_once('.').unwrap_or((resource, ""));
-        self.details = json!({"name": name, "group": group, "kind": kind});
+        self.details = Box::new(json!({"name": name, "group": group, "kind": kind}));
         self
     }
 
@@ -78,7 +78,7 @@ impl Refused {
             "message": self.message, "reason": self.reason, "code": self.code,
         });
         if !self.details.is_null() {
-            status["details"] = self.details.clone();
+            status["details"] = (*self.details).clone();
         }
         status
     }

@@ -119,7 +119,7 @@ pub(crate) fn apply(
             list.join("\n"),
         );
         let mut refused = Refused::new(409, "Conflict", message);
-        refused.details = json!({"causes": causes.collect::<Vec<_>>()});
+        refused.details = Box::new(json!({"causes": causes.collect::<Vec<_>>()}));
         return Err(refused);
     }
     let said_before = entries
