@@ -39,14 +39,14 @@ pub(crate) struct Cluster {
     unplaced: Series,
 }
 
-/// Clusters of one by address, and how they are made.
+/// Clusters of one by address, with the pod of the mesh that was there, and how they are made.
 struct Called {
-    clusters: RefCell<HashMap<SocketAddr, Rc<Cluster>>>,
+    clusters: RefCell<HashMap<SocketAddr, (Option<Arc<Endpoint>>, Rc<Cluster>)>>,
     make: Make,
 }
 
-/// Makes the cluster of one address.
-pub(crate) type Make = Box<dyn Fn(SocketAddr, &mut Upstreams) -> Cluster>;
+/// Makes the cluster of one address, and of the pod of the mesh that is known to be there.
+pub(crate) type Make = Box<dyn Fn(SocketAddr, Option<&Arc<Endpoint>>, &mut Upstreams) -> Cluster>;
 
 /// Addresses of one cluster that are kept; beyond it, the table starts anew.
 const MAX_CALLED: usize = 1024;
@@ -261,12 +261,23 @@ impl Cluster {
         let Some(by_address) = &self.called else {
             return Rc::clone(self);
         };
+        let view = worker.view();
+        let pod = view.workload(called.ip().to_canonical());
+        let pod = pod.map(|workload| &workload.pod.endpoint);
         let mut clusters = by_address.clusters.borrow_mut();
-        if clusters.len() >= MAX_CALLED && !clusters.contains_key(&called) {
+        let known = clusters.get(&called);
+        if let Some((of, known)) = known
+            && of.as_ref().map(Arc::as_ptr) == pod.map(Arc::as_ptr)
+        {
+            return Rc::clone(known);
+        }
+        if clusters.len() >= MAX_CALLED && known.is_none() {
             clusters.clear();
         }
-        let make = || worker.with_upstreams(|upstreams| (by_address.make)(called, upstreams));
-        Rc::clone(clusters.entry(called).or_insert_with(|| Rc::new(make())))
+        let made = worker.with_upstreams(|upstreams| (by_address.make)(called, pod, upstreams));
+        let made = Rc::new(made);
+        clusters.insert(called, (pod.cloned(), Rc::clone(&made)));
+        made
     }
 
     /// What of a request keeps it with one endpoint; nearly always nothing.

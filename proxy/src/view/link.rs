@@ -156,7 +156,8 @@ fn pool(
     })
 }
 
-/// How the cluster of one address is made that was called: the endpoint there, or whoever is.
+/// How the cluster of one address is made that was called: the endpoint there, or the pod of the mesh
+/// (none that is not ready is an endpoint, and none of another subset), or whoever is.
 fn called(
     key: ClusterKey,
     endpoints: Vec<(SocketAddr, Arc<Endpoint>)>,
@@ -164,9 +165,10 @@ fn called(
     host: Arc<str>,
     pool: Option<Rc<Pool>>,
 ) -> Make {
-    Box::new(move |called, upstreams| {
+    Box::new(move |called, pod, upstreams| {
         let known = endpoints.iter().find(|(addr, _)| addr.ip() == called.ip());
-        let (addr, endpoint) = known.cloned().unwrap_or_else(|| {
+        let known = known.cloned().or_else(|| Some((called, Arc::clone(pod?))));
+        let (addr, endpoint) = known.unwrap_or_else(|| {
             let somebody = Endpoint {
                 ip: called.ip(),
                 target_ports: Vec::new(),

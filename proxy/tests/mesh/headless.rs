@@ -4,9 +4,10 @@
 use std::net::Ipv4Addr;
 
 use heddle_proto::mesh::{
-    ClientTls, Headless, HttpMatch, Protocol, StringMatch, TcpRule, TrafficPolicy, string_match,
+    ClientTls, Headless, HttpMatch, LoadBalancer, Protocol, StringMatch, TcpRule, TrafficPolicy,
+    load_balancer, string_match,
 };
-use heddle_proxy_config::decision::Decision;
+use heddle_proxy_config::decision::{Decision, Tls};
 use serde_json::json;
 
 use crate::support::app::App;
@@ -146,6 +147,29 @@ fn a_policy_alone_says_how_the_pod_that_is_called_is_connected_to() {
     });
     assert_eq!(world.ask("one.db", "/").0.status, 503);
     assert_eq!(world.ask("elsewhere", "/").0.app(), "one");
+}
+
+#[test]
+fn a_pod_that_is_called_in_place_of_a_subset_is_not_spoken_to_in_the_clear() {
+    let world = World::new(Protocol::Http1);
+    let _app = App::echo(&world.pods[0].netns, AT, "one");
+    let (db, control) = (world.db, &world.mesh.control);
+    let simple = load_balancer::Simple::Passthrough as i32;
+    let policy = TrafficPolicy {
+        load_balancer: Some(LoadBalancer {
+            algorithm: Some(load_balancer::Algorithm::Simple(simple)),
+            ..LoadBalancer::default()
+        }),
+        ..TrafficPolicy::default()
+    };
+    db.set_headless_policy(control, policy);
+    // The endpoint of the subset is the other pod; who is called is kept to, as by its identity.
+    db.set_rules(control, vec![rule("kept", vec![db.to("v2", 1)])]);
+    let (answer, told) = world.ask("db", "/");
+    assert_eq!(answer.app(), "one", "{answer:?}");
+    let reached = &told.destinations[0].endpoints[0];
+    let expected = (Tls::Mutual, "default/one");
+    assert_eq!((reached.tls, &*reached.workload), expected, "{told:?}");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use super::{Reached, Share, State, Tls, words};
 use crate::snapshot::{
-    Algorithm, ClientTls, Endpoint, Name, Resolution, Service, Snapshot, TrafficPolicy, Treatment,
+    Address, Algorithm, ClientTls, Endpoint, Name, Resolution, Service, Snapshot, TrafficPolicy,
+    Treatment,
 };
 
 /// Endpoints that are told of one share; the rest are counted.
@@ -60,7 +61,12 @@ pub(super) fn share(
             });
             let one = match known {
                 Some((addr, endpoint)) => reached(addr, endpoint, tls, state(addr, endpoint)),
-                None => somebody(called, tls),
+                None => match snapshot.addresses.get(&called.ip()).map(|known| &**known) {
+                    Some(Address::Workload(pod)) => {
+                        reached(called, &pod.endpoint, tls, State::Ready)
+                    }
+                    _ => somebody(called, tls),
+                },
             };
             (vec![one], 0)
         }
