@@ -27,9 +27,11 @@ use crate::{
 
 /// Of one request. What a replica that has lost the Lease may still have on its way ends within this.
 pub(crate) const REQUEST: Duration = Duration::from_secs(4);
-/// Between two looks; and this many times as long as a look takes.
+/// Between two looks; and this many times as long as a look takes, up to `LONG`: of one that writes
+/// much, most is its own pauses.
 const PAUSE: Duration = Duration::from_millis(250);
 const SHARE: u32 = 10;
+const LONG: Duration = Duration::from_secs(5);
 /// After a server said that it is asked too much: what it says by itself.
 const TOO_MANY: Duration = Duration::from_secs(1);
 /// Longest pause after a write that failed.
@@ -94,7 +96,7 @@ async fn write(
             false => Err(Left::default()),
         };
         let wanted = done.as_ref().err().map(|left| left.0).unwrap_or_default();
-        sleep(PAUSE.max(started.elapsed() * SHARE).max(wanted)).await;
+        sleep(pause(started.elapsed()).max(wanted)).await;
         let news = async {
             tokio::select! {
                 _ = changed.changed() => {}
@@ -109,6 +111,11 @@ async fn write(
             _ = timeout(backoff.next(), news).await;
         }
     }
+}
+
+/// After a look that took so long.
+fn pause(took: Duration) -> Duration {
+    PAUSE.max(took.saturating_mul(SHARE).min(LONG))
 }
 
 async fn write_all(

@@ -187,6 +187,15 @@ async fn one_replica_holds_the_lease_and_another_takes_over_when_it_dies() {
     until(&server, "b leads again", || b.holds()).await;
 }
 
+/// A thousand statuses take a minute to write; who comes after must not wait for ten.
+#[test]
+fn a_look_that_wrote_much_does_not_hold_back_the_next() {
+    let took = |millis| pause(Duration::from_millis(millis));
+    assert_eq!(took(1), PAUSE);
+    assert_eq!(took(100), Duration::from_secs(1));
+    assert_eq!(took(60_000), LONG);
+}
+
 #[tokio::test]
 async fn what_the_holder_cannot_read_stands_beside_its_lease() {
     let server = server().await;

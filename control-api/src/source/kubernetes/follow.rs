@@ -147,10 +147,12 @@ impl Follower {
             let (next, trouble) = self.step(&api, state).await;
             state = next;
             let pause = match trouble {
+                // Who may list it and not watch it must not list it without end.
+                None if !is_watch => continue,
                 None => {
                     backoff.reset();
                     // Some servers, and what is before them, end a watch as soon as it began.
-                    match is_watch && started.elapsed() < SHORT {
+                    match started.elapsed() < SHORT {
                         true => self.least_pause(),
                         false => continue,
                     }

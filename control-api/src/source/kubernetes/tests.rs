@@ -659,6 +659,26 @@ async fn a_server_that_ends_watches_at_once_loses_nothing_and_is_not_asked_witho
 }
 
 #[tokio::test]
+async fn a_kind_that_may_be_listed_and_not_watched_is_not_listed_without_end() {
+    let server = server().await;
+    server.fail(Fault::refuse(
+        "watch",
+        "services",
+        403,
+        "Forbidden",
+        usize::MAX,
+    ));
+    let mut seen = Seen::start(&server, Vec::new()).await;
+    seen.batch().await;
+    let begun = tokio::time::Instant::now();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // A list after three refusals, each of which is waited after for up to a tenth of a second.
+    let lists = u128::try_from(asked(&server, "list", "services").len()).unwrap();
+    let most = begun.elapsed().as_millis() / 50 + 10;
+    assert!(lists <= most, "{lists} lists, {most} would do");
+}
+
+#[tokio::test]
 async fn a_list_in_pages_that_is_too_old_before_its_end_comes_in_one() {
     let server = server().await;
     for i in 0..300 {
