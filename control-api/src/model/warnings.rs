@@ -9,7 +9,11 @@ mod redirects;
 mod rules;
 mod services;
 
-use std::{collections::HashMap, rc::Rc, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    sync::Arc,
+};
 
 use self::{gateway::Shadows, redirects::Tables};
 use super::{Model, hosts::Host, sharded::ShardedMap};
@@ -333,6 +337,8 @@ impl Model {
 struct Memo<'a> {
     shadows: HashMap<(NsName, Box<str>), Rc<Shadows<'a>>>,
     tables: Tables,
+    /// Rules whose circle is told, by their origins.
+    circles: HashSet<String>,
 }
 
 impl<'a> Memo<'a> {

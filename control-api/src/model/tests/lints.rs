@@ -559,12 +559,19 @@ fn admission_judges_one_object_and_changes_nothing() {
 
 /// Codes of redirects in a circle with their lines, and what is said, of documents beside `cart` (ports 80 and 8080) and `web`.
 fn circles(documents: &str) -> Vec<(String, u32, String)> {
+    circles_in(&[documents])
+}
+
+/// The same of several files.
+fn circles_in(files: &[&str]) -> Vec<(String, u32, String)> {
     let services = "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: default}\n\
                     spec: {clusterIP: 10.0.0.1, ports: [{name: http, port: 80}, {name: http-b, port: 8080}]}\n\
                     ---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n\
                     spec: {clusterIP: 10.0.0.2, ports: [{name: http, port: 80}]}\n";
     let mut model = model(services);
-    model.apply(batch(documents).changes);
+    for documents in files {
+        model.apply(batch(documents).changes);
+    }
     assert!(model.refusals().is_empty(), "{:?}", model.refusals());
     let found = model.warnings().into_iter();
     let found = found.filter(|one| one.code == Code::RedirectLoop);
@@ -666,6 +673,14 @@ fn redirects_in_a_circle_over_several_rules() {
             &["redirect: {uri: /a}, fault: {abort: {httpStatus: 410, percentage: {value: 100}}}"],
             &[],
         ),
+        // Who is given a cookie on the way has it the next time.
+        (
+            &[
+                "match: [{withoutHeaders: {cookie: {}}}], redirect: {uri: /}, headers: {response: {add: {Set-Cookie: seen=1}}}",
+                CART,
+            ],
+            &[],
+        ),
         // Of certain clients.
         (
             &[
@@ -679,6 +694,18 @@ fn redirects_in_a_circle_over_several_rules() {
         let found: Vec<u32> = found.iter().map(|(_, line, _)| *line).collect();
         assert_eq!(found, lines, "{rules:#?}");
     }
+}
+
+/// In files, and in a cluster all the more, many objects say the same at the same place.
+#[test]
+fn redirects_in_a_circle_of_routes_that_are_written_alike() {
+    let rules = ["match: [{uri: {exact: /a}}], redirect: {uri: /a}"];
+    let cart = redirecting("one", "cart", &rules);
+    let web = redirecting("two", "web.shop.svc.cluster.local", &rules);
+    let found = circles_in(&[&cart, &web]);
+    let names: Vec<&str> = found.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, ["one", "two"], "{found:#?}");
+    assert_eq!(found[0].1, found[1].1);
 }
 
 #[test]

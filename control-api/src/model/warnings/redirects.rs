@@ -10,7 +10,7 @@ mod table;
 
 use std::sync::Arc;
 
-use heddle_proto::mesh::{Redirect, http_rule::Answer};
+use heddle_proto::mesh::{HttpRule, Redirect, http_rule::Answer};
 
 pub(super) use self::table::Tables;
 use self::{
@@ -176,9 +176,11 @@ impl Model {
             ports.push(80);
         }
         for suspect in suspects {
-            let told = |one: &Refusal| one.code == Code::RedirectLoop && one.at == suspect.at;
-            if found.iter().any(told) {
+            if memo.circles.contains(&suspect.origin) {
                 continue;
+            }
+            if memo.tables.left == 0 {
+                return;
             }
             let mut circle = None;
             for place in table.of_origin(&suspect.origin) {
@@ -211,6 +213,7 @@ impl Model {
                 let instead =
                     "match without the path that it leads to, or put a rule for that path first";
                 let (object, at) = (suspect.object, suspect.at);
+                memo.circles.insert(suspect.origin.clone());
                 found.push(warning(Code::RedirectLoop, object, at, reason, instead));
             }
         }
@@ -227,7 +230,8 @@ impl Model {
             let last = steps.last()?;
             let table = tables.of(self, &last.service, client);
             let rule = table.rules.get(last.place)?;
-            let answer = rule.answer.as_ref().filter(|_| rule.fault.is_none());
+            let is_bare = rule.fault.is_none() && !gives_cookies(rule);
+            let answer = rule.answer.as_ref().filter(|_| is_bare);
             let Some(Answer::Redirect(to)) = answer else {
                 return None;
             };
@@ -325,6 +329,15 @@ impl Model {
         }
         text
     }
+}
+
+/// Whether clients come back with a cookie that they did not have: then other rules may take them.
+fn gives_cookies(rule: &HttpRule) -> bool {
+    let changes = rule.headers.as_ref().and_then(|all| all.response.as_ref());
+    let mut given = changes
+        .into_iter()
+        .flat_map(|changes| changes.set.iter().chain(&changes.add));
+    given.any(|header| header.name.eq_ignore_ascii_case("set-cookie"))
 }
 
 impl Table {
