@@ -100,7 +100,7 @@ impl Webhook {
         body: &[u8],
     ) -> Result<(Value, &'static str), Refusal> {
         check_content_type(headers)?;
-        let values = values::count(body);
+        let values = heddle_https::values(body);
         if values > values::MAX {
             return Err(Refusal::Values(values));
         }

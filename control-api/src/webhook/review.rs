@@ -16,6 +16,9 @@ use crate::{
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
+/// Values of a body: two of the largest objects that are stored, as an update brings them, have less. Four
+/// are judged at once, and each value takes some hundred bytes.
+const MAX_VALUES: u32 = 400_000;
 /// Warnings that are passed on, and how long one may be; the API server takes 4096 bytes of all.
 const MAX_WARNINGS: usize = 12;
 const MAX_WARNING: usize = 300;
@@ -31,6 +34,8 @@ pub(super) enum NoReview {
         "the body is {0} {1}; allowed: {API_VERSION} {KIND} (admissionReviewVersions: [\"v1\"])"
     )]
     Version(String, String),
+    #[error("the body has {0} values, more than any two objects ({MAX_VALUES})")]
+    Values(u32),
     #[error("the AdmissionReview has no request")]
     Request,
 }
@@ -61,6 +66,10 @@ struct Request {
 
 /// The reply.
 pub(super) fn answer(body: &[u8], hub: &Hub) -> Result<Value, NoReview> {
+    let values = heddle_https::values(body);
+    if values > MAX_VALUES {
+        return Err(NoReview::Values(values));
+    }
     let review: Review = serde_json::from_slice(body)?;
     if (review.api_version.as_str(), review.kind.as_str()) != (API_VERSION, KIND) {
         let short = |text: String| text.chars().take(100).collect();
@@ -216,5 +225,12 @@ mod tests {
         assert!(says(old).contains("v1beta1"));
         let empty = r#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}"#;
         assert!(says(empty).contains("no request"));
+        // Three bytes each, before they are read.
+        let many = format!(
+            r#"{{"request": {{"object": [{}0]}}}}"#,
+            "[],".repeat(500_000)
+        );
+        assert!(many.len() < heddle_https::MAX_BODY_BYTES);
+        assert!(says(&many).contains("values"));
     }
 }
