@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use heddle_apiserver::{ApiServer, Options};
+use heddle_apiserver::{ApiServer, Fault, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -364,6 +364,34 @@ async fn pods_that_the_webhook_was_never_asked_about_are_told_of() {
     assert!(told[0].2.contains("label heddle.io/inject: \"false\""));
     assert!(told[1].2.contains("make it anew"), "{told:#?}");
     assert!(told[3].2.contains("\"many\""), "{told:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_not_be_listed_is_asked_for_ever_less_often() {
+    let mesh = start().await;
+    let kinds = ["pods", "namespaces"];
+    for kind in kinds {
+        mesh.server
+            .fail(Fault::refuse("list", kind, 403, "Forbidden", usize::MAX));
+    }
+    let lists = |kind: &str| {
+        let asked = mesh.server.asked().into_iter();
+        asked
+            .filter(|asked| asked.verb == "list" && asked.resource == kind)
+            .count()
+    };
+    mesh.server.forget_asked();
+    mesh.server.expire_watches();
+    let refused = async {
+        while kinds.iter().any(|kind| lists(kind) == 0) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LONG, refused).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Pauses grow: twelve of them take minutes.
+    let lists = kinds.map(lists);
+    assert!(lists.iter().all(|count| *count < 12), "{lists:?}");
 }
 
 #[test]

@@ -35,6 +35,8 @@ impl Look {
                 Ok(Some(Event::InitApply(pod) | Event::Apply(pod))) => {
                     self.look(&pod.metadata).await;
                 }
+                // A list that begins says nothing of how it ends.
+                Ok(Some(Event::Init)) => {}
                 Ok(Some(_)) => backoff.reset(),
                 Ok(None) => return,
                 Err(error) if is_expired(&error) => sleep(FIRST_RETRY).await,

@@ -80,7 +80,10 @@ async fn follow(api: Api<PartialObjectMeta<Namespace>>, known: Arc<RwLock<Option
                 continue;
             }
         };
-        backoff.reset();
+        // A list that begins says nothing of how it ends.
+        if !matches!(event, Event::Init) {
+            backoff.reset();
+        }
         let change = |change: &mut dyn FnMut(&mut Known)| {
             let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(known) = known.as_mut() {
