@@ -41,9 +41,12 @@ pub(crate) struct Cluster {
 
 /// Clusters of one by address, with the pod of the mesh that was there, and how they are made.
 struct Called {
-    clusters: RefCell<HashMap<SocketAddr, (Option<Arc<Endpoint>>, Rc<Cluster>)>>,
+    clusters: RefCell<HashMap<SocketAddr, AtAddress>>,
     make: Make,
 }
+
+/// Of one address, with the endpoint that stood there when it was made.
+type AtAddress = (Option<Arc<Endpoint>>, Rc<Cluster>);
 
 /// Makes the cluster of one address, and of the pod of the mesh that is known to be there.
 pub(crate) type Make = Box<dyn Fn(SocketAddr, Option<&Arc<Endpoint>>, &mut Upstreams) -> Cluster>;
