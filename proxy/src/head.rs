@@ -5,6 +5,7 @@
 
 mod spare;
 mod survey;
+mod target;
 
 use std::net::SocketAddr;
 
@@ -130,6 +131,10 @@ pub(crate) enum HeadError {
     NoHost,
     #[error("its path has a NUL byte")]
     Path,
+    #[error("its target {0:?} is neither a path that begins with a slash nor a URL of HTTP")]
+    Target(String),
+    #[error("its target {0:?} is not the host and port that CONNECT needs")]
+    Tunnel(String),
     #[error("its Transfer-Encoding is not just chunked")]
     TransferEncoding,
     #[error("{0}")]
@@ -155,6 +160,7 @@ pub(crate) fn prepare<B>(
         return Err(HeadError::TwoHosts);
     }
     refuse_strange_host(request, seen)?;
+    target::check(request)?;
     if request.method() == Method::CONNECT && !is_extended_connect(request) {
         return prepare_connect(request, version);
     }
@@ -192,9 +198,10 @@ pub(crate) fn prepare<B>(
                 let mut parts = std::mem::take(request.uri_mut()).into_parts();
                 parts.authority = Some(authority);
                 parts.scheme = parts.scheme.or(Some(Scheme::HTTP));
-                parts.path_and_query = parts
-                    .path_and_query
-                    .or(Some(PathAndQuery::from_static("/")));
+                if parts.path_and_query.is_none() {
+                    // Which `Uri` shows as a slash.
+                    return Err(HeadError::Target(String::new()));
+                }
                 *request.uri_mut() = Uri::from_parts(parts).map_err(|_| HeadError::NoHost)?;
             }
             request.headers_mut().remove(HOST);

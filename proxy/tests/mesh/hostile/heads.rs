@@ -127,6 +127,37 @@ const REFUSED: &[(&str, &str)] = &[
         "a target with a user",
         "GET http://b:c@a/ HTTP/1.1\r\nhost: a\r\n\r\n",
     ),
+    (
+        "a host and port for a path",
+        "GET other:80 HTTP/1.1\r\nhost: a\r\n\r\n",
+    ),
+    (
+        "a path without a slash",
+        "GET a HTTP/1.1\r\nhost: a\r\n\r\n",
+    ),
+    (
+        "a path without a slash and with one",
+        "GET a/b HTTP/1.1\r\nhost: a\r\n\r\n",
+    ),
+    ("a query alone", "GET ?a HTTP/1.1\r\nhost: a\r\n\r\n"),
+    ("the whole server", "GET * HTTP/1.1\r\nhost: a\r\n\r\n"),
+    (
+        "a URL of something else",
+        "GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n",
+    ),
+    ("options of a name", "OPTIONS a HTTP/1.1\r\nhost: a\r\n\r\n"),
+    (
+        "a tunnel to a path",
+        "CONNECT / HTTP/1.1\r\nhost: a\r\n\r\n",
+    ),
+    (
+        "a tunnel to a URL",
+        "CONNECT http://a:1/ HTTP/1.1\r\nhost: a\r\n\r\n",
+    ),
+    (
+        "a tunnel to no port",
+        "CONNECT a HTTP/1.1\r\nhost: a\r\n\r\n",
+    ),
     ("another version", "GET / HTTP/1.2\r\nhost: a\r\n\r\n"),
 ];
 
@@ -206,6 +237,30 @@ fn a_malformed_body_is_its_senders_fault() {
             "nobody else is blamed: {answer}"
         );
     }
+}
+
+#[test]
+fn a_target_that_is_none_is_shown() {
+    let pair = Pair::new(Protocol::Http1);
+    let to = pair.web.at();
+    let request = b"GET other:80 HTTP/1.1\r\nhost: a\r\n\r\n";
+    let answer = pair.client.run(exchange(to, request));
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(answer.contains("x-heddle-flag: DPE"), "{answer}");
+    assert!(
+        answer.contains("its target \"other:80\" is neither a path"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn options_of_the_whole_server_reach_it() {
+    let pair = Pair::new(Protocol::Http1);
+    let _app = App::echo(&pair.server.netns, 8080, "server");
+    let to = pair.web.at();
+    let request = b"OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let answer = pair.client.run(exchange(to, request));
+    assert!(answer.contains("OPTIONS * HTTP/1.1\n"), "{answer}");
 }
 
 #[test]

@@ -87,6 +87,42 @@ fn malformed_requests_are_reset_alone() {
     assert!(app.requests() >= MALFORMED_REQUESTS.len());
 }
 
+/// Requests whose `:path` is none.
+const STRANGE_PATHS: &[(&str, Fields)] = &[
+    ("no slash", &[(":path", "a"), (":authority", "web")]),
+    ("a host", &[(":path", "other:80"), (":authority", "web")]),
+    ("a star", &[(":path", "*"), (":authority", "web")]),
+    ("a query", &[(":path", "?a"), (":authority", "web")]),
+    ("nothing", &[(":path", ""), (":authority", "web")]),
+    ("not even that", &[(":authority", "web")]),
+    ("not even that, with a Host", &[("host", "web")]),
+];
+
+#[test]
+fn paths_that_are_none_are_refused() {
+    let pair = Pair::new(Protocol::Http2);
+    let app = App::echo(&pair.server.netns, 8080, "server");
+    let to = pair.web.at();
+    let taken = pair.client.run(async move {
+        let mut frames = Frames::open(to).await;
+        let mut taken = Vec::new();
+        for (n, (name, fields)) in (0..).zip(STRANGE_PATHS) {
+            let head = [&[(":method", "GET"), (":scheme", "http")], *fields].concat();
+            frames
+                .request(2 * n + 1, &block(&head), None)
+                .await
+                .unwrap();
+            let outcome = frames.outcome(2 * n + 1).await;
+            if !matches!(outcome, MALFORMED | BAD_REQUEST) {
+                taken.push((*name, outcome));
+            }
+        }
+        taken
+    });
+    assert!(taken.is_empty(), "{taken:#?}");
+    assert_eq!(app.requests(), 0);
+}
+
 #[test]
 fn unreadable_requests_end_their_connection() {
     let pair = Pair::new(Protocol::Http2);

@@ -45,6 +45,8 @@ pub(crate) enum Outcome {
 }
 
 pub(crate) const OK: Outcome = Outcome::Answered(0x88);
+/// 400.
+pub(crate) const BAD_REQUEST: Outcome = Outcome::Answered(0x8c);
 /// PROTOCOL_ERROR.
 pub(crate) const MALFORMED: Outcome = Outcome::Reset(1);
 
