@@ -2,6 +2,7 @@
 //! read while its protocol was being told, or a stream of somebody's HTTP/2 connection. A single
 //! concrete type keeps every HTTP stack compiled once.
 
+mod blocks;
 pub(crate) mod heads;
 pub(crate) mod tls;
 
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop;
 
+use self::blocks::Blocks;
 use self::heads::Heads;
 use self::tls::Tls;
 use crate::http2::Tunnel;
@@ -41,6 +43,8 @@ struct Http {
     /// way takes it off.
     waiting: Option<Waker>,
     served: Option<Served>,
+    /// Of a connection that is served in HTTP/2.
+    blocks: Option<Box<Blocks>>,
 }
 
 enum Kind {
@@ -247,6 +251,15 @@ impl Io {
         self
     }
 
+    /// Serves HTTP/2: the clock is told of heads that have begun.
+    pub(crate) fn served_in_frames(mut self, clock: &Arc<Clock>) -> Self {
+        self = self.http();
+        if let Some(http) = &mut self.http {
+            http.blocks = Some(Box::new(Blocks::new(clock)));
+        }
+        self
+    }
+
     /// HTTP is spoken on it.
     pub(crate) fn http(mut self) -> Self {
         self.http = Some(Box::default());
@@ -361,10 +374,14 @@ impl AsyncRead for Io {
             }
             return Poll::Pending;
         }
-        if let Some(served) = this.served_now()
-            && buf.filled().len() > before
+        if let Some(http) = &mut this.http
+            && let Some(read @ [_, ..]) = buf.filled().get(before..)
         {
-            served.heard(&buf.filled()[before..]);
+            if let Some(served) = &mut http.served {
+                served.heard(read);
+            } else if let Some(blocks) = &mut http.blocks {
+                blocks.follow(read);
+            }
         }
         Poll::Ready(Ok(()))
     }

@@ -5,6 +5,8 @@ pub(crate) mod clock;
 pub(crate) mod http1;
 mod http2;
 mod outside;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::convert::Infallible;

@@ -23,6 +23,8 @@ pub(crate) struct Clock {
     head_begun: AtomicBool,
     /// The body of the last request has not been read to its end, as far as is known.
     mid_body: AtomicBool,
+    /// How often a head over HTTP/2 has begun or ended: odd while one is on its way. Wraps.
+    blocks: AtomicU32,
     /// The peer has not taken everything that was written.
     stuck: AtomicBool,
     /// More of a body is asked for, and has not come.
@@ -92,6 +94,9 @@ pub(crate) enum Late {
 pub(super) struct Watch {
     seen: Option<(u32, bool)>,
     idle: Duration,
+    /// For a head over HTTP/2 that is on its way.
+    blocks: u32,
+    in_block: Duration,
     /// For a peer in the middle of a request.
     moves: u32,
     still: Duration,
@@ -126,6 +131,16 @@ impl Clock {
         if self.under_way.load(Relaxed) == 0 && !self.mid_body.load(Relaxed) {
             self.head_begun.store(true, Relaxed);
         }
+    }
+
+    /// A head over HTTP/2 has begun, or the one that had has ended.
+    pub(crate) fn block(&self) {
+        self.blocks.store(self.blocks().wrapping_add(1), Relaxed);
+    }
+
+    /// How often one has begun or ended.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.blocks.load(Relaxed)
     }
 
     /// The peer has nothing to say for now, though it has begun to say something.
@@ -168,6 +183,9 @@ impl Clock {
         if let Some(late) = self.stalled(watch, after, stall) {
             return Look::Late(late);
         }
+        if self.is_block_late(watch, after) {
+            return Look::Late(Late::Head);
+        }
         if self.under_way.load(Relaxed) > 0 {
             watch.seen = None;
             return Look::Busy;
@@ -185,6 +203,18 @@ impl Clock {
             _ if self.stuck.load(Relaxed) || self.mid_body.load(Relaxed) => Look::Busy,
             _ => Look::Resting,
         }
+    }
+
+    /// Whether the same head over HTTP/2 has been on its way for too long. Nothing else of its connection
+    /// moves, whatever is under way there.
+    fn is_block_late(&self, watch: &mut Watch, after: Duration) -> bool {
+        let blocks = self.blocks();
+        if blocks.is_multiple_of(2) || std::mem::replace(&mut watch.blocks, blocks) != blocks {
+            watch.in_block = Duration::ZERO;
+            return false;
+        }
+        watch.in_block += after;
+        watch.in_block >= limits::HEAD
     }
 
     /// What the peer owes, if it has stood still for too long.

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ pub(super) async fn serve<S, F, D>(
     io: Io,
     service: S,
     stream_window: u32,
-    clock: &Clock,
+    clock: &Arc<Clock>,
     outside: &mut Outside<'_, D>,
 ) -> Result<(), End>
 where
@@ -34,7 +35,7 @@ where
     F: Future<Output = Response<ReplyBody>> + 'static,
     D: Future<Output = ()>,
 {
-    let mut serving = Serving::begin(io, stream_window);
+    let mut serving = Serving::begin(io.served_in_frames(clock), stream_window);
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = serving.poll(cx, &service) {
@@ -68,7 +69,7 @@ enum Stage {
 
 impl Serving {
     fn begin(io: Io, stream_window: u32) -> Self {
-        let cork = Cork::new(io.http());
+        let cork = Cork::new(io);
         let greeting = Builder::new()
             .initial_window_size(stream_window)
             .initial_connection_window_size(limits::H2_WINDOWS * stream_window)
