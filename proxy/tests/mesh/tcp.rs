@@ -97,6 +97,10 @@ fn a_reset_is_carried_as_a_reset() {
     });
 }
 
+/// As long as others wait for a client to begin (Istio's detection of protocols); nothing takes so long
+/// by itself, on a busy machine either.
+const STALL: Duration = Duration::from_secs(5);
+
 fn server_first(protocol: Protocol) {
     let pair = Pair::new(protocol);
     let _server = greeting(&pair);
@@ -110,7 +114,7 @@ fn server_first(protocol: Protocol) {
         assert_eq!(read_all(&mut stream).await.0, b"QUIT");
         took
     });
-    assert!(took < Duration::from_millis(500), "stalled for {took:?}");
+    assert!(took < STALL, "stalled for {took:?}");
 }
 
 #[test]
@@ -136,7 +140,7 @@ fn a_few_undeclared_letters_do_not_wait_for_a_line() {
         assert_eq!(exchange_open(web, b"ping").await, b"ping");
         begun.elapsed()
     });
-    assert!(took < Duration::from_secs(2), "stalled for {took:?}");
+    assert!(took < STALL, "stalled for {took:?}");
 }
 
 /// Sends without ending, and reads what comes back.

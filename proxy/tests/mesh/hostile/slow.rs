@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use heddle_proto::mesh::Protocol;
 use http::Response;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use crate::support::app::App;
 use crate::support::eventually;
@@ -103,23 +103,27 @@ fn a_reader_that_stops_is_closed() {
         Ok(Response::new(full(body)))
     });
     let web = pair.web.at();
-    pair.client.run(async move {
-        let stops = async {
-            let mut slow = connect(web).await;
-            slow.write_all(b"GET /big HTTP/1.1\r\nhost: a\r\n\r\n")
-                .await
-                .unwrap();
-            read_head(&mut slow).await;
-            tokio::time::sleep(Duration::from_secs(6)).await;
-            let mut rest = Vec::new();
-            let ended = slow.read_to_end(&mut rest).await;
-            assert!(rest.len() < 32 << 20, "{}", rest.len());
-            ended
-        };
-        // It broke, and did not end.
-        while_others_are_served(web, stops).await.unwrap_err();
+    let mut slow = pair.client.run(async move {
+        let mut slow = connect(web).await;
+        slow.write_all(b"GET /big HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        read_head(&mut slow).await;
+        slow
     });
+    let others = pair
+        .client
+        .netns
+        .spawn(while_others_are_served(web, std::future::pending::<()>()));
     refused(&pair, "slow-reader");
+    assert!(!others.is_finished());
+    others.abort();
+    pair.client.run(async move {
+        // It broke, and did not end.
+        let (rest, ended) = read_all(&mut slow).await;
+        assert!(rest.len() < 32 << 20, "{}", rest.len());
+        ended.unwrap_err();
+    });
 }
 
 #[test]
