@@ -69,6 +69,8 @@ struct Passed {
     whole: Cell<bool>,
     /// Nobody will ask for more of it.
     over: Cell<bool>,
+    /// Why no more of it came from the client.
+    broken: Cell<Option<ResponseFlag>>,
     /// Told when it is read to its end after its answer.
     late: Cell<Option<Arc<Clock>>>,
     /// Its receiver must ask for it first.
@@ -82,6 +84,11 @@ impl Passed {
 
     fn over(&self) {
         self.over.set(true);
+    }
+
+    /// No more of it comes from the client.
+    fn broken(&self, why: &Broken) {
+        self.broken.set(Some(why.clients_fault()));
     }
 
     /// It is read again after all.
@@ -206,6 +213,11 @@ impl RequestBytes {
         asked.is_some_and(|asked| asked.answered(answer))
     }
 
+    /// What its client did, if it broke off.
+    pub(crate) fn broken(&self) -> Option<ResponseFlag> {
+        self.0.as_ref()?.broken.get()
+    }
+
     /// Whether there is nothing more of it to send.
     pub(crate) fn all_sent(&self) -> bool {
         self.0.as_ref().is_none_or(|passed| passed.over.get())
@@ -239,7 +251,8 @@ impl Body for RequestBody {
                         }
                     }
                     Poll::Ready(None) => passed.read(),
-                    Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+                    Poll::Ready(Some(Err(why))) => passed.broken(why),
+                    Poll::Pending => {}
                 }
                 polled.map(|frame| frame.map(|frame| frame.map_err(RequestError::Client)))
             }

@@ -94,6 +94,11 @@ impl Exchange {
         self.unwanted
     }
 
+    /// What the client did, if its request broke off.
+    pub(crate) fn clients_fault(&self) -> Option<ResponseFlag> {
+        self.request_bytes.broken()
+    }
+
     /// What went each way after an upgrade.
     pub(crate) fn tunnelled(&mut self, sent: u64, received: u64) {
         self.tunnelled = sent;
@@ -154,6 +159,13 @@ impl Exchange {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        // A request that breaks off takes its answer with it, on whichever side that is seen first.
+        let flag = match flag {
+            ResponseFlag::UpstreamClosed | ResponseFlag::DownstreamClosed => {
+                self.clients_fault().unwrap_or(flag)
+            }
+            flag => flag,
+        };
         if self.flag.is_none() {
             self.flag = flag;
         }

@@ -42,6 +42,12 @@ impl Failure {
             span.attribute("heddle.error", self.text.clone());
         }
         let mut response = Response::new(ReplyBody::own("", None));
+        if self.flag == ResponseFlag::DownstreamClosed {
+            // Nobody reads an answer: none is counted.
+            exchange.finish(self.flag);
+            *response.status_mut() = self.status;
+            return response;
+        }
         let headers = response.headers_mut();
         headers.insert(
             "x-heddle-flag",

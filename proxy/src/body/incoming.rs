@@ -1,10 +1,13 @@
 //! A body that comes in, from either side and in either version.
 
+use std::error::Error as _;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::Reason;
+use heddle_proxy_telemetry::ResponseFlag;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::http2::Received;
@@ -32,6 +35,25 @@ impl Broken {
             Self::Http2(error) => error.reason().unwrap_or(Reason::INTERNAL_ERROR),
         }
     }
+
+    /// What a client did whose body broke off so: it left, or what it sent was malformed.
+    pub(super) fn clients_fault(&self) -> ResponseFlag {
+        let malformed = match self {
+            Self::Http1(error) => is_malformed(error),
+            Self::Http2(error) => !error.is_io() && !error.is_remote(),
+        };
+        match malformed {
+            true => ResponseFlag::DownstreamProtocolError,
+            false => ResponseFlag::DownstreamClosed,
+        }
+    }
+}
+
+/// Whether a body could not be read as one; else its connection ended before it did.
+fn is_malformed(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput};
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &io::Error| matches!(cause.kind(), InvalidData | InvalidInput))
 }
 
 impl Body for Incoming {

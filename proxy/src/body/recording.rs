@@ -107,7 +107,8 @@ impl Record {
                 }
             }
             Poll::Ready(None) => self.end(),
-            Poll::Ready(Some(Err(_))) => {
+            Poll::Ready(Some(Err(why))) => {
+                self.passed.broken(why);
                 self.state = State::Broken;
                 self.listeners.clear();
             }

@@ -345,7 +345,11 @@ impl<'a> Tries<'a> {
         );
         let failure = unavailable(ResponseFlag::UpstreamClosed, text);
         let untouched = error.is_refused_stream();
-        let broken_request = error.is_broken_request();
+        if error.is_broken_request()
+            && let Some(fault) = self.forwarding.exchange.clients_fault()
+        {
+            return Attempt::Failed(broken_request(fault));
+        }
         let spare = self.spare.take().filter(|spare| spare.body().is_kept());
         let spare = spare.map(Spare::into_request);
         let (outcome, again) = match (error.unsent, spare) {
@@ -356,7 +360,6 @@ impl<'a> Tries<'a> {
             (None, Some(spare)) if self.plan.asks_for_no_answer() => {
                 (Attempt::Retry(failure, Cause::Reset), spare)
             }
-            _ if broken_request => return Attempt::Failed(malformed_body()),
             _ => {
                 member.failed();
                 return Attempt::Failed(failure);
@@ -390,13 +393,12 @@ fn unavailable(flag: ResponseFlag, text: String) -> Failure {
 }
 
 /// What came of the body was sent on and cannot be finished: whoever got it has not failed.
-fn malformed_body() -> Failure {
-    let text = "the request cannot be forwarded: its body is malformed, or ended before its end";
-    Failure::new(
-        ResponseFlag::DownstreamProtocolError,
-        StatusCode::BAD_REQUEST,
-        text.to_owned(),
-    )
+fn broken_request(fault: ResponseFlag) -> Failure {
+    let text = match fault {
+        ResponseFlag::DownstreamClosed => "the client left in the middle of its request's body",
+        _ => "the request cannot be forwarded: its body is malformed",
+    };
+    Failure::new(fault, StatusCode::BAD_REQUEST, text)
 }
 
 fn no_endpoint(plan: &Plan<'_>) -> Failure {

@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::support::app::App;
 use crate::support::eventually;
+use crate::support::frames::{DATA, END_HEADERS, HEADERS, RST_STREAM, SETTINGS, block, frame};
 use crate::support::http::{self, Client};
 use crate::support::mesh::{Mesh, Pair, Pod};
 use crate::support::resources::{ServiceSpec, header_is, millis, rule};

@@ -7,6 +7,7 @@ use heddle_proto::mesh::{MtlsMode, Protocol};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::app::App;
+use crate::support::eventually;
 use crate::support::http::{Client, full};
 use crate::support::mesh::{Pair, PodSpec};
 use crate::support::tcp::{Server, connect, exchange, read_all, read_head};
@@ -232,6 +233,14 @@ fn a_malformed_body_is_its_senders_fault() {
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
         assert!(answer.contains("x-heddle-flag: DPE"), "{answer}");
         assert!(answer.contains("its body is malformed"), "{answer}");
+        let labels = ["response_code=\"400\"", "response_flags=\"DPE\""];
+        eventually("it is counted", || {
+            let counted = |labels: &[_]| {
+                let sidecar = pair.client.sidecar();
+                sidecar.metric("istio_requests_total", labels)
+            };
+            counted(&labels) >= 1.0 && counted(&labels) == counted(&[])
+        });
         assert!(
             !answer.contains("server"),
             "nobody else is blamed: {answer}"
