@@ -7,13 +7,10 @@
 
 mod issuer;
 mod renewal;
+mod replacement;
 mod store;
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
@@ -56,17 +53,13 @@ pub struct Status {
     pub last_error: Option<Arc<str>>,
 }
 
-/// A certificate that peers refuse is replaced no more often than this: it may be they who are wrong,
-/// and every workload of the mesh may be told so at once.
-const REPLACE_REFUSED: Duration = Duration::from_secs(60);
-
 /// Keeps one workload's certificate fresh for as long as it lives.
 #[derive(Debug)]
 pub struct Workload {
     tls: MeshTls,
     status: watch::Receiver<Status>,
     nudge: Arc<Notify>,
-    refused: Mutex<Option<Instant>>,
+    refused: Arc<Notify>,
     _renewing: JoinSet<()>,
 }
 
@@ -120,7 +113,7 @@ impl Workload {
         bundle: Option<PathBuf>,
     ) -> Self {
         let (sender, status) = watch::channel(Status::default());
-        let nudge = Arc::new(Notify::new());
+        let (nudge, refused) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let mut renewal = Renewal::new(
             tls.clone(),
             issuer,
@@ -129,6 +122,7 @@ impl Workload {
             bundle,
             sender,
             nudge.clone(),
+            refused.clone(),
         );
         renewal.restore();
         let mut renewing = JoinSet::new();
@@ -137,7 +131,7 @@ impl Workload {
             tls,
             status,
             nudge,
-            refused: Mutex::new(None),
+            refused,
             _renewing: renewing,
         }
     }
@@ -164,16 +158,10 @@ impl Workload {
         self.nudge.notify_one();
     }
 
-    /// A peer does not accept the certificate. Another is asked for, once in a minute at most: this may be
-    /// all that ever tells of a root that was dropped, where the news of it came over that peer.
+    /// A peer does not accept the certificate. Another is asked for, soon and then ever more seldom: this may
+    /// be all that ever tells of a root that was dropped, where the news of it came over that peer.
     pub fn refused(&self) {
-        let now = Instant::now();
-        let mut last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| now.duration_since(last) >= REPLACE_REFUSED) {
-            *last = Some(now);
-            tracing::warn!(id = %self.tls.own_id(), "our certificate is refused; asking for another");
-            self.renew();
-        }
+        self.refused.notify_one();
     }
 }
 

@@ -36,7 +36,8 @@ pub enum Refusal {
     NotYetValid(UnixTime),
     /// No root in use has signed its certificate.
     #[error(
-        "certificate that claims {0} is signed by an authority that is not in our trust bundle"
+        "certificate that claims {0} is signed by an authority that is not in our trust bundle; compare it with the \
+         identity service's (in a cluster: `heddle check --cluster`)"
     )]
     UnknownAuthority(SpiffeId),
     /// The certificate has no URI name.

@@ -9,10 +9,13 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use rand::RngExt;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tracing::{debug, info, warn};
 
-use super::{IssueError, Issuer, Order, Status, Wanted, store::Store};
+use super::{IssueError, Issuer, Order, Status, Wanted, replacement::Replacement, store::Store};
 use crate::{
     MeshTls,
     backoff::Backoff,
@@ -58,6 +61,8 @@ pub(super) struct Renewal {
     bundle: Option<Bundle>,
     status: watch::Sender<Status>,
     nudge: Arc<Notify>,
+    refused: Arc<Notify>,
+    replacement: Replacement,
     roots: watch::Receiver<()>,
     due: Option<UnixTime>,
 }
@@ -71,6 +76,7 @@ impl Renewal {
         bundle: Option<PathBuf>,
         status: watch::Sender<Status>,
         nudge: Arc<Notify>,
+        refused: Arc<Notify>,
     ) -> Self {
         let bundle = bundle.map(|file| Bundle {
             file,
@@ -86,6 +92,8 @@ impl Renewal {
             bundle,
             status,
             nudge,
+            refused,
+            replacement: Replacement::new(),
             due: None,
         }
     }
@@ -116,6 +124,7 @@ impl Renewal {
         let mut backoff = Backoff::new(FIRST_RETRY, SLOWEST_RETRY);
         loop {
             self.wait_until_due().await;
+            self.replacement.asked();
             match self.attempt().await {
                 Ok(validity) => {
                     backoff.reset();
@@ -146,11 +155,24 @@ impl Renewal {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(left).min(LONGEST_WAIT)) => {}
                 () = self.nudge.notified() => return,
+                () = self.replacement.due() => return,
+                () = self.refused.notified() => self.heed_refusal(),
                 // It ends with the TLS, which is ours.
                 _ = self.roots.changed() => self.heed_roots(),
             }
             self.follow_bundle();
         }
+    }
+
+    fn heed_refusal(&mut self) {
+        let Some(wait) = self.replacement.refused(Instant::now()) else {
+            return;
+        };
+        warn!(
+            id = %self.tls.own_id(), ?wait,
+            "the control plane does not accept our certificate; another is asked for. If this goes on, one of us has \
+             another trust bundle than the identity service: compare them (in a cluster: `heddle check --cluster`)"
+        );
     }
 
     /// Roots have changed: the certificate may have to be replaced before its time.

@@ -405,7 +405,7 @@ async fn an_impostor_of_the_identity_service_gets_no_token() {
         .last_error
         .unwrap();
     assert!(
-        reason.contains("authority that is not in our trust bundle"),
+        reason.contains("authority that is not in our trust bundle; compare it"),
         "{reason}"
     );
 
