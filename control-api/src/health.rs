@@ -120,3 +120,41 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Config, model::Model, source::Batch};
+
+    async fn asked(health: &Health) -> (StatusCode, String) {
+        ready(State(health.clone())).await
+    }
+
+    #[tokio::test]
+    async fn what_keeps_a_replica_from_being_ready_is_in_the_answer() {
+        use clap::Parser;
+        let config = Config::parse_from(["heddle-control", "--kubernetes"]);
+        let hub = Hub::new(Model::new(config.settings()));
+        let progress = Arc::new(Progress::default());
+        let health = Health::new(hub.clone());
+        health.of_cluster(progress.clone());
+        health.set_serving();
+        progress.begins("httproutes".to_owned());
+        progress.fails("httproutes", Some("not allowed".to_owned()));
+        let (code, said) = asked(&health).await;
+        assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            said,
+            "not everything has been read yet\n\
+             httproutes: no sidecar is served before it has been listed: not allowed\n"
+        );
+        progress.completes("httproutes");
+        progress.is_served();
+        hub.apply(Batch {
+            changes: Vec::new(),
+            refusals: Arc::default(),
+            kept: Arc::default(),
+        });
+        assert_eq!(asked(&health).await, (StatusCode::OK, "ok\n".to_owned()));
+    }
+}

@@ -199,7 +199,7 @@ codes! {
     NoPart = 911 Error "a part of the mesh that is missing" "what it does for the mesh is not done";
     PartNotReady = 912 Error "a part of the mesh that is not ready" "what it does for the mesh waits: sidecars keep what they have";
     Versions = 913 Warning "parts of several versions" "an upgrade may have stopped half-way";
-    NotFollowed = 914 Error "a kind that the control plane cannot follow" "changes of such objects do not reach the mesh";
+    NotFollowed = 914 Error "a kind that the control plane cannot follow" "changes of such objects do not reach the mesh, and a replica of the control plane that starts does not become ready";
     NoBundle = 920 Error "a trust bundle that is missing" "pods of the mesh cannot start";
     NoWebhook = 921 Error "a webhook that is not configured" "pods are not injected, or routes are not checked when they are written";
     NoCaBundle = 922 Error "a webhook without caBundle" "the API server cannot call it";

@@ -213,7 +213,9 @@ async fn what_the_holder_cannot_read_stands_beside_its_lease() {
     })
     .await;
     assert!(
-        told.as_str().unwrap().starts_with("nodes: not allowed"),
+        told.as_str()
+            .unwrap()
+            .starts_with("nodes: no sidecar is served before it has been listed: not allowed"),
         "{told}"
     );
     until(&server, "it is said no more", || {

@@ -1,9 +1,9 @@
 //! Objects from a cluster's API server. Every kind that we read and the cluster serves is followed by a
 //! task; one task holds the picture and emits batches. A kind that comes later is followed from then
 //! on. While the server is away, or has forgotten where we were, the mesh goes on with what it
-//! has: only a server that says so makes anything gone. The first batch is the whole: without the kinds
-//! that a mesh is made of, or that make it safe, there is none. Any other that a server does not give
-//! for [`Pace::patience`] holds back nothing, and is told ([`Progress`]).
+//! has: only a server that says so makes anything gone. The first batch is the whole: until each kind that
+//! is installed has been listed there is none, for sidecars that run have more than that. What is waited
+//! for, and why, is told ([`Progress`]).
 
 mod client;
 mod follow;
@@ -13,10 +13,11 @@ mod known;
 mod once;
 mod progress;
 mod raw;
+mod rights;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 
-use heddle_identity::backoff::Backoff;
+use heddle_identity::{backoff::Backoff, channel::explain};
 use kube::Client;
 use tokio::{
     sync::mpsc,
@@ -31,11 +32,13 @@ pub use self::{
     known::{Known, Registry},
     once::{Once, ReadError, read_once},
     progress::Progress,
+    rights::{Forbidden, forbidden},
 };
 use self::{
     follow::{Follower, Letter, News},
     index::Index,
     kinds::{Served, WANTED, Wanted, discover, discover_ready},
+    progress::ENDLESS,
 };
 use super::{Batch, Object};
 use crate::name::Kind;
@@ -56,8 +59,7 @@ pub struct Pace {
     pub look: Duration,
     /// Longest pause after a failure.
     pub max_pause: Duration,
-    /// How long a server that answers may keep one kind from us before the mesh is served without.
-    /// Longer than `look`.
+    /// How long a server that answers may keep one kind from us before that is told, though nothing fails.
     pub patience: Duration,
 }
 
@@ -66,7 +68,7 @@ impl Default for Pace {
         Self {
             look: Duration::from_secs(20),
             max_pause: Duration::from_secs(30),
-            patience: Duration::from_secs(60),
+            patience: Duration::from_secs(30),
         }
     }
 }
@@ -100,6 +102,7 @@ impl KubernetesSource {
             followed: HashMap::new(),
             followers: JoinSet::new(),
             epoch: 0,
+            started: false,
             index: Index::new(last_good, registry.clone()),
             progress: progress.clone(),
             batches,
@@ -123,10 +126,10 @@ impl KubernetesSource {
     }
 }
 
-/// Looks again and again at what is served. None: there is no answer. A server that is just starting shows
+/// Looks again and again at what is served. An error says why there is no answer. A server that is just starting shows
 /// more and more: nothing is said before it is ready and two looks are alike, so that a mesh is never
 /// begun without its routes.
-async fn look(client: Client, pace: Pace, served: mpsc::Sender<Option<Served>>) {
+async fn look(client: Client, pace: Pace, served: mpsc::Sender<Result<Served, String>>) {
     let mut backoff = Backoff::new(pace.max_pause / 64, pace.max_pause);
     let mut failing = false;
     let mut before: Option<Served> = None;
@@ -147,16 +150,20 @@ async fn look(client: Client, pace: Pace, served: mpsc::Sender<Option<Served>>) 
                 if std::mem::take(&mut failing) {
                     info!("the API server is there again");
                 }
-                if served.send(Some(now)).await.is_err() {
+                if served.send(Ok(now)).await.is_err() {
                     return;
                 }
                 pace.look
             }
             Err(error) => {
+                let error = explain(&error);
                 if !std::mem::replace(&mut failing, true) {
-                    warn!(%error, "cannot ask the API server what it serves; the mesh goes on with what it has");
+                    warn!(
+                        error,
+                        "cannot ask the API server what it serves; the mesh goes on with what it has"
+                    );
                 }
-                if served.send(None).await.is_err() {
+                if served.send(Err(error)).await.is_err() {
                     return;
                 }
                 backoff.next()
@@ -174,6 +181,8 @@ struct Followed {
     absent: u8,
     /// For how long a server that answers has kept it from us.
     since: Instant,
+    /// Why it has not been listed yet has been said.
+    told: bool,
 }
 
 struct Source {
@@ -182,25 +191,26 @@ struct Source {
     followed: HashMap<Kind, Followed>,
     followers: JoinSet<()>,
     epoch: u64,
+    /// The first batch has gone.
+    started: bool,
     index: Index,
     progress: Arc<Progress>,
     batches: mpsc::Sender<Batch>,
 }
 
 impl Source {
-    async fn run(mut self, mut looks: mpsc::Receiver<Option<Served>>) {
+    async fn run(mut self, mut looks: mpsc::Receiver<Result<Served, String>>) {
         let (sender, mut letters) = mpsc::channel(LETTERS);
         let mut read = Vec::new();
-        let mut started = false;
         loop {
-            let patience = self.patience_ends();
+            let late = self.next_late();
             tokio::select! {
                 served = looks.recv() => match served {
-                    Some(Some(served)) => self.follow(&served, &sender),
-                    Some(None) => self.is_away(),
+                    Some(Ok(served)) => self.follow(&served, &sender),
+                    Some(Err(reason)) => self.is_away(reason),
                     None => return,
                 },
-                () = sleep_until(patience), if !started => {}
+                () = at(late) => self.tell_late(),
                 count = letters.recv_many(&mut read, LETTERS) => {
                     if count == 0 {
                         return;
@@ -208,28 +218,20 @@ impl Source {
                     read.drain(..).for_each(|letter| self.read(letter));
                 }
             }
-            if !started && (self.followed.is_empty() || !self.is_whole()) {
+            if !self.started && (self.followed.is_empty() || self.missing().next().is_some()) {
                 continue;
             }
             if let Some(batch) = self.index.batch() {
-                if !std::mem::replace(&mut started, true) {
+                if !std::mem::replace(&mut self.started, true) {
                     let kinds = self.followed.len();
                     info!(kinds, objects = self.index.len(), "the cluster is read");
-                    self.pass_over();
+                    self.progress.is_served();
                 }
                 if self.batches.send(batch).await.is_err() {
                     return;
                 }
             }
         }
-    }
-
-    /// Everything, as far as it is waited for.
-    fn is_whole(&self) -> bool {
-        let mut missing = self.missing();
-        missing.all(|(wanted, followed)| {
-            !wanted.is_needed && followed.since.elapsed() >= self.pace.patience
-        })
     }
 
     /// Kinds that have not been listed yet.
@@ -239,36 +241,64 @@ impl Source {
             .filter(|(wanted, _)| !self.index.is_complete(wanted.kind))
     }
 
-    /// When the next kind is not waited for any more.
-    fn patience_ends(&self) -> Instant {
-        let now = Instant::now();
-        let ends = self
-            .missing()
-            .map(|(_, followed)| followed.since + self.pace.patience);
-        // One that is needed is waited for even then.
-        let next = ends.filter(|end| *end > now).min();
-        next.unwrap_or(now + self.pace.patience)
+    /// When the next kind has been waited for without a word.
+    fn next_late(&self) -> Option<Instant> {
+        let silent = self.missing().filter(|(_, followed)| !followed.told);
+        silent
+            .map(|(_, followed)| followed.since + self.pace.patience)
+            .min()
     }
 
-    /// Who does not answer at all keeps nothing from us.
-    fn is_away(&mut self) {
+    fn tell_late(&mut self) {
+        let late = self.missing().filter(|(_, followed)| {
+            !followed.told && followed.since.elapsed() >= self.pace.patience
+        });
+        let late: Vec<_> = late.map(|(wanted, _)| wanted).collect();
+        for wanted in late {
+            self.fails(wanted, ENDLESS.to_owned());
+        }
+    }
+
+    /// Who does not answer at all keeps no kind from us.
+    fn is_away(&mut self, reason: String) {
         let now = Instant::now();
         for followed in self.followed.values_mut() {
             followed.since = now;
         }
+        self.progress.is_away(Some(reason));
     }
 
-    fn pass_over(&self) {
-        for (wanted, _) in self.missing() {
-            let resource = wanted.full_name();
-            let reason = self.progress.reason(&resource);
-            warn!(resource, reason, "the mesh is served without it");
-            self.progress.is_passed_over(&resource);
+    /// It cannot be followed now, or not be listed at all.
+    fn fails(&mut self, wanted: &Wanted, reason: String) {
+        let resource = wanted.full_name();
+        match (self.index.is_complete(wanted.kind), self.started) {
+            (true, _) => {
+                warn!(
+                    resource,
+                    reason, "cannot follow it; the mesh goes on with what it has"
+                );
+            }
+            (false, false) => warn!(
+                resource,
+                reason,
+                "cannot list it; until it can, this replica is not ready and serves no sidecar: those \
+                 that run keep what they have"
+            ),
+            (false, true) => warn!(
+                resource,
+                reason,
+                "cannot list it; it is not in force, and a replica that starts now does not become ready"
+            ),
         }
+        if let Some(followed) = self.followed.get_mut(&wanted.kind) {
+            followed.told = true;
+        }
+        self.progress.fails(&resource, Some(reason));
     }
 
     /// Follows what is served, and drops what is not any more.
     fn follow(&mut self, served: &Served, letters: &mpsc::Sender<Letter>) {
+        self.progress.is_away(None);
         while self.followers.try_join_next().is_some() {}
         for wanted in WANTED {
             let version = served.get(&wanted.kind).copied();
@@ -323,6 +353,7 @@ impl Source {
             task: self.followers.spawn(follower.run()),
             absent: 0,
             since: Instant::now(),
+            told: false,
         };
         self.followed.insert(wanted.kind, followed);
     }
@@ -358,9 +389,16 @@ impl Source {
                 self.index.complete(kind);
                 self.progress.completes(&wanted.full_name());
             }
-            News::Failing(reason) => self.progress.fails(&wanted.full_name(), Some(reason)),
+            News::Failing(reason) => self.fails(wanted, reason),
             News::Mended => self.progress.fails(&wanted.full_name(), None),
         }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }
 

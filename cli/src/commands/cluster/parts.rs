@@ -1,9 +1,11 @@
 //! Our own parts: there, ready, all of one version; and what the control plane says that it cannot read.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use heddle_control::check::Code;
 use heddle_control::cluster::lease::TROUBLES;
+use heddle_control::source::kubernetes::forbidden;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
@@ -46,6 +48,7 @@ pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) -> bool
         ));
     }
     unread(cluster, findings).await;
+    unreadable(cluster, findings).await;
     let mut tags = BTreeSet::new();
     for (part, deployment) in &there {
         ready(cluster, part, deployment, findings);
@@ -91,6 +94,27 @@ async fn unread(cluster: &Cluster, findings: &mut Vec<Finding>) {
     }
 }
 
+/// What a control plane that starts would wait for: its account may not read it. Who may not ask that is
+/// told nothing: the Lease says it too, once it is so.
+async fn unreadable(cluster: &Cluster, findings: &mut Vec<Finding>) {
+    let asked = forbidden(&cluster.client, &cluster.namespace, CONTROL);
+    for kind in within(asked).await.into_iter().flatten() {
+        let (name, rule) = (format!("{CONTROL}-{}", cluster.namespace), kind.rule);
+        findings.push(finding(
+            Code::NotFollowed,
+            Severity::Error,
+            CONTROL,
+            format!(
+                "may not list and watch {}: one that starts anew does not become ready",
+                kind.resource
+            ),
+            format!(
+                "heddle install | kubectl apply --server-side -f -, or add to the ClusterRole {name}: {rule}"
+            ),
+        ));
+    }
+}
+
 fn tag(deployment: &Deployment) -> Option<String> {
     let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
     let image = pod.containers.first()?.image.as_ref()?;
@@ -105,7 +129,9 @@ fn ready(cluster: &Cluster, part: &str, deployment: &Deployment, findings: &mut 
         .unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     let ready = status.ready_replicas.unwrap_or(0);
-    if ready >= wanted {
+    // Beside those that stay until it is ready.
+    let waited_for = status.unavailable_replicas.unwrap_or(0);
+    if ready >= wanted && waited_for <= 0 {
         return;
     }
     let why = status
@@ -120,7 +146,11 @@ fn ready(cluster: &Cluster, part: &str, deployment: &Deployment, findings: &mut 
         0 => Severity::Error,
         _ => Severity::Warning,
     };
-    let reason = format!("{ready} of {wanted} replicas are ready");
+    let mut reason = format!("{ready} of {wanted} replicas are ready");
+    if ready >= wanted {
+        // Writing to a String does not fail.
+        let _ = write!(reason, ", {waited_for} of a new version not yet");
+    }
     findings.push(finding(
         Code::PartNotReady,
         severity,

@@ -112,7 +112,7 @@ async fn a_webhook_that_nobody_answers_is_found_by_a_pod_that_is_not_kept() {
 #[tokio::test]
 async fn each_thing_that_is_wrong_is_found() {
     let api = installed().await;
-    let said = "pods: not allowed\nsidecars.networking.istio.io: served without it";
+    let said = "pods: not allowed\nsidecars.networking.istio.io: not in force";
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": "heddle-control", "namespace": "heddle-system",
@@ -167,6 +167,57 @@ async fn each_thing_that_is_wrong_is_found() {
     for line in said.lines() {
         has(&report, "HDL0914", Severity::Error, line);
     }
+}
+
+#[tokio::test]
+async fn what_a_control_plane_that_starts_would_wait_for_is_found_before_it_starts() {
+    let api = ApiServer::start(Options {
+        rbac: true,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
+    api.install(&heddle_apiserver::istio()).await;
+    for mut object in manifests(&Settings::default()) {
+        match object["kind"].as_str().unwrap() {
+            "ClusterRole" if object["metadata"]["name"] == "heddle-control-heddle-system" => {
+                let rules = object["rules"].as_array_mut().unwrap();
+                rules.retain(|rule| rule["apiGroups"] != json!(["security.istio.io"]));
+            }
+            // One is waited for, and the former two stay.
+            "Deployment" => {
+                object["status"] = json!({"replicas": 3, "readyReplicas": 2, "updatedReplicas": 1,
+                                          "unavailableReplicas": 1});
+            }
+            kind if kind.ends_with("WebhookConfiguration") => continue,
+            _ => {}
+        }
+        api.put(object).await.unwrap();
+    }
+    let report = looked(&api).await;
+    let unread: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|one| one.code.to_string() == "HDL0914")
+        .collect();
+    assert_eq!(unread.len(), 1, "{:#?}", report.findings);
+    assert!(
+        unread[0].severity == Severity::Error
+            && unread[0]
+                .reason
+                .contains("peerauthentications.security.istio.io")
+            && unread[0].suggestion.contains(
+                "heddle-control-heddle-system: {apiGroups: [\"security.istio.io\"], \
+                 resources: [peerauthentications], verbs: [list, watch]}"
+            ),
+        "{unread:?}"
+    );
+    has(
+        &report,
+        "HDL0912",
+        Severity::Warning,
+        "2 of 2 replicas are ready, 1 of a new version not yet",
+    );
 }
 
 #[tokio::test]

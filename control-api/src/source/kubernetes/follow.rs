@@ -15,7 +15,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::{kinds::Wanted, raw::Raw};
 
@@ -25,6 +25,7 @@ const PAGE: u32 = 250;
 pub(super) const WATCH_SECONDS: u32 = 120;
 /// Of an answer, or its head: a page of large objects from a busy server.
 const ANSWER: Duration = Duration::from_secs(60);
+pub(super) const FORBIDDEN: u16 = 403;
 /// A watch that ends sooner is one that something is wrong with.
 const SHORT: Duration = Duration::from_secs(5);
 /// Refusals in a row to watch from a version after which it is not asked for again.
@@ -86,7 +87,7 @@ enum Trouble {
     Over,
     #[error("the server has forgotten what happened since")]
     TooOld,
-    #[error("{}", told(.0))]
+    #[error("{} {}: {}", .0.code, .0.reason, .0.message)]
     Refused(Box<Status>),
     #[error("{}", explain(.0))]
     Failed(kube::Error),
@@ -122,15 +123,6 @@ impl Trouble {
         // Who sheds load says so in a header alone, which does not come this far.
         let least = u32::from(status.code == 429);
         Duration::from_secs(seconds.unwrap_or_default().max(least).into())
-    }
-}
-
-fn told(status: &Status) -> String {
-    match status.code {
-        403 => "not allowed to list and watch it: grant both to heddle-control's service account, in a \
-                ClusterRole"
-            .to_owned(),
-        code => format!("{code} {}: {}", status.reason, status.message),
     }
 }
 
@@ -184,14 +176,13 @@ impl Follower {
             // The list that follows is nothing special.
             Trouble::TooOld => debug!(resource, "listing begins anew"),
             trouble => {
-                let reason = trouble.to_string();
+                let reason = match &trouble {
+                    Trouble::Refused(status) if status.code == FORBIDDEN => self.wanted.forbidden(),
+                    trouble => trouble.to_string(),
+                };
                 if self.failing.as_ref() == Some(&reason) {
                     debug!(resource, reason, "still cannot follow it");
                 } else {
-                    warn!(
-                        resource,
-                        reason, "cannot follow it; the mesh goes on with what it has"
-                    );
                     self.tell(News::Failing(reason.clone())).await?;
                     self.failing = Some(reason);
                 }

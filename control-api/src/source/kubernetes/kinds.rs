@@ -16,12 +16,13 @@ pub(super) struct Wanted {
     pub(super) plural: &'static str,
     /// The best first.
     pub(super) versions: &'static [&'static str],
-    /// Without it the mesh would be empty, or let in what it should not.
-    pub(super) is_needed: bool,
 }
 
 /// The version in which each kind is served.
 pub(super) type Served = BTreeMap<Kind, &'static str>;
+
+/// Of a kind: what it takes to follow it.
+pub(super) const VERBS: [&str; 2] = ["list", "watch"];
 
 const fn wanted(
     kind: Kind,
@@ -34,14 +35,6 @@ const fn wanted(
         group,
         plural,
         versions,
-        is_needed: matches!(
-            kind,
-            Kind::Namespace
-                | Kind::Service
-                | Kind::Pod
-                | Kind::EndpointSlice
-                | Kind::PeerAuthentication
-        ),
     }
 }
 
@@ -135,6 +128,26 @@ impl Wanted {
         } else {
             format!("{}.{}", self.plural, self.group)
         }
+    }
+}
+
+impl Wanted {
+    /// The rule of a ClusterRole that allows it to be followed.
+    pub(super) fn rule(&self) -> String {
+        let verbs = VERBS.join(", ");
+        format!(
+            "{{apiGroups: [\"{}\"], resources: [{}], verbs: [{verbs}]}}",
+            self.group, self.plural
+        )
+    }
+
+    /// What to do for one that may not be followed.
+    pub(super) fn forbidden(&self) -> String {
+        format!(
+            "not allowed to {} it: add the rule {} to a ClusterRole of heddle-control's service account",
+            VERBS.join(" and "),
+            self.rule()
+        )
     }
 }
 

@@ -13,6 +13,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::timeout;
 
 use super::{
+    follow::FORBIDDEN,
     index::Index,
     kinds::{WANTED, Wanted, discover},
     raw::Raw,
@@ -26,7 +27,6 @@ use crate::{
 const CHUNK: u32 = 500;
 /// For one answer.
 const WITHIN: Duration = Duration::from_secs(30);
-const FORBIDDEN: u16 = 403;
 
 /// Why a cluster could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -8,100 +8,113 @@ use std::{
 };
 
 /// Why, where the server says nothing.
-const ENDLESS: &str = "its list does not come to an end";
+pub(super) const ENDLESS: &str = "its list does not come to an end";
 
 /// Of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Reading {
     /// Everything has been listed once.
     is_complete: bool,
-    /// The mesh is served without it.
-    is_passed_over: bool,
     /// Why it cannot be followed now.
     failing: Option<String>,
 }
 
-/// Of every kind that is followed, by `PLURAL.GROUP`.
 #[derive(Debug, Default)]
-pub struct Progress(Mutex<BTreeMap<String, Reading>>);
+struct Told {
+    /// Of every kind that is followed, by `PLURAL.GROUP`.
+    kinds: BTreeMap<String, Reading>,
+    /// Why the server does not say what it serves.
+    away: Option<String>,
+    /// Sidecars are served from what was read.
+    is_served: bool,
+}
+
+/// How far each kind has been read.
+#[derive(Debug, Default)]
+pub struct Progress(Mutex<Told>);
 
 impl Progress {
     /// It is followed from now on, maybe in another version.
-    pub(super) fn begins(&self, resource: String) {
-        self.lock().entry(resource).or_default().failing = None;
+    pub(crate) fn begins(&self, resource: String) {
+        self.lock().kinds.entry(resource).or_default().failing = None;
     }
 
     pub(super) fn ends(&self, resource: &str) {
-        self.lock().remove(resource);
+        self.lock().kinds.remove(resource);
     }
 
-    pub(super) fn completes(&self, resource: &str) {
+    pub(crate) fn completes(&self, resource: &str) {
         self.change(resource, |reading| {
             reading.is_complete = true;
-            reading.is_passed_over = false;
+            reading.failing = None;
         });
     }
 
-    pub(super) fn is_passed_over(&self, resource: &str) {
-        self.change(resource, |reading| reading.is_passed_over = true);
-    }
-
-    pub(super) fn fails(&self, resource: &str, reason: Option<String>) {
+    pub(crate) fn fails(&self, resource: &str, reason: Option<String>) {
         self.change(resource, |reading| reading.failing = reason);
     }
 
+    /// Everything that is installed has been read.
+    pub(crate) fn is_served(&self) {
+        self.lock().is_served = true;
+    }
+
+    /// Why the server does not say what it serves; None: it does.
+    pub(super) fn is_away(&self, reason: Option<String>) {
+        self.lock().away = reason;
+    }
+
     fn change(&self, resource: &str, change: impl FnOnce(&mut Reading)) {
-        if let Some(reading) = self.lock().get_mut(resource) {
+        if let Some(reading) = self.lock().kinds.get_mut(resource) {
             change(reading);
         }
     }
 
-    /// Why it cannot be followed now, as far as that is known.
-    pub(super) fn reason(&self, resource: &str) -> String {
-        let reason = self
-            .lock()
-            .get(resource)
-            .and_then(|reading| reading.failing.clone());
-        reason.unwrap_or_else(|| ENDLESS.to_owned())
-    }
-
     /// What cannot be read, or is not followed now: a line for each, what it is and why.
     pub fn troubles(&self) -> Vec<String> {
-        let all = self.lock();
-        let lines = all.iter().filter_map(|(resource, reading)| {
-            let reason = reading.failing.as_deref();
-            match (reading.is_complete, reading.is_passed_over, reason) {
-                (true, _, Some(reason)) => Some(format!("{resource}: stays as it was: {reason}")),
-                (false, true, reason) => Some(format!(
-                    "{resource}: served without it: {}",
-                    reason.unwrap_or(ENDLESS)
-                )),
-                (false, false, Some(reason)) => Some(format!("{resource}: {reason}")),
-                (_, _, None) => None,
-            }
+        let told = self.lock();
+        let away = told.away.iter();
+        let away = away.map(|reason| format!("what the API server serves: {reason}"));
+        let kinds = told.kinds.iter().filter_map(|(resource, reading)| {
+            let reason = reading.failing.as_deref()?;
+            let so = match (reading.is_complete, told.is_served) {
+                (true, _) => "stays as it was",
+                (false, false) => "no sidecar is served before it has been listed",
+                (false, true) => {
+                    "not in force, and a replica that starts now does not become ready"
+                }
+            };
+            Some(format!("{resource}: {so}: {reason}"))
         });
-        lines.collect()
+        away.chain(kinds).collect()
     }
 
     /// In Prometheus' text format.
     pub fn metrics(&self) -> String {
-        let mut text = String::from(
-            "# HELP heddle_control_kind_followed Whether a kind of the cluster has been read and is followed.\n\
-             # TYPE heddle_control_kind_followed gauge\n",
-        );
-        for (resource, reading) in self.lock().iter() {
-            let is_well = reading.is_complete && reading.failing.is_none();
+        let told = self.lock();
+        let mut text = String::new();
+        let mut gauge = |name: &str, help: &str, of: fn(&Reading) -> bool| {
             // Writing to a String does not fail.
-            _ = writeln!(
-                text,
-                "heddle_control_kind_followed{{resource=\"{resource}\"}} {}",
-                u8::from(is_well)
-            );
-        }
+            _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+            for (resource, reading) in &told.kinds {
+                let value = u8::from(of(reading));
+                _ = writeln!(text, "{name}{{resource=\"{resource}\"}} {value}");
+            }
+        };
+        gauge(
+            "heddle_control_kind_followed",
+            "Whether a kind of the cluster has been read and is followed.",
+            |reading| reading.is_complete && reading.failing.is_none(),
+        );
+        gauge(
+            "heddle_control_kind_unread",
+            "Whether a kind that is installed has never been listed, so that a replica is not ready.",
+            |reading| !reading.is_complete,
+        );
         text
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Reading>> {
+    fn lock(&self) -> MutexGuard<'_, Told> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -370,6 +370,7 @@ async fn a_kind_that_a_restarting_server_does_not_show_yet_stays() {
         followed: HashMap::new(),
         followers: JoinSet::new(),
         epoch: 0,
+        started: false,
         index,
         progress: Arc::default(),
         batches,
@@ -393,7 +394,7 @@ async fn a_kind_that_a_restarting_server_does_not_show_yet_stays() {
 
 const SOON: Duration = Duration::from_millis(400);
 
-/// A source that may do what `rules` say, and waits for no kind for long.
+/// A source that may do what `rules` say, and tells soon what it waits for.
 async fn impatient(server: &ApiServer, rules: Value, patience: Duration) -> Seen {
     let role = "heddle-control";
     let group = "rbac.authorization.k8s.io";
@@ -466,24 +467,7 @@ async fn a_server_that_is_just_starting_is_not_taken_at_its_word() {
     assert!(seen.has(Kind::VirtualService, "r"));
 }
 
-#[tokio::test]
-async fn a_kind_that_may_not_be_read_holds_back_nothing_for_long() {
-    let server = strict_server().await;
-    let rules = json!([core(), may_read(json!(["*"]), json!(NO_ROUTES))]);
-    let mut seen = impatient(&server, rules, SOON).await;
-    let progress = seen.source.progress();
-    seen.batch().await;
-    assert!(seen.has(Kind::Service, "a") && !seen.has(Kind::VirtualService, "r"));
-    let said = progress.troubles();
-    assert!(
-        said.len() == 1
-            && said[0]
-                .starts_with("virtualservices.networking.istio.io: served without it: not allowed")
-            && said[0].contains("ClusterRole"),
-        "{said:?}"
-    );
-    // Once it is allowed it comes like any other change.
-    let rules = json!([core(), may_read(json!(["*"]), json!(["*"]))]);
+async fn allow(server: &ApiServer, rules: Value) {
     server
         .put(
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -491,42 +475,173 @@ async fn a_kind_that_may_not_be_read_holds_back_nothing_for_long() {
         )
         .await
         .unwrap();
-    assert_eq!(seen.next().await, ["+r"]);
-    timeout(PATIENCE, async {
-        while !progress.troubles().is_empty() {
+}
+
+fn everything() -> Value {
+    json!([core(), may_read(json!(["*"]), json!(["*"]))])
+}
+
+/// Until it is all that is told.
+async fn says(seen: &Seen, wanted: &[&str]) {
+    let progress = seen.source.progress();
+    let so = |said: &[String]| {
+        said.len() == wanted.len() && said.iter().zip(wanted).all(|(line, one)| line == one)
+    };
+    let mut said = Vec::new();
+    let waiting = async {
+        loop {
+            said = progress.troubles();
+            if so(&said) {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    })
-    .await
-    .expect("nothing is left to be said");
+    };
+    let came = timeout(PATIENCE, waiting).await;
+    assert!(came.is_ok(), "{said:#?} and not {wanted:#?}");
+}
+
+const ROUTES: &str = "virtualservices.networking.istio.io";
+const RULE: &str = "not allowed to list and watch it: add the rule {apiGroups: [\"networking.istio.io\"], \
+    resources: [virtualservices], verbs: [list, watch]} to a ClusterRole of heddle-control's service account";
+
+#[tokio::test]
+async fn a_kind_that_may_not_be_read_holds_everything_back_until_it_may() {
+    let server = strict_server().await;
+    let rules = json!([core(), may_read(json!(["*"]), json!(NO_ROUTES))]);
+    let mut seen = impatient(&server, rules, SOON).await;
+    let line = format!("{ROUTES}: no sidecar is served before it has been listed: {RULE}");
+    says(&seen, &[&line]).await;
+    let value = format!("heddle_control_kind_unread{{resource=\"{ROUTES}\"}}");
+    let metrics = seen.source.progress().metrics();
+    assert!(metrics.contains(&format!("{value} 1\n")), "{metrics}");
+    // Longer than anything is waited for.
+    tokio::time::sleep(SOON * 5).await;
+    assert!(seen.batches.try_recv().is_err(), "the mesh is not whole");
+    allow(&server, everything()).await;
+    seen.batch().await;
+    assert!(seen.has(Kind::Service, "a") && seen.has(Kind::VirtualService, "r"));
+    says(&seen, &[]).await;
+    let metrics = seen.source.progress().metrics();
+    assert!(metrics.contains(&format!("{value} 0\n")), "{metrics}");
 }
 
 #[tokio::test]
-async fn without_what_a_mesh_is_made_of_there_is_none() {
+async fn a_list_that_does_not_come_to_an_end_holds_everything_back_and_is_told() {
     let server = strict_server().await;
-    for forbidden in ["pods", "peerauthentications"] {
-        let mut names: Vec<&str> = NO_ROUTES.into_iter().chain(["virtualservices"]).collect();
-        names.extend(["services", "pods", "nodes", "namespaces", "serviceaccounts"]);
-        names.extend(["endpointslices", "networkpolicies"]);
-        names.retain(|name| *name != forbidden);
-        let mut seen =
-            impatient(&server, json!([may_read(json!(["*"]), json!(names))]), SOON).await;
-        let progress = seen.source.progress();
-        timeout(PATIENCE, async {
-            while progress.troubles().is_empty() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
+    let late = Fault {
+        effect: Effect::Delay(Duration::from_secs(600)),
+        ..Fault::refuse("list", "pods", 0, "", 1)
+    };
+    server.fail(late);
+    let mut seen = impatient(&server, everything(), SOON).await;
+    let line =
+        "pods: no sidecar is served before it has been listed: its list does not come to an end";
+    says(&seen, &[line]).await;
+    assert!(seen.batches.try_recv().is_err(), "the mesh is not whole");
+}
+
+#[tokio::test]
+async fn a_kind_whose_definition_goes_holds_nothing_back() {
+    let server = strict_server().await;
+    let rules = json!([core(), may_read(json!(["*"]), json!(NO_ROUTES))]);
+    let mut seen = impatient(&server, rules, SOON).await;
+    let line = format!("{ROUTES}: no sidecar is served before it has been listed: {RULE}");
+    says(&seen, &[&line]).await;
+    let definitions = "customresourcedefinitions.apiextensions.k8s.io";
+    assert!(server.delete(definitions, "", ROUTES).await);
+    seen.batch().await;
+    assert!(seen.has(Kind::Service, "a"));
+    says(&seen, &[]).await;
+}
+
+#[tokio::test]
+async fn a_kind_that_comes_later_and_may_not_be_read_holds_nothing_back_but_is_told() {
+    let options = Options {
+        rbac: true,
+        ..Options::default()
+    };
+    let server = ApiServer::start(options).await.unwrap();
+    let mut seen = impatient(&server, json!([core()]), SOON).await;
+    seen.batch().await;
+    let definitions = istio();
+    let routes = definitions
+        .iter()
+        .find(|kind| kind.plural == "virtualservices");
+    server.install(std::slice::from_ref(routes.unwrap())).await;
+    server.put(route("r", "a")).await.unwrap();
+    let line = format!(
+        "{ROUTES}: not in force, and a replica that starts now does not become ready: {RULE}"
+    );
+    says(&seen, &[&line]).await;
+    server.put(service("a")).await.unwrap();
+    assert_eq!(seen.next().await, ["+a"]);
+    allow(&server, everything()).await;
+    assert_eq!(seen.next().await, ["+r"]);
+    says(&seen, &[]).await;
+}
+
+#[tokio::test]
+async fn a_kind_that_may_not_be_followed_any_more_stays_as_it_was() {
+    let server = strict_server().await;
+    let mut seen = impatient(&server, everything(), SOON).await;
+    seen.batch().await;
+    watched(&server, BUILT_IN + istio().len()).await;
+    allow(
+        &server,
+        json!([core(), may_read(json!(["*"]), json!(NO_ROUTES))]),
+    )
+    .await;
+    server.cut_watches();
+    let line = format!("{ROUTES}: stays as it was: {RULE}");
+    says(&seen, &[&line]).await;
+    // A list that is refused makes nothing gone, and others go on.
+    tokio::time::sleep(SOON * 2).await;
+    server.put(service("b")).await.unwrap();
+    assert_eq!(seen.next().await, ["+b"]);
+    assert!(seen.has(Kind::VirtualService, "r"));
+    allow(&server, everything()).await;
+    server.put(route("s", "a")).await.unwrap();
+    assert_eq!(seen.next().await, ["+s"]);
+    says(&seen, &[]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_say_what_it_serves_is_told() {
+    let server = server().await;
+    server.fail(Fault {
+        verbs: vec!["get"],
+        ..Fault::refuse("get", "", 503, "ServiceUnavailable", usize::MAX)
+    });
+    let seen = Seen::start(&server, Vec::new()).await;
+    asks(&server, "it is told", |_| {
+        let said = seen.source.progress().troubles();
+        said.len() == 1 && said[0].starts_with("what the API server serves: ")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_account_may_not_follow_is_asked_for_it() {
+    let server = strict_server().await;
+    let rules = json!([core(), may_read(json!(["*"]), json!(NO_ROUTES))]);
+    let _seen = impatient(&server, rules, SOON).await;
+    let admin = client(&server).await;
+    let found = forbidden(&admin, "default", "heddle-control")
         .await
-        .expect("it is said");
-        tokio::time::sleep(Duration::from_millis(1200)).await;
-        assert!(seen.batches.try_recv().is_err(), "{forbidden} is needed");
-        let said = progress.troubles();
-        assert!(
-            said.len() == 1 && said[0].starts_with(forbidden),
-            "{said:?}"
-        );
-    }
+        .unwrap();
+    assert_eq!(
+        found,
+        [Forbidden {
+            resource: ROUTES.to_owned(),
+            rule: "{apiGroups: [\"networking.istio.io\"], resources: [virtualservices], verbs: [list, watch]}".to_owned(),
+        }]
+    );
+    allow(&server, everything()).await;
+    let found = forbidden(&admin, "default", "heddle-control")
+        .await
+        .unwrap();
+    assert_eq!(found, []);
 }
 
 #[tokio::test]
