@@ -38,6 +38,15 @@ impl Backoff {
         self.ceiling = self.base;
     }
 
+    /// The same after something that ended and had held for `lasted`: for longer than any delay, that was
+    /// a success.
+    pub fn next_after(&mut self, lasted: Duration) -> Duration {
+        if lasted > self.max {
+            self.reset();
+        }
+        self.next()
+    }
+
     fn next_with(&mut self, random: &mut impl rand::Rng) -> Duration {
         let ceiling = self.ceiling;
         self.ceiling = ceiling.saturating_mul(2).min(self.max);
@@ -69,6 +78,14 @@ mod tests {
             backoff.reset();
             assert!(backoff.next_with(&mut random) <= BASE);
         }
+    }
+
+    #[test]
+    fn what_ends_again_and_again_is_waited_for_longer_until_it_has_held() {
+        let mut backoff = Backoff::new(BASE, MAX);
+        let quick: Duration = (0..100).map(|_| backoff.next_after(Duration::ZERO)).sum();
+        assert!(quick > MAX * 20, "{quick:?}");
+        assert!(backoff.next_after(MAX * 2) <= BASE);
     }
 
     #[test]

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use heddle_authority::ca;
-use heddle_identity::channel::explain;
+use heddle_identity::{backoff::Backoff, channel::explain};
 use kube::{
     Client, Config,
     runtime::{WatchStreamExt, watcher},
 };
+use tokio::time::Instant;
 
 pub use self::{keys::ClusterKeys, review::Reviewer, secret::Keeper, trust::Publisher};
 
@@ -24,8 +25,9 @@ pub use self::{keys::ClusterKeys, review::Reviewer, secret::Keeper, trust::Publi
 pub const FIELD_MANAGER: &str = "heddle-identity";
 /// One request; watches have their own.
 const REQUEST: Duration = Duration::from_secs(10);
-/// Before something is listed again.
+/// Before something is listed again that the API server has forgotten, at first and at most.
 const AGAIN: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// What of the cluster cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -63,19 +65,32 @@ pub(crate) async fn client() -> Result<Client, ClusterError> {
 }
 
 /// What a watcher tells, with pauses after failures. That the API server has forgotten where we were,
-/// as it does when it restarts, is none: what is watched is listed anew, and that needs no patience.
+/// as it does when it restarts, is none: what is watched is listed anew, soon, and less and less often where
+/// it is so again and again.
 fn followed<T>(
     events: impl Stream<Item = watcher::Result<T>> + Send,
 ) -> impl Stream<Item = watcher::Result<T>> + Send
 where
     T: Send,
 {
-    let failures = events.filter_map(async |event| match event {
-        Err(watcher::Error::WatchError(status)) if status.code == 410 => {
-            tokio::time::sleep(AGAIN).await;
+    let mut forgotten = Backoff::new(AGAIN, LONGEST);
+    let mut remembered = Instant::now();
+    let failures = events.filter_map(move |event| {
+        let pause = match &event {
+            Err(watcher::Error::WatchError(status)) if status.code == 410 => {
+                let pause = forgotten.next_after(remembered.elapsed());
+                remembered = Instant::now() + pause;
+                Some(pause)
+            }
+            _ => None,
+        };
+        async move {
+            let Some(pause) = pause else {
+                return Some(event);
+            };
+            tokio::time::sleep(pause).await;
             None
         }
-        event => Some(event),
     });
     failures.default_backoff()
 }

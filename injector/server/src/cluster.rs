@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt};
 use heddle_identity::backoff::Backoff;
 use heddle_injector::InjectConfig;
 use heddle_injector::webhook::{Lookup, Surroundings};
@@ -16,6 +17,7 @@ use kube::runtime::watcher;
 use kube::{Client, Config};
 use thiserror::Error;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 mod ca_bundle;
 mod events;
@@ -32,10 +34,31 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
-/// Whether the API server has only forgotten where we were, as it does when it restarts: what is
-/// watched is listed anew, and that needs no patience.
-fn is_expired(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchError(status) if status.code == 410)
+/// What a watcher tells. That the API server has only forgotten where we were, as it does when it
+/// restarts, is no failure: what is watched is listed anew, soon, and less and less often where it is so
+/// again and again.
+fn followed<T: Send>(
+    events: impl Stream<Item = watcher::Result<T>> + Send,
+) -> impl Stream<Item = watcher::Result<T>> + Send {
+    let mut forgotten = backoff();
+    let mut remembered = Instant::now();
+    events.filter_map(move |event| {
+        let pause = match &event {
+            Err(watcher::Error::WatchError(status)) if status.code == 410 => {
+                let pause = forgotten.next_after(remembered.elapsed());
+                remembered = Instant::now() + pause;
+                Some(pause)
+            }
+            _ => None,
+        };
+        async move {
+            let Some(pause) = pause else {
+                return Some(event);
+            };
+            sleep(pause).await;
+            None
+        }
+    })
 }
 
 fn backoff() -> Backoff {

@@ -30,8 +30,8 @@ pub(super) const FORBIDDEN: u16 = 403;
 const SHORT: Duration = Duration::from_secs(5);
 /// Refusals in a row to watch from a version after which it is not asked for again.
 const REFUSALS: u32 = 3;
-/// Before a kind is listed again because the server has forgotten where we were: after a restart of the
-/// server that is so of every kind, and nothing is wrong.
+/// Before a kind is listed again because the server has forgotten where we were, at most: after a restart of
+/// the server that is so of every kind, and nothing is wrong. Again and again, it is more and more.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// What happened to a kind.
@@ -132,6 +132,8 @@ impl Follower {
         let resource = self.wanted.resource(self.version);
         let api: Api<Raw> = Api::all_with(self.client.clone(), &resource);
         let mut backoff = Backoff::new(self.least_pause(), self.max_pause);
+        let mut forgotten = Backoff::new(AGAIN.min(self.max_pause), self.max_pause);
+        let mut remembered = Instant::now();
         let mut state = State::List { whole: false };
         loop {
             let started = Instant::now();
@@ -151,7 +153,9 @@ impl Follower {
                 }
                 Some(Trouble::TooOld) if is_watch => {
                     debug!(resource = self.wanted.full_name(), "watching begins anew");
-                    AGAIN.min(self.max_pause)
+                    let pause = forgotten.next_after(remembered.elapsed());
+                    remembered = Instant::now() + pause;
+                    pause
                 }
                 Some(trouble) => {
                     // A server that was away forgets what happened before: that is no failure of its own.

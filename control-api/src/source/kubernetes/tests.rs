@@ -796,6 +796,30 @@ async fn a_kind_that_may_be_listed_and_not_watched_is_not_listed_without_end() {
 }
 
 #[tokio::test]
+async fn a_server_that_always_forgets_at_once_is_listed_less_and_less_often() {
+    let server = server().await;
+    server.fail(Fault::refuse(
+        "watch",
+        "services",
+        410,
+        "Expired",
+        usize::MAX,
+    ));
+    let max_pause = Duration::from_secs(60);
+    let mut seen = Seen::with(
+        client(&server).await,
+        Pace { max_pause, ..PACE },
+        Vec::new(),
+    );
+    seen.batch().await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    // Half a second after each would be twelve; that eight pauses of up to 0.5, 1, 2, 4, 8, … s pass in six
+    // seconds happens once in 25,000 times.
+    let lists = asked(&server, "list", "services").len();
+    assert!((2..=8).contains(&lists), "{lists} lists");
+}
+
+#[tokio::test]
 async fn a_list_in_pages_that_is_too_old_before_its_end_comes_in_one() {
     let server = server().await;
     for i in 0..300 {

@@ -26,7 +26,7 @@ use serde_json::json;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
-use super::{FIELD_MANAGER, FIRST_RETRY, TIMEOUT, backoff, is_expired};
+use super::{FIELD_MANAGER, TIMEOUT, backoff, followed};
 
 /// A mounted ConfigMap changes about a minute after the object; roots overlap for hours.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -101,16 +101,12 @@ impl Keeper {
         let api = Api::<K>::all(client);
         let mut backoff = backoff();
         let watched = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut seen = pin!(watcher(api.clone(), watched).applied_objects());
+        let mut seen = pin!(followed(watcher(api.clone(), watched)).applied_objects());
         let mut current: Option<K> = None;
         loop {
             match timeout(LOOK_AGAIN, seen.try_next()).await {
                 Ok(Ok(Some(object))) => current = Some(object),
                 Ok(Ok(None)) => return,
-                Ok(Err(error)) if is_expired(&error) => {
-                    sleep(FIRST_RETRY).await;
-                    continue;
-                }
                 Ok(Err(error)) => {
                     pause::<K>(&mut backoff, &name, &error).await;
                     continue;

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::events::{Events, Regarding};
 use super::namespaces::Namespaces;
-use super::{FIRST_RETRY, TIMEOUT, backoff, is_expired};
+use super::{TIMEOUT, backoff, followed};
 
 pub(super) struct Look {
     pub(super) client: Client,
@@ -29,7 +29,7 @@ impl Look {
     pub(super) async fn follow(self) {
         let api = Api::<PartialObjectMeta<Pod>>::all(self.client.clone());
         let mut backoff = backoff();
-        let mut changes = pin!(watcher(api, watcher::Config::default()));
+        let mut changes = pin!(followed(watcher(api, watcher::Config::default())));
         loop {
             match changes.try_next().await {
                 Ok(Some(Event::InitApply(pod) | Event::Apply(pod))) => {
@@ -39,7 +39,6 @@ impl Look {
                 Ok(Some(Event::Init)) => {}
                 Ok(Some(_)) => backoff.reset(),
                 Ok(None) => return,
-                Err(error) if is_expired(&error) => sleep(FIRST_RETRY).await,
                 Err(error) => {
                     let wait = backoff.next();
                     tracing::warn!(%error, ?wait, "pods cannot be watched; trying again");

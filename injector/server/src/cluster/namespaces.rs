@@ -16,7 +16,7 @@ use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{FIRST_RETRY, TIMEOUT, backoff, is_expired};
+use super::{TIMEOUT, backoff, followed};
 
 /// The only annotation of a namespace that injection reads.
 const LINKERD_SWITCH: &str = "linkerd.io/inject";
@@ -63,16 +63,12 @@ impl Namespaces {
 
 async fn follow(api: Api<PartialObjectMeta<Namespace>>, known: Arc<RwLock<Option<Known>>>) {
     let mut backoff = backoff();
-    let mut events = pin!(watcher(api, watcher::Config::default()));
+    let mut events = pin!(followed(watcher(api, watcher::Config::default())));
     let mut relisted = Known::new();
     loop {
         let event = match events.try_next().await {
             Ok(Some(event)) => event,
             Ok(None) => return,
-            Err(error) if is_expired(&error) => {
-                sleep(FIRST_RETRY).await;
-                continue;
-            }
             Err(error) => {
                 let wait = backoff.next();
                 tracing::warn!(%error, ?wait, "namespaces cannot be watched; trying again");
