@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Settings, definitions, keys, settings::TokenCheck, without_namespace, yaml};
+use crate::{Settings, definitions, keys, settings::TokenCheck, webhooks, without_namespace, yaml};
 
 /// A file of the chart: its path in it, and its text.
 pub type File = (String, String);
@@ -58,6 +58,19 @@ const PLACES: &[(&str, &str)] = &[
     (
         "defaultInject: disabled",
         "defaultInject: {{ ternary \"enabled\" \"disabled\" .Values.injectAll }}",
+    ),
+    // As the injector is told; in the webhooks' entries it is a choice.
+    (
+        "istioSwitches: true",
+        "istioSwitches: {{ .Values.istioSwitches }}",
+    ),
+    (
+        "linkerdSwitches: true",
+        "linkerdSwitches: {{ .Values.linkerdSwitches }}",
+    ),
+    (
+        ", 'linkerd.io/inject']",
+        "{{ if .Values.linkerdSwitches }}, 'linkerd.io/inject'{{ end }}]",
     ),
 ];
 
@@ -126,8 +139,6 @@ fn template() -> String {
     };
     let objects = without_namespace(&plain);
     let with_ca = with(&|settings| settings.ca_secret = "place-ca-secret".into());
-    let with_all = with(&|settings| settings.inject_all = true);
-    let with_linkerd = with(&|settings| settings.linkerd_namespaces = true);
     let mut out = String::from(
         "{{- /* Made of deploy/src by its test `chart`: change that, not this. */ -}}\n",
     );
@@ -148,18 +159,35 @@ fn template() -> String {
             ));
         } else if let Some(other) = other(&with_ca) {
             out.push_str(&choice("caSecret", &document(&other), &text));
-        } else if let Some(other) = other(&with_all)
-            && kind == "MutatingWebhookConfiguration"
-        {
-            let linkerd = with_linkerd.iter().find(|other| key(other) == key(object));
-            let linkerd = linkerd.map(document).unwrap_or_default();
-            let text = choice("linkerdNamespaces", &linkerd, &text);
-            out.push_str(&choice("injectAll", &document(&other), &text));
+        } else if kind == "MutatingWebhookConfiguration" {
+            out.push_str(&who_asks());
         } else {
             out.push_str(&text);
         }
     }
     out
+}
+
+/// The webhooks that inject: another set of them for each set of words that are heard.
+fn who_asks() -> String {
+    let text = |inject_all, linkerd_namespaces, istio_switches| {
+        let settings = Settings {
+            inject_all,
+            linkerd_namespaces,
+            istio_switches,
+            ..placed()
+        };
+        document(&crate::object(&webhooks::mutating(&settings)))
+    };
+    let chosen = |istio| {
+        let named = choice(
+            "linkerdNamespaces",
+            &text(false, true, istio),
+            &text(false, false, istio),
+        );
+        choice("injectAll", &text(true, false, istio), &named)
+    };
+    choice("istioSwitches", &chosen(true), &chosen(false))
 }
 
 fn choice(value: &str, with: &str, without: &str) -> String {

@@ -71,6 +71,8 @@ pub(crate) fn injection(settings: &Settings) -> ConfigMap {
         "nativeSidecar": settings.native_sidecars,
         "cni": settings.cni,
         "defaultInject": if settings.inject_all { "enabled" } else { "disabled" },
+        "istioSwitches": settings.istio_switches,
+        "linkerdSwitches": settings.linkerd_switches,
     });
     let text = yaml(&[config]);
     let text = text.trim_start_matches("---\n").to_owned();
@@ -269,10 +271,12 @@ mod tests {
         settings.set("cni=true").unwrap();
         settings.set("injectAll=true").unwrap();
         settings.set("trustDomain=prod.example").unwrap();
+        settings.set("linkerdSwitches=false").unwrap();
         let data = injection(&settings).data.unwrap();
         let config = InjectConfig::from_yaml(&data["injector.yaml"]).unwrap();
         assert!(config.cni && config.native_sidecar);
         assert_eq!(config.trust_domain.to_string(), "prod.example");
         assert!(matches!(config.default_inject, DefaultInject::Enabled));
+        assert!(config.istio_switches && !config.linkerd_switches);
     }
 }

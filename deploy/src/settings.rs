@@ -36,6 +36,11 @@ pub struct Settings {
     /// Namespaces may ask by Linkerd's annotation `linkerd.io/inject`. No webhook can choose by it, so every
     /// pod that says nothing itself is shown to the injector, and started as it is if that does not answer.
     pub linkerd_namespaces: bool,
+    /// What pods and namespaces say in Istio's words (`sidecar.istio.io/inject`, `istio-injection`) is said to
+    /// this mesh too.
+    pub istio_switches: bool,
+    /// The same of Linkerd's annotation `linkerd.io/inject`.
+    pub linkerd_switches: bool,
     /// Who says whether tokens are good.
     pub verify_tokens: TokenCheck,
     /// A Secret with `tls.crt`, `tls.key` and `ca.crt` to sign with; empty: a root of our own.
@@ -165,6 +170,8 @@ impl Default for Settings {
             revision: "default".into(),
             inject_all: false,
             linkerd_namespaces: false,
+            istio_switches: true,
+            linkerd_switches: true,
             verify_tokens: TokenCheck::default(),
             ca_secret: String::new(),
             cert_ttl: "24h".into(),
@@ -278,6 +285,10 @@ impl Settings {
         }
         if !self.ca_secret.is_empty() {
             label("caSecret", &self.ca_secret)?;
+        }
+        if self.linkerd_namespaces && !self.linkerd_switches {
+            let reason = "without linkerdSwitches no namespace asks in Linkerd's words";
+            return Err(("linkerdNamespaces", reason.into()));
         }
         if !(1..=20).contains(&self.replicas) {
             return Err(("replicas", "1 to 20 are allowed".into()));
@@ -414,5 +425,8 @@ mod tests {
             assert!(refused.contains(reason), "{assignment}: {refused}");
         }
         assert_eq!(settings, Settings::default());
+        settings.set("linkerdNamespaces=true").unwrap();
+        let refused = settings.set("linkerdSwitches=false").unwrap_err();
+        assert!(refused.to_string().contains("Linkerd's words"), "{refused}");
     }
 }

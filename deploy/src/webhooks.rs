@@ -19,8 +19,7 @@ use crate::{
 const OURS: &str = "heddle.io/inject";
 const ISTIO_NAMESPACE: &str = "istio-injection";
 const ISTIO_POD: &str = "sidecar.istio.io/inject";
-/// Switches that a pod may have as an annotation, in CEL.
-const ANNOTATIONS: &str = "['heddle.io/inject', 'sidecar.istio.io/inject', 'linkerd.io/inject']";
+const LINKERD: &str = "linkerd.io/inject";
 const NO: &[&str] = &["disabled", "false"];
 const YES: &[&str] = &["enabled", "true"];
 /// The injector answers in milliseconds; a pod waits no longer than this for one that hangs.
@@ -93,22 +92,36 @@ fn asking(who: &'static str, namespaces: LabelSelector, pods: LabelSelector) -> 
     }
 }
 
+/// Switches that a pod may have as an annotation, in CEL.
+fn switches(settings: &Settings) -> String {
+    let heard = [
+        (true, OURS),
+        (settings.istio_switches, ISTIO_POD),
+        (settings.linkerd_switches, LINKERD),
+    ];
+    let keys = heard.iter().filter(|(is_heard, _)| *is_heard);
+    let keys: Vec<_> = keys.map(|(_, key)| format!("'{key}'")).collect();
+    format!("[{}]", keys.join(", "))
+}
+
 /// Pods without a label, by annotations: an annotation that does not say no; and those without any, if a
 /// namespace may ask by Linkerd's annotation, which no selector sees.
 fn by_annotation(settings: &Settings, silent: impl Fn() -> LabelSelector) -> Vec<Asking> {
+    let labels = [Some(OURS), settings.istio_switches.then_some(ISTIO_POD)];
     let unlabelled = || {
-        all(vec![
-            requirement(OURS, "DoesNotExist", &[]),
-            requirement(ISTIO_POD, "DoesNotExist", &[]),
-        ])
+        let labels = labels.iter().flatten();
+        all(labels
+            .map(|label| requirement(label, "DoesNotExist", &[]))
+            .collect())
     };
     let annotations = "object.metadata.annotations";
+    let switches = switches(settings);
     let asks = format!(
-        "has({annotations}) && {ANNOTATIONS}.exists(key, key in {annotations} && \
+        "has({annotations}) && {switches}.exists(key, key in {annotations} && \
          !({annotations}[key] in ['disabled', 'false']))"
     );
     let says_nothing =
-        format!("!has({annotations}) || !{ANNOTATIONS}.exists(key, key in {annotations})");
+        format!("!has({annotations}) || !{switches}.exists(key, key in {annotations})");
     let mut webhooks = vec![Asking {
         condition: Some(("asks-by-annotation", asks)),
         ..asking("annotated-pod", silent(), unlabelled())
@@ -125,41 +138,38 @@ fn by_annotation(settings: &Settings, silent: impl Fn() -> LabelSelector) -> Vec
 
 /// Who asks: a namespace or a pod, in our words, Istio's or Linkerd's. Disjoint, so that a pod is sent once.
 fn all_asking(settings: &Settings) -> Vec<Asking> {
+    let istio = settings.istio_switches;
+    let in_istios = |one: LabelSelectorRequirement| istio.then_some(one);
     let not_refused = || {
-        vec![
-            requirement(OURS, "NotIn", NO),
-            requirement(ISTIO_POD, "NotIn", NO),
-        ]
+        let mut pods = vec![requirement(OURS, "NotIn", NO)];
+        pods.extend(in_istios(requirement(ISTIO_POD, "NotIn", NO)));
+        all(pods)
+    };
+    // Namespaces that say nothing, or not this.
+    let others = |words: &[&str]| {
+        let mut namespaces = vec![elsewhere(settings), requirement(OURS, "NotIn", words)];
+        namespaces.extend(in_istios(requirement(ISTIO_NAMESPACE, "NotIn", words)));
+        all(namespaces)
     };
     if settings.inject_all {
-        let namespaces = vec![
-            elsewhere(settings),
-            requirement(OURS, "NotIn", NO),
-            requirement(ISTIO_NAMESPACE, "NotIn", NO),
-        ];
-        return vec![asking("all", all(namespaces), all(not_refused()))];
+        return vec![asking("all", others(NO), not_refused())];
     }
     let mut namespace = vec![elsewhere(settings)];
     namespace.extend(asks(OURS));
-    let mut istio_namespace = vec![elsewhere(settings), requirement(OURS, "DoesNotExist", &[])];
-    istio_namespace.extend(asks(ISTIO_NAMESPACE));
-    // Namespaces that say nothing, or no.
-    let silent = || {
-        vec![
-            elsewhere(settings),
-            requirement(OURS, "NotIn", YES),
-            requirement(ISTIO_NAMESPACE, "NotIn", YES),
-        ]
-    };
-    let mut istio_pod = vec![requirement(OURS, "DoesNotExist", &[])];
-    istio_pod.extend(asks(ISTIO_POD));
-    let mut webhooks = vec![
-        asking("namespace", all(namespace), all(not_refused())),
-        asking("istio-namespace", all(istio_namespace), all(not_refused())),
-        asking("pod", all(silent()), all(asks(OURS).into())),
-        asking("istio-pod", all(silent()), all(istio_pod)),
-    ];
-    webhooks.extend(by_annotation(settings, || all(silent())));
+    let mut webhooks = vec![asking("namespace", all(namespace), not_refused())];
+    if istio {
+        let mut namespace = vec![elsewhere(settings), requirement(OURS, "DoesNotExist", &[])];
+        namespace.extend(asks(ISTIO_NAMESPACE));
+        webhooks.push(asking("istio-namespace", all(namespace), not_refused()));
+    }
+    let silent = || others(YES);
+    webhooks.push(asking("pod", silent(), all(asks(OURS).into())));
+    if istio {
+        let mut pod = vec![requirement(OURS, "DoesNotExist", &[])];
+        pod.extend(asks(ISTIO_POD));
+        webhooks.push(asking("istio-pod", silent(), all(pod)));
+    }
+    webhooks.extend(by_annotation(settings, silent));
     webhooks
 }
 

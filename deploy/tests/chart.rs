@@ -107,6 +107,10 @@ fn helm_renders_what_install_prints() {
         &[][..],
         &["ha=true"],
         &["linkerdNamespaces=true", "failurePolicy=Ignore"],
+        &["linkerdNamespaces=true", "istioSwitches=false"],
+        &["linkerdSwitches=false"],
+        &["istioSwitches=false", "linkerdSwitches=false"],
+        &["istioSwitches=false", "injectAll=true"],
         &[
             "ha=true",
             "replicas=5",

@@ -148,7 +148,12 @@ fn removing_begins_with_the_webhooks_and_keeps_the_root_unless_told() {
 
 #[test]
 fn webhooks_lock_nobody_out() {
-    for assignments in [&[][..], &["injectAll=true"], &["linkerdNamespaces=true"]] {
+    for assignments in [
+        &[][..],
+        &["injectAll=true"],
+        &["linkerdNamespaces=true"],
+        &["istioSwitches=false", "linkerdSwitches=false"],
+    ] {
         let objects = manifests(&settings(assignments));
         for webhook in of(&objects, "MutatingWebhookConfiguration")[0]["webhooks"]
             .as_array()
@@ -369,6 +374,43 @@ async fn more_pods_are_sent_where_that_is_set() {
         asked(&api, "silent", json!({OURS: "disabled"}), json!({})).await,
         None
     );
+}
+
+#[tokio::test]
+async fn what_is_said_to_another_mesh_reaches_no_webhook_where_that_is_set() {
+    let api = installed(&["istioSwitches=false", "linkerdSwitches=false"]).await;
+    for (namespace, labels, annotations, expected) in [
+        ("istio", json!({}), json!({}), None),
+        ("silent", json!({ISTIO: "true"}), json!({}), None),
+        ("silent", json!({}), json!({ISTIO: "true"}), None),
+        ("silent", json!({}), json!({LINKERD: "enabled"}), None),
+        (
+            "ours",
+            json!({ISTIO: "false"}),
+            json!({}),
+            Some("namespace"),
+        ),
+        ("both", json!({}), json!({}), Some("namespace")),
+        ("istio", json!({OURS: "true"}), json!({}), Some("pod")),
+        (
+            "istio",
+            json!({}),
+            json!({OURS: "true", LINKERD: "disabled"}),
+            Some("annotated-pod"),
+        ),
+    ] {
+        let said = format!("{namespace} {labels} {annotations}");
+        let asked = asked(&api, namespace, labels, annotations).await;
+        assert_eq!(asked.as_deref(), expected, "{said}");
+    }
+    let api = installed(&["linkerdSwitches=false"]).await;
+    for (annotations, expected) in [
+        (json!({LINKERD: "enabled"}), None),
+        (json!({ISTIO: "true"}), Some("annotated-pod")),
+    ] {
+        let asked = asked(&api, "silent", json!({}), annotations).await;
+        assert_eq!(asked.as_deref(), expected);
+    }
 }
 
 #[test]

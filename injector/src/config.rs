@@ -91,6 +91,11 @@ pub struct InjectConfig {
     pub always_inject: Vec<LabelSelector>,
     /// What holds for the rest. Default: `disabled`.
     pub default_inject: DefaultInject,
+    /// What pods and namespaces say in Istio's words (`sidecar.istio.io/inject`, `istio-injection`) is said to
+    /// this mesh too. Default: true.
+    pub istio_switches: bool,
+    /// The same of Linkerd's annotation `linkerd.io/inject`. Default: true.
+    pub linkerd_switches: bool,
     /// More environment variables for the sidecar.
     pub env: BTreeMap<String, String>,
     /// Pods are run by `podman kube play` instead of a kubelet. Default: they are not.
@@ -156,6 +161,8 @@ impl Default for InjectConfig {
             never_inject: Vec::new(),
             always_inject: Vec::new(),
             default_inject: DefaultInject::default(),
+            istio_switches: true,
+            linkerd_switches: true,
             env: BTreeMap::new(),
             podman: None,
         }

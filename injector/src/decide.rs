@@ -123,7 +123,7 @@ fn wanted(
     context: &PodContext,
     config: &InjectConfig,
 ) -> Result<Option<SkipReason>, InjectError> {
-    if let Some(switch) = pod_switch(pod)? {
+    if let Some(switch) = pod_switch(pod, config)? {
         return Ok(switch.skip());
     }
     let labels = pod.labels();
@@ -141,7 +141,7 @@ fn wanted(
     {
         return Ok(None);
     }
-    if let Some(switch) = namespace_switch(context)? {
+    if let Some(switch) = namespace_switch(context, config)? {
         return Ok(switch.skip());
     }
     Ok((config.default_inject == DefaultInject::Disabled).then_some(SkipReason::NotAsked))
@@ -168,7 +168,16 @@ const EITHER: Words = (&["enabled", "true"], &["disabled", "false"]);
 /// Linkerd's `ingress` mode is on too: how a request is routed is not the injector's question.
 const LINKERD: Words = (&["enabled", "ingress"], &["disabled"]);
 
-fn pod_switch(pod: &PodView) -> Result<Option<Switch>, InjectError> {
+/// Whether what stands under this key is said to this mesh.
+fn is_heard(key: &str, config: &InjectConfig) -> bool {
+    match key {
+        ISTIO_SWITCH | ISTIO_NAMESPACE_SWITCH => config.istio_switches,
+        LINKERD_SWITCH => config.linkerd_switches,
+        _ => true,
+    }
+}
+
+fn pod_switch(pod: &PodView, config: &InjectConfig) -> Result<Option<Switch>, InjectError> {
     for (place, key, value, words) in [
         ("label", SWITCH, pod.label(SWITCH), TRUE_FALSE),
         ("label", ISTIO_SWITCH, pod.label(ISTIO_SWITCH), TRUE_FALSE),
@@ -186,14 +195,17 @@ fn pod_switch(pod: &PodView) -> Result<Option<Switch>, InjectError> {
             LINKERD,
         ),
     ] {
-        if let Some(value) = value {
+        if let Some(value) = value.filter(|_| is_heard(key, config)) {
             return read(place, key, value, words).map(Some);
         }
     }
     Ok(None)
 }
 
-fn namespace_switch(context: &PodContext) -> Result<Option<Switch>, InjectError> {
+fn namespace_switch(
+    context: &PodContext,
+    config: &InjectConfig,
+) -> Result<Option<Switch>, InjectError> {
     let meta = &context.namespace_meta;
     for (place, key, value, words) in [
         ("namespace label", SWITCH, meta.labels.get(SWITCH), EITHER),
@@ -210,7 +222,7 @@ fn namespace_switch(context: &PodContext) -> Result<Option<Switch>, InjectError>
             LINKERD,
         ),
     ] {
-        if let Some(value) = value {
+        if let Some(value) = value.filter(|_| is_heard(key, config)) {
             return read(place, key, value, words).map(Some);
         }
     }

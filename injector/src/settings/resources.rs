@@ -1,5 +1,6 @@
 //! Requests and limits of the sidecar. Each of the four values is overridden alone: setting one
-//! annotation never drops the other defaults. Of what the pod has as a whole (its own `resources`) the
+//! annotation never drops the other defaults; but a limit that nobody named for the pod follows a request
+//! above it. Of what the pod has as a whole (its own `resources`) the
 //! sidecar takes part without a default of its own, which Kubernetes would count against it and refuse.
 
 use serde::{Deserialize, Serialize};
@@ -39,16 +40,40 @@ impl ProxyResources {
         annotations: &mut Annotations<'_>,
         defaults: &Self,
     ) -> Result<Self, InjectError> {
-        let mut amount = |key, resource, default: &Option<Quantity>| {
+        let mut amounts = |request_key,
+                           limit_key,
+                           resource,
+                           request: &Option<Quantity>,
+                           limit: &Option<Quantity>| {
             let shared = annotations.pod.has_resource(resource);
-            let default = default.clone().filter(|_| !shared);
-            Ok::<_, InjectError>(annotations.parsed(key)?.or(default))
+            let unless_shared = |default: &Option<Quantity>| default.clone().filter(|_| !shared);
+            let named: Option<Quantity> = annotations.parsed(request_key)?;
+            let limit = annotations.parsed(limit_key)?.or_else(|| {
+                let default = unless_shared(limit)?;
+                let above = named.clone().filter(|request| !request.fits_in(&default));
+                Some(above.unwrap_or(default))
+            });
+            Ok::<_, InjectError>((named.or_else(|| unless_shared(request)), limit))
         };
+        let (cpu, cpu_limit) = amounts(
+            &keys::PROXY_CPU,
+            &keys::PROXY_CPU_LIMIT,
+            "cpu",
+            &defaults.cpu,
+            &defaults.cpu_limit,
+        )?;
+        let (memory, memory_limit) = amounts(
+            &keys::PROXY_MEMORY,
+            &keys::PROXY_MEMORY_LIMIT,
+            "memory",
+            &defaults.memory,
+            &defaults.memory_limit,
+        )?;
         let read = Self {
-            cpu: amount(&keys::PROXY_CPU, "cpu", &defaults.cpu)?,
-            memory: amount(&keys::PROXY_MEMORY, "memory", &defaults.memory)?,
-            cpu_limit: amount(&keys::PROXY_CPU_LIMIT, "cpu", &defaults.cpu_limit)?,
-            memory_limit: amount(&keys::PROXY_MEMORY_LIMIT, "memory", &defaults.memory_limit)?,
+            cpu,
+            memory,
+            cpu_limit,
+            memory_limit,
         };
         let pairs = [
             (
