@@ -15,6 +15,10 @@ const PLACES: &[(&str, &str)] = &[
         "app.kubernetes.io/version: place.tag",
         "app.kubernetes.io/version: {{ .Values.imageTag | quote }}",
     ),
+    (
+        "heddle-trust-bundle-place-namespace",
+        "{{ include \"heddle.trustBundle\" . }}",
+    ),
     ("place-namespace", "{{ .Release.Namespace }}"),
     ("place.trust.domain", "{{ .Values.trustDomain }}"),
     ("place.cluster.domain", "{{ .Values.clusterDomain }}"),
@@ -265,6 +269,9 @@ fn schema() -> String {
 
 const HELPERS: &str = r#"{{- define "heddle.replicas" -}}
 {{- if .Values.ha -}}{{ max 3 (int .Values.replicas) }}{{- else -}}{{ int .Values.replicas }}{{- end -}}
+{{- end -}}
+{{- define "heddle.trustBundle" -}}
+heddle-trust-bundle{{ if ne .Release.Namespace "heddle-system" }}-{{ .Release.Namespace }}{{ end }}
 {{- end -}}
 "#;
 

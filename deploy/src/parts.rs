@@ -1,5 +1,6 @@
 //! Our own parts, each with its account, its service, its pods and how many of them may go at once.
 
+use heddle_identity::workload::trust_config_map;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     Settings, labels,
-    pod::{Part, TRUST_CONFIG_MAP, config_map, memory, secret},
+    pod::{Part, config_map, memory, secret},
     yaml,
 };
 
@@ -139,7 +140,10 @@ fn identity(settings: &Settings) -> Part {
         "--health-listen=0.0.0.0:15023".into(),
         format!("--system-namespace={}", settings.namespace),
         format!("--root-secret={ROOT_SECRET}"),
-        format!("--trust-config-map={TRUST_CONFIG_MAP}"),
+        format!(
+            "--trust-config-map={}",
+            trust_config_map(&settings.namespace)
+        ),
         format!("--verify-tokens={}", settings.verify_tokens.as_str()),
         format!("--default-ttl={}", settings.cert_ttl),
         format!("--root-spread={}", settings.root_spread),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use heddle_identity::workload::trust_config_map;
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
@@ -22,7 +23,6 @@ use k8s_openapi::{
 
 use crate::{Settings, labels};
 
-pub(crate) const TRUST_CONFIG_MAP: &str = "heddle-trust-bundle";
 /// The user of our images, which is nobody's else.
 const USER: i64 = 65532;
 /// The kubelet renews at 80 % of it.
@@ -83,7 +83,7 @@ impl Part {
         if self.has_identity {
             volumes.push((token(), "/var/run/secrets/heddle/token"));
             volumes.push((
-                config_map("trust", TRUST_CONFIG_MAP),
+                config_map("trust", &trust_config_map(&settings.namespace)),
                 "/var/run/secrets/heddle/trust",
             ));
         }

@@ -1,6 +1,7 @@
 //! What our parts may do: the least that works, each verb for a reason. Where the API allows it, only
 //! for objects of our own names.
 
+use heddle_identity::workload::trust_config_map;
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
 };
@@ -8,7 +9,6 @@ use k8s_openapi::api::rbac::v1::{
 use crate::{
     Settings, labels,
     parts::{CONTROL, IDENTITY, INJECTOR, ROOT_SECRET, of_cluster},
-    pod::TRUST_CONFIG_MAP,
 };
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -41,21 +41,21 @@ pub(crate) fn cluster_roles(settings: &Settings) -> Vec<ClusterRole> {
         ..ClusterRole::default()
     };
     vec![
-        role(IDENTITY, identity()),
+        role(IDENTITY, identity(settings)),
         role(CONTROL, control()),
         role(INJECTOR, injector(settings)),
     ]
 }
 
 /// Whose tokens are good; the bundle in every namespace.
-fn identity() -> Vec<PolicyRule> {
+fn identity(settings: &Settings) -> Vec<PolicyRule> {
     vec![
         may(&["create"], "authentication.k8s.io", &["tokenreviews"]),
         may(&["list", "watch"], "", &["namespaces"]),
         // Who creates cannot be asked for a name.
         may(&["create"], "", &["configmaps"]),
         named(
-            &[TRUST_CONFIG_MAP],
+            &[&trust_config_map(&settings.namespace)],
             may(&["list", "watch", "patch"], "", &["configmaps"]),
         ),
     ]
@@ -129,11 +129,13 @@ pub(crate) fn roles(settings: &Settings) -> Vec<Role> {
         // Who writes status is one of them.
         role(
             CONTROL,
-            vec![may(
-                &["get", "create", "update"],
-                "coordination.k8s.io",
-                &["leases"],
-            )],
+            vec![
+                may(&["create"], "coordination.k8s.io", &["leases"]),
+                named(
+                    &[CONTROL],
+                    may(&["get", "update"], "coordination.k8s.io", &["leases"]),
+                ),
+            ],
         ),
     ]
 }

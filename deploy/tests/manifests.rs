@@ -147,6 +147,36 @@ fn removing_begins_with_the_webhooks_and_keeps_the_root_unless_told() {
 }
 
 #[test]
+fn each_mesh_of_a_cluster_has_a_trust_bundle_of_its_own() {
+    let bundles = |assignments: &[&str]| -> std::collections::BTreeSet<String> {
+        let text = serde_json::to_string(&manifests(&settings(assignments))).unwrap();
+        let rest = text.split("heddle-trust-bundle").skip(1);
+        let name = |rest: &str| rest.split('"').next().unwrap_or_default().to_owned();
+        rest.map(name).collect()
+    };
+    assert_eq!(bundles(&[]), [String::new()].into());
+    assert_eq!(bundles(&["namespace=mesh"]), ["-mesh".to_owned()].into());
+}
+
+#[test]
+fn the_control_plane_may_write_its_own_lease_alone() {
+    let objects = manifests(&Settings::default());
+    let roles = of(&objects, "Role");
+    let role = roles
+        .iter()
+        .find(|role| role["metadata"]["name"] == "heddle-control")
+        .unwrap();
+    for rule in role["rules"].as_array().unwrap() {
+        let verbs: Vec<_> = rule["verbs"].as_array().unwrap().iter().collect();
+        // Who creates cannot be asked for a name.
+        match verbs.as_slice() {
+            [verb] if *verb == "create" => {}
+            _ => assert_eq!(rule["resourceNames"], json!(["heddle-control"]), "{rule}"),
+        }
+    }
+}
+
+#[test]
 fn webhooks_lock_nobody_out() {
     for assignments in [
         &[][..],

@@ -21,6 +21,18 @@ pub use self::issuer::{IssueError, Issued, Issuer, Order, RemoteIssuer};
 use self::{renewal::Renewal, store::Store};
 use crate::{MeshTls, SpiffeId, tls::Validity};
 
+/// Where a mesh's parts are unless somebody says otherwise.
+const DEFAULT_NAMESPACE: &str = "heddle-system";
+
+/// The ConfigMap that holds a mesh's trust bundle in every namespace. Of several meshes in one cluster each
+/// has its own, by the namespace of its parts.
+pub fn trust_config_map(system_namespace: &str) -> String {
+    match system_namespace {
+        DEFAULT_NAMESPACE => "heddle-trust-bundle".to_owned(),
+        other => format!("heddle-trust-bundle-{other}"),
+    }
+}
+
 /// Where a workload's certificate comes from, and how it asks for it.
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -1,5 +1,6 @@
 //! The volumes of an injected pod and where its containers see them.
 
+use heddle_identity::workload::trust_config_map;
 use serde_json::{Value, json};
 
 use crate::config::InjectConfig;
@@ -9,8 +10,6 @@ const TOKEN: &str = "heddle-token";
 const TRUST: &str = "heddle-trust";
 const STATE: &str = "heddle-state";
 const POD: &str = "heddle-pod";
-
-const TRUST_CONFIG_MAP: &str = "heddle-trust-bundle";
 
 const TOKEN_DIR: &str = "/var/run/secrets/heddle/token";
 const TRUST_DIR: &str = "/var/run/secrets/heddle/trust";
@@ -48,7 +47,7 @@ pub(crate) fn volumes(config: &InjectConfig, who: &Who) -> Vec<Value> {
                 "path": "token",
             }}]},
         }),
-        json!({"name": TRUST, "configMap": {"name": TRUST_CONFIG_MAP}}),
+        json!({"name": TRUST, "configMap": {"name": trust_config_map(&config.system_namespace)}}),
         json!({"name": STATE, "emptyDir": {"medium": "Memory", "sizeLimit": STATE_SIZE}}),
         json!({
             "name": POD,

@@ -144,6 +144,8 @@ fn a_detour_over_another_configuration_ends_at_the_same_result() {
             default_inject: config.default_inject,
             never_inject: config.never_inject.clone(),
             always_inject: config.always_inject.clone(),
+            istio_switches: config.istio_switches,
+            linkerd_switches: config.linkerd_switches,
             ..detour.clone()
         };
         let (away, _) = inject_documents(&input, "x", &detour, &NoNamespaceLabels).unwrap();
