@@ -207,6 +207,7 @@ codes! {
     WebhookFails = 924 Error "a webhook that the API server cannot use" "pods that ask for the mesh are not made until it can";
     NotCalled = 925 Error "a webhook that was not called" "pods that ask for the mesh get no sidecar";
     OldBundle = 926 Warning "namespaces whose trust bundle is missing or old" "new pods there cannot start, or do not trust new certificates";
+    FormerWebhook = 927 Warning "a webhook configuration of a former name" "from the next root on the API server refuses the webhook under this name, and pods that ask for the mesh are not made";
     OldSidecars = 930 Warning "pods with a sidecar of another version" "they keep the old one until they are made anew";
     NoSidecar = 931 Warning "pods without a sidecar" "they are not in the mesh: STRICT servers refuse them, and nobody guards them";
 }

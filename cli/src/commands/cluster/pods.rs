@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use heddle_control::check::Code;
+use heddle_identity::workload::trust_config_map;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{Api, ListParams, PartialObjectMeta};
 use serde::Deserialize;
@@ -24,7 +25,8 @@ pub(super) struct Injected {
 pub(super) async fn bundles(cluster: &Cluster, findings: &mut Vec<Finding>) {
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(cluster.client.clone());
     let maps: Api<ConfigMap> = Api::all(cluster.client.clone());
-    let ours = ListParams::default().fields("metadata.name=heddle-trust-bundle");
+    let name = trust_config_map(&cluster.namespace);
+    let ours = ListParams::default().fields(&format!("metadata.name={name}"));
     let namespaces = cluster.list(&namespaces, ListParams::default()).await;
     let maps = cluster.list(&maps, ours).await;
     let (Ok(namespaces), Ok(maps)) = (namespaces, maps) else {

@@ -150,6 +150,24 @@ async fn each_thing_that_is_wrong_is_found() {
         .remove("caBundle");
     api.put(webhook).await.unwrap();
     bundle(&api, "default", "old roots").await;
+    // What a former version left; and another mesh's, of the same kind.
+    for (kind, name, namespace) in [
+        (
+            "MutatingWebhookConfiguration",
+            "heddle-injector",
+            "heddle-system",
+        ),
+        ("ValidatingWebhookConfiguration", "heddle-control", "other"),
+    ] {
+        let webhook = json!({
+            "name": "former.heddle.io", "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Ignore",
+            "clientConfig": {"service": {"name": "heddle-injector", "namespace": namespace}},
+        });
+        let configuration = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "webhooks": [webhook],
+        });
+        api.put(configuration).await.unwrap();
+    }
 
     let report = looked(&api).await;
     has(&report, "HDL0911", Severity::Error, "heddle-control");
@@ -164,6 +182,16 @@ async fn each_thing_that_is_wrong_is_found() {
     );
     has(&report, "HDL0922", Severity::Error, "no caBundle");
     has(&report, "HDL0926", Severity::Warning, "old in default");
+    let former: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|one| one.code.to_string() == "HDL0927")
+        .map(|one| one.suggestion.as_str())
+        .collect();
+    assert_eq!(
+        former,
+        ["kubectl delete mutatingwebhookconfiguration/heddle-injector"]
+    );
     for line in said.lines() {
         has(&report, "HDL0914", Severity::Error, line);
     }

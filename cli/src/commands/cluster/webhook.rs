@@ -3,6 +3,7 @@
 //! judges the certificate.
 
 use heddle_control::check::Code;
+use heddle_identity::workload::trust_config_map;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
@@ -14,7 +15,6 @@ use super::ask::{Cluster, within};
 use super::pods::Injected;
 use super::{Finding, Severity, finding};
 
-const BUNDLE: &str = "heddle-trust-bundle";
 const STATUS: &str = "heddle.io/status";
 
 /// Answers what a pod would get now.
@@ -46,21 +46,58 @@ pub(super) async fn look(cluster: &Cluster, findings: &mut Vec<Finding>) -> Opti
         Severity::Warning,
         findings,
     );
+    former(cluster, findings).await;
     match is_there {
         true => call(cluster, findings).await,
         false => None,
     }
 }
 
+/// Of an installation before webhook configurations were called after their mesh's namespace. Whoever applies
+/// what is printed now leaves them behind.
+async fn former(cluster: &Cluster, findings: &mut Vec<Finding>) {
+    let mutating: Api<MutatingWebhookConfiguration> = Api::all(cluster.client.clone());
+    let validating: Api<ValidatingWebhookConfiguration> = Api::all(cluster.client.clone());
+    let injector = within(mutating.get_opt("heddle-injector")).await;
+    let control = within(validating.get_opt("heddle-control")).await;
+    let injector = injector.ok().flatten().map(|one| {
+        let webhooks = one.webhooks.into_iter().flatten();
+        webhooks.map(|one| one.client_config).collect::<Vec<_>>()
+    });
+    let control = control.ok().flatten().map(|one| {
+        let webhooks = one.webhooks.into_iter().flatten();
+        webhooks.map(|one| one.client_config).collect::<Vec<_>>()
+    });
+    let is_ours = |client: &WebhookClientConfig| {
+        let service = client.service.as_ref();
+        service.is_some_and(|service| service.namespace == cluster.namespace)
+    };
+    for (name, clients) in [
+        ("mutatingwebhookconfiguration/heddle-injector", injector),
+        ("validatingwebhookconfiguration/heddle-control", control),
+    ] {
+        if clients.is_some_and(|clients| clients.iter().any(is_ours)) {
+            findings.push(finding(
+                Code::FormerWebhook,
+                Severity::Warning,
+                name,
+                "is of a former version, and nobody keeps its caBundle: it fails from the next root on",
+                format!("kubectl delete {name}"),
+            ));
+        }
+    }
+}
+
 async fn roots(cluster: &Cluster, findings: &mut Vec<Finding>) -> Option<String> {
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let found = within(maps.get_opt(BUNDLE)).await.ok().flatten();
+    let name = trust_config_map(&cluster.namespace);
+    let found = within(maps.get_opt(&name)).await.ok().flatten();
     let roots = found.and_then(|map| map.data?.remove("root-cert.pem"));
     if roots.is_none() {
         findings.push(finding(
             Code::NoBundle,
             Severity::Error,
-            format!("ConfigMap {BUNDLE}"),
+            format!("ConfigMap {name}"),
             "is not there: pods of the mesh cannot start",
             format!(
                 "kubectl -n {} logs deploy/heddle-identity",
