@@ -1,11 +1,14 @@
 //! The command line as clap reads it: every command with what it is for and an example. Values are
 //! parsed here once; what reaches a command is valid in itself.
 
+mod cluster;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::cluster::{Definitions, Install, Place, Uninstall};
 use crate::node::MeshName;
 
 const EXIT_CODES: &str = "\
@@ -55,6 +58,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  heddle exec productpage-v1 -- curl -s http://reviews:9080/reviews/0"
     )]
     Exec(Exec),
+    /// Show what sidecars have logged, or applications.
+    #[command(
+        after_help = "Example:\n  heddle logs productpage-v1\n  heddle logs -f --app reviews-v1\n  heddle logs\n\nIn a cluster: kubectl logs POD -c heddle-proxy"
+    )]
+    Logs(Logs),
     /// What runs, who it is, what was refused and why.
     #[command(
         after_help = "Example:\n  heddle status\n  heddle status -o json | jq '.pods[].identity'"
@@ -247,58 +255,6 @@ pub(crate) struct Inject {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Install {
-    /// Three replicas of each part, never two more on one node than on another.
-    #[arg(long)]
-    pub(crate) ha: bool,
-    /// Where the mesh's own parts run.
-    #[arg(short, long, value_name = "NS", default_value = "heddle-system")]
-    pub(crate) namespace: String,
-    /// Trust domain of every identity.
-    #[arg(long, value_name = "DOMAIN")]
-    pub(crate) trust_domain: Option<String>,
-    /// Where images are: REGISTRY/proxy:TAG, /identity, /control, /injector.
-    #[arg(long, value_name = "REGISTRY")]
-    pub(crate) image_registry: Option<String>,
-    /// Their tag.
-    #[arg(long, value_name = "TAG")]
-    pub(crate) tag: Option<String>,
-    /// Sidecars as init containers that go on (Kubernetes 1.29 or newer).
-    #[arg(long, value_name = "BOOL")]
-    pub(crate) native_sidecars: Option<bool>,
-    /// A CNI plugin programs the redirect: pods need no capabilities for it.
-    #[arg(long)]
-    pub(crate) cni: bool,
-    /// Which definitions of Istio's kinds to print: those that the cluster has not, by asking it, or all,
-    /// or none.
-    #[arg(long, value_name = "WHICH", value_enum, default_value_t = Definitions::All)]
-    pub(crate) crds: Definitions,
-    /// Any setting (docs/kubernetes.md); may be repeated, the last one holds.
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Definitions {
-    /// Every one that we read.
-    All,
-    /// Those that the cluster of KUBECONFIG does not have.
-    Missing,
-    /// None: another mesh's are there.
-    None,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Uninstall {
-    /// Where the mesh's own parts run.
-    #[arg(short, long, value_name = "NS", default_value = "heddle-system")]
-    pub(crate) namespace: String,
-    /// Also the root's Secret and the namespace: no certificate can be renewed any more.
-    #[arg(long)]
-    pub(crate) purge: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Check {
     /// A file or directory, or `-` for standard input; may be repeated. None: the running mesh.
     #[arg(short = 'f', long = "filename", value_name = "PATH")]
@@ -380,17 +336,6 @@ pub(crate) struct Explain {
     pub(crate) output: Output,
 }
 
-/// Which mesh is asked.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct Place {
-    /// The cluster of KUBECONFIG, in place of the mesh on this machine.
-    #[arg(long)]
-    pub(crate) cluster: bool,
-    /// Its context in KUBECONFIG; the current one unless given.
-    #[arg(long, value_name = "NAME", requires = "cluster")]
-    pub(crate) context: Option<String>,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct WhatIf {
     /// Documents to lay over those in force, as `apply` would; may be repeated.
@@ -463,6 +408,20 @@ pub(crate) struct Exec {
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    #[arg(short, long, value_name = "NS", default_value = "default")]
+    pub(crate) namespace: String,
+    /// What the application's containers wrote, in place of the sidecar.
+    #[arg(long)]
+    pub(crate) app: bool,
+    /// Go on with what comes.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// A pod, or a Deployment for its first ready pod; every pod of the namespace unless given.
+    pub(crate) pod: Option<String>,
 }
 
 #[derive(Debug, Args)]

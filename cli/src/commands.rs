@@ -9,6 +9,7 @@ mod explain;
 mod get;
 mod inject;
 mod install;
+mod logs;
 mod output;
 pub(crate) mod progress;
 mod rollout;
@@ -41,6 +42,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Delete(delete) => apply::delete(&client(mesh), &delete).await,
         Command::Get(get) => get::run(&client(mesh), &get).await,
         Command::Exec(exec) => exec::run(&client(mesh), exec).await,
+        Command::Logs(args) => logs::run(&client(mesh), &args).await,
         Command::Status(output) => status::run(&client(mesh), output).await,
         Command::Inject(files) => inject::run(&files),
         Command::Install(install) => install::install(&install).await,

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -50,6 +51,7 @@ fn bookinfo() {
     a_sidecar_explains_what_it_does(&mesh);
     a_route_is_shown_with_its_status(&mesh);
     recorded_requests_are_decided_again(&mesh);
+    logs_are_shown_and_followed(&mesh);
     a_cluster_is_asked_as_this_machine_is(&mesh, &runtime, &api);
 }
 
@@ -69,6 +71,43 @@ fn every_pod_is_ready_and_has_an_identity(mesh: &Mesh) {
         let app = pod["app_pids"][0].as_u64().unwrap();
         assert_eq!(uid(app), 1000, "the application's user");
     }
+}
+
+/// As the node keeps them; what comes is shown too, by whose it is.
+fn logs_are_shown_and_followed(mesh: &Mesh) {
+    let kept = mesh.sidecar_log("productpage-v1");
+    let shown = mesh.ok(&["logs", "productpage-v1"]);
+    assert!(!kept.is_empty() && shown.starts_with(&kept), "{shown}");
+    let all = mesh.ok(&["logs"]);
+    let first = kept.lines().next().unwrap();
+    let named = format!("{} heddle-proxy: {first}", pod_name(mesh, "productpage"));
+    assert!(all.lines().any(|line| line == named), "{named}: {all}");
+
+    let mut following = mesh
+        .command(&["logs", "--app", "-f", "productpage-v1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pod = mesh.pod("productpage");
+    let containers = pod["containers"].as_array().unwrap();
+    let app = containers
+        .iter()
+        .find(|one| one["kind"] == "app" && one["name"] != "heddle-proxy");
+    let log = string(&app.unwrap()["log"]);
+    // As if the application wrote it, when there is nothing to be written any more.
+    let mut file = std::fs::OpenOptions::new().append(true).open(log).unwrap();
+    writeln!(file, "written by a test").unwrap();
+    let lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let found = lines
+        .map_while(Result::ok)
+        .any(|line| line == "written by a test");
+    following.kill().unwrap();
+    following.wait().unwrap();
+    assert!(found, "it ended before");
+}
+
+fn pod_name(mesh: &Mesh, prefix: &str) -> String {
+    string(&mesh.pod(prefix)["name"])
 }
 
 fn uid(pid: u64) -> u32 {
