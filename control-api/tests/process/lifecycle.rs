@@ -170,6 +170,7 @@ fn bad_flags_are_told_at_the_start() {
     let run = |arguments: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_heddle-control"))
             .args(arguments)
+            .env_remove("NO_COLOR")
             .output()
             .unwrap()
     };
@@ -184,5 +185,9 @@ fn bad_flags_are_told_at_the_start() {
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("/nonexistent/heddle"), "{text}");
+    assert!(
+        !text.contains('\u{1b}'),
+        "colours are for terminals: {text:?}"
+    );
     assert!(String::from_utf8_lossy(&run(&["--help"]).stdout).contains("Example"));
 }
