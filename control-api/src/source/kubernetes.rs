@@ -10,6 +10,7 @@ mod follow;
 mod index;
 mod kinds;
 mod known;
+mod look;
 mod once;
 mod progress;
 mod raw;
@@ -17,12 +18,11 @@ mod rights;
 
 use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 
-use heddle_identity::{backoff::Backoff, channel::explain};
 use kube::Client;
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tracing::{info, warn};
 
@@ -37,7 +37,7 @@ pub use self::{
 use self::{
     follow::{Follower, Letter, News},
     index::Index,
-    kinds::{Served, WANTED, Wanted, discover, discover_ready},
+    kinds::{Served, WANTED, Wanted},
     progress::ENDLESS,
 };
 use super::{Batch, Object};
@@ -48,9 +48,6 @@ const LETTERS: usize = 1024;
 /// A kind that so many looks in a row did not find is served no more. A server that has just started
 /// does not show all kinds at once.
 const ABSENT: u8 = 3;
-
-/// Between two looks at a server that may be starting.
-const SETTLE: Duration = Duration::from_secs(1);
 
 /// How often and how patiently the server is asked.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +90,7 @@ impl KubernetesSource {
     ) -> Self {
         let mut tasks = JoinSet::new();
         let (served, looks) = mpsc::channel(1);
-        tasks.spawn(look(client.clone(), pace, served));
+        tasks.spawn(look::follow(client.clone(), pace, served));
         let registry = Arc::new(Registry::default());
         let progress = Arc::new(Progress::default());
         let source = Source {
@@ -123,53 +120,6 @@ impl KubernetesSource {
     /// How far each kind has been read.
     pub fn progress(&self) -> Arc<Progress> {
         self.progress.clone()
-    }
-}
-
-/// Looks again and again at what is served. An error says why there is no answer. A server that is just starting shows
-/// more and more: nothing is said before it is ready and two looks are alike, so that a mesh is never
-/// begun without its routes.
-async fn look(client: Client, pace: Pace, served: mpsc::Sender<Result<Served, String>>) {
-    let mut backoff = Backoff::new(pace.max_pause / 64, pace.max_pause);
-    let mut failing = false;
-    let mut before: Option<Served> = None;
-    let mut is_settled = false;
-    loop {
-        let found = match is_settled {
-            true => discover(&client).await,
-            false => discover_ready(&client).await,
-        };
-        if !is_settled {
-            is_settled = matches!((&before, &found), (Some(before), Ok(now)) if before == now);
-            before = found.as_ref().ok().cloned();
-        }
-        let pause = match found {
-            Ok(_) if !is_settled => pace.look.min(SETTLE),
-            Ok(now) => {
-                backoff.reset();
-                if std::mem::take(&mut failing) {
-                    info!("the API server is there again");
-                }
-                if served.send(Ok(now)).await.is_err() {
-                    return;
-                }
-                pace.look
-            }
-            Err(error) => {
-                let error = explain(&error);
-                if !std::mem::replace(&mut failing, true) {
-                    warn!(
-                        error,
-                        "cannot ask the API server what it serves; the mesh goes on with what it has"
-                    );
-                }
-                if served.send(Err(error)).await.is_err() {
-                    return;
-                }
-                backoff.next()
-            }
-        };
-        sleep(pause).await;
     }
 }
 

@@ -66,7 +66,8 @@ async fn a_sidecar_keeps_its_routes_when_the_control_plane_restarts_without_an_a
     let _program = cluster.start(&setup);
     until(async || store.status().connected.then_some(())).await;
     let (code, said) = until(async || probe(cluster.probes, "/readyz")).await;
-    assert_eq!((code, &*said), (503, "not everything has been read yet\n"));
+    let said = said.lines().next().unwrap();
+    assert_eq!((code, said), (503, "not everything has been read yet"));
     // A model that is there answers in a moment.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(known(&store), before);
@@ -76,6 +77,44 @@ async fn a_sidecar_keeps_its_routes_when_the_control_plane_restarts_without_an_a
     cluster.server.put_yaml(&edited(30)).await;
     until(async || known(&store).0.contains("weight: 30").then_some(())).await;
     until(async || (probe(cluster.probes, "/readyz")?.0 == 200).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_sidecar_keeps_its_routes_when_the_next_control_plane_may_not_list_them() {
+    let setup = Setup::empty().await;
+    let cluster = Cluster::new(&setup, ROLES).await;
+    let mut program = cluster.start(&setup);
+    let mut tasks = JoinSet::new();
+    let store = sidecar(&setup, &mut tasks).await;
+    let _held = store.hold(REVIEWS.parse::<IpAddr>().unwrap());
+    until(async || known(&store).0.contains("weight: 90").then_some(())).await;
+    let before = known(&store);
+
+    program.signal(Signal::SIGKILL);
+    program.ended().await;
+    cluster
+        .server
+        .put_yaml(&ROLES.replace("virtualservices", "nothing"))
+        .await;
+    let _program = cluster.start(&setup);
+    until(async || store.status().connected.then_some(())).await;
+    let (code, said) = until(async || {
+        let answer = probe(cluster.probes, "/readyz")?;
+        answer.1.contains("not allowed").then_some(answer)
+    })
+    .await;
+    assert!(
+        code == 503 && said.contains("resources: [virtualservices]"),
+        "{said}"
+    );
+    // A model that is there answers in a moment.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(known(&store), before);
+
+    cluster.server.put_yaml(ROLES).await;
+    until(async || (probe(cluster.probes, "/readyz")?.0 == 200).then_some(())).await;
+    cluster.server.put_yaml(&edited(30)).await;
+    until(async || known(&store).0.contains("weight: 30").then_some(())).await;
 }
 
 #[tokio::test]
@@ -91,7 +130,8 @@ async fn what_may_not_be_read_is_said_where_one_looks() {
     })
     .await;
     assert!(
-        said.contains("pods: not allowed to list and watch it"),
+        said.contains("pods: no sidecar is served before it has been listed: not allowed to list")
+            && said.contains("{apiGroups: [\"\"], resources: [pods], verbs: [list, watch]}"),
         "{said}"
     );
     let pods =
