@@ -17,6 +17,9 @@ pub(crate) struct Failure {
     code: u8,
 }
 
+/// Exit code of a question that could not be asked, beside 1 for a bad answer.
+pub(crate) const NOT_ASKED: u8 = 2;
+
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
@@ -58,9 +61,9 @@ impl Failure {
         }
     }
 
-    /// With another exit code than 1.
-    pub(crate) fn exits_with(mut self, code: u8) -> Self {
-        self.code = code;
+    /// The question has no answer, good or bad: who would have given it could not be asked, or it was none.
+    pub(crate) fn not_asked(mut self) -> Self {
+        self.code = NOT_ASKED;
         self
     }
 

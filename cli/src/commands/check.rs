@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::output::{print, write};
 use crate::api::Client;
 use crate::args::{Check, CheckFormat, Format, Severity};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, NOT_ASKED, Outcome};
 use crate::manifests::Problem;
 use crate::picture::{Sources, of};
 use crate::terminal::{Style, say};
@@ -27,15 +27,12 @@ struct Report {
     problems: Vec<Problem>,
 }
 
-/// Exit code of a check that could not be made.
-const NOT_CHECKED: u8 = 2;
-
 pub(crate) async fn run(client: &Client, check: &Check) -> Outcome {
     if let Some(code) = &check.explain {
-        return write(&meaning::of(code).map_err(|failure| failure.exits_with(NOT_CHECKED))?);
+        return write(&meaning::of(code).map_err(|failure| failure.not_asked())?);
     }
     let found = problems(client, check).await;
-    let (problems, of) = found.map_err(|failure| failure.exits_with(NOT_CHECKED))?;
+    let (problems, of) = found.map_err(|failure| failure.not_asked())?;
     let mut sources = Sources::default();
     let report = Report::new(problems, check.severity, &mut sources);
     let mut printed = |format| {
@@ -104,7 +101,7 @@ impl Report {
     fn exit_code(&self, warnings_as_errors: bool) -> u8 {
         let unreadable = heddle_control::check::Code::Unreadable.to_string();
         match () {
-            () if self.problems.iter().any(|p| p.code == unreadable) => NOT_CHECKED,
+            () if self.problems.iter().any(|p| p.code == unreadable) => NOT_ASKED,
             () if self.errors > 0 || (warnings_as_errors && self.warnings > 0) => 1,
             () => 0,
         }

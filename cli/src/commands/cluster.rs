@@ -83,12 +83,13 @@ pub(crate) async fn check(check: &Check) -> Outcome {
         CheckFormat::Sarif => {
             return Err(
                 Failure::new("SARIF is about lines of files; a cluster has none")
-                    .advise("-o json  is for programs"),
+                    .advise("-o json  is for programs")
+                    .not_asked(),
             );
         }
     };
     let cluster = Cluster::connect(check.context.as_deref(), &check.namespace).await?;
-    let mut report = look(&cluster).await?;
+    let mut report = look(&cluster).await.map_err(Failure::not_asked)?;
     let shown = match check.severity {
         args::Severity::Note => Severity::Note,
         args::Severity::Warning => Severity::Warning,
@@ -156,7 +157,9 @@ async fn look(cluster: &Cluster) -> Outcome<Report> {
 pub(crate) async fn definitions() -> Outcome<BTreeSet<String>> {
     let cluster = Cluster::connect(None, "default").await?;
     let found = cluster.definitions().await;
-    found.map_err(|reason| Failure::new(format!("cannot list the cluster's definitions: {reason}")))
+    found.map_err(|reason| {
+        Failure::new(format!("cannot list the cluster's definitions: {reason}")).not_asked()
+    })
 }
 
 fn render(one: &Finding, style: Style) -> String {

@@ -68,7 +68,7 @@ impl Cluster {
         let config = match context {
             None => Config::infer()
                 .await
-                .map_err(|error| Failure::error(&error).advise(advice))?,
+                .map_err(|error| Failure::error(&error).advise(advice).not_asked())?,
             Some(context) => {
                 let options = KubeConfigOptions {
                     context: Some(context.to_owned()),
@@ -76,14 +76,15 @@ impl Cluster {
                 };
                 Config::from_kubeconfig(&options)
                     .await
-                    .map_err(|error| Failure::error(&error).advise(advice))?
+                    .map_err(|error| Failure::error(&error).advise(advice).not_asked())?
             }
         };
         Self::of(config, namespace)
     }
 
     pub(in crate::commands) fn of(config: Config, namespace: &str) -> Outcome<Self> {
-        let client = Client::try_from(config).map_err(|error| Failure::error(&error))?;
+        let client =
+            Client::try_from(config).map_err(|error| Failure::error(&error).not_asked())?;
         Ok(Self {
             client,
             namespace: namespace.to_owned(),

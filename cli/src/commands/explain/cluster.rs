@@ -33,6 +33,7 @@ pub(super) async fn find(cluster: &Cluster, namespace: &str, asked: &str) -> Out
         Failure::new(format!("cannot look for {asked} in namespace {namespace}"))
             .why(reason)
             .advise("heddle check --cluster  says what you may do there")
+            .not_asked()
     };
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     if kind.is_none_or(|kind| kind == "Pod") {
@@ -126,6 +127,7 @@ pub(super) async fn explain(cluster: &Cluster, ask: &Ask) -> Outcome<Value> {
         Failure::new(format!(
             "the API server did not open a way to pod {pod} in time"
         ))
+        .not_asked()
     };
     let mut forwarded = forwarding
         .map_err(|_| late())?
@@ -151,15 +153,16 @@ pub(super) async fn explain(cluster: &Cluster, ask: &Ask) -> Outcome<Value> {
     forwarded.abort();
     answered.map_err(|failed| {
         let failure = Failure::new(format!("pod {pod}: {}", failed.error));
-        failure.advise(format!(
+        let logs = format!(
             "kubectl -n {} logs {} -c {PROXY_CONTAINER}",
             ask.namespace, ask.pod
-        ))
+        );
+        failure.advise(logs).not_asked()
     })
 }
 
 fn not_forwarded(pod: &str, namespace: &str, error: &kube::Error) -> Failure {
-    let failure = Failure::new(format!("cannot reach the sidecar of pod {pod}"));
+    let failure = Failure::new(format!("cannot reach the sidecar of pod {pod}")).not_asked();
     let status = match error {
         kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) => {
             Some(status.as_u16())

@@ -115,7 +115,7 @@ async fn of_cluster(
             }
             _ => "heddle check --cluster  says what you may do there",
         };
-        Failure::error(&error).advise(advice)
+        Failure::error(&error).advise(advice).not_asked()
     })?;
     let mut model = Model::new(Settings::default());
     model.apply(read.batch.changes);
