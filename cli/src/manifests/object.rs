@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use heddle_control::check::{Code, Severity};
-use heddle_control::source::Refusal;
+use heddle_control::source::{Refusal, suggest};
 use heddle_proto::admin::Refused;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -106,6 +106,11 @@ impl Problem {
         column: u32,
         reason: impl Into<String>,
     ) -> Self {
+        let reason = reason.into();
+        let suggestion = match suggest::placeholder(&reason) {
+            Some(_) => suggest::RENDER.to_owned(),
+            None => String::new(),
+        };
         Self {
             kind: String::new(),
             namespace: String::new(),
@@ -117,9 +122,9 @@ impl Problem {
             end_column: 0,
             code: code.to_string(),
             severity: code.severity().to_string(),
-            reason: reason.into(),
+            reason,
             consequence: code.consequence().to_owned(),
-            suggestion: String::new(),
+            suggestion,
         }
     }
 

@@ -39,7 +39,7 @@ fn read(file: &Path, document: &Document<'_>) -> Result<Node, Box<Problem>> {
             0 => (document.content_line(), 1),
             line => (line, error.at.column),
         };
-        Box::new(Problem::at(code, file, line, column, error.reason))
+        Box::new(Problem::at(code, file, line, column, error.reason).suggest(error.suggestion))
     })
 }
 

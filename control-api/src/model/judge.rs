@@ -90,7 +90,10 @@ impl Model {
             return None;
         }
         let suggestion = match known.as_slice() {
-            [] => format!("add a DestinationRule with host {host} that defines it"),
+            [] => format!(
+                "define it in a DestinationRule: `spec: {{host: {host}, subsets: [{{name: {0}, labels: {{version: {0}}}}}]}}`",
+                subset.as_str()
+            ),
             known => suggest::sentence(subset, known),
         };
         let reason = format!(
@@ -176,14 +179,23 @@ impl Model {
         if let Some(near) = suggest::nearest(name.name(), here.map(NsName::name)) {
             return format!("did you mean `{near}`?");
         }
-        let elsewhere = self
-            .services
-            .iter()
-            .map(|(known, _)| known)
-            .find(|known| known.name() == name.name());
-        elsewhere
-            .map(|known| format!("did you mean `{}`?", self.hosts().full_name(known)))
-            .unwrap_or_default()
+        let mut all = self.services.iter().map(|(known, _)| known);
+        if let Some(known) = all.find(|known| known.name() == name.name()) {
+            return format!("did you mean `{}`?", self.hosts().full_name(known));
+        }
+        // A version for a service: `cart-v1`.
+        let of = name.name().rsplit_once('-').and_then(|(service, version)| {
+            let service = NsName::new(name.namespace(), service)?;
+            self.service(&service)?;
+            Some((service, version))
+        });
+        of.map(|(service, version)| {
+            let service = service.name();
+            format!(
+                "if a version of `{service}` is meant: `{{host: {service}, subset: {version}}}`"
+            )
+        })
+        .unwrap_or_default()
     }
 }
 

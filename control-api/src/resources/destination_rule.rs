@@ -9,7 +9,7 @@ use super::{
     at::{At, Unsupported},
     export::bad_exports,
     traffic_policy::{Components, TrafficPolicy},
-    virtual_service::bad_host,
+    virtual_service::{bad_host, host_meant},
 };
 use crate::check::Code;
 use crate::source::decode::Problem;
@@ -56,7 +56,11 @@ impl DestinationRule {
                 Code::BadHost,
                 self.host.at,
                 format!("spec.host: {reason}"),
-                "",
+                &host_meant(&self.host, "host: ", |port| {
+                    format!(
+                        "what is for one port alone is in `portLevelSettings: [{{port: {{number: {port}}}}}]`"
+                    )
+                }),
             );
         }
         let mut names = HashSet::new();

@@ -40,6 +40,26 @@ impl Span {
         let fits = !text.is_empty() && total <= LONGEST;
         fits.then(|| Self(Duration::from_millis((total / 1e6).round() as u64)))
     }
+
+    /// What is to be written for a number whose unit is missing, or is a word, with spaces or not: whole
+    /// numbers, which every API takes. None: no such number.
+    pub(crate) fn meant(text: &str) -> Option<String> {
+        let text = text.trim().to_lowercase();
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+        let (unit, millis) = match unit.trim() {
+            "" | "s" | "sec" | "secs" | "second" | "seconds" => ("s", 1e3),
+            "ms" | "msec" | "msecs" | "millis" | "millisecond" | "milliseconds" => ("ms", 1.0),
+            "m" | "min" | "mins" | "minute" | "minutes" => ("m", 60e3),
+            "h" | "hr" | "hrs" | "hour" | "hours" => ("h", 3600e3),
+            _ => return None,
+        };
+        if let Ok(whole) = number.parse::<u32>() {
+            return Some(format!("{whole}{unit}"));
+        }
+        let number: f64 = number.parse().ok()?;
+        Some(format!("{:.0}ms", number * millis))
+    }
 }
 
 impl<'de> Deserialize<'de> for Span {
@@ -66,6 +86,27 @@ impl<'de> Deserialize<'de> for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_without_its_unit_gets_one() {
+        for (text, meant) in [
+            ("5", Some("5s")),
+            ("1.5", Some("1500ms")),
+            ("5 seconds", Some("5s")),
+            ("500 ms", Some("500ms")),
+            ("2Min", Some("2m")),
+            ("1.5h", Some("5400000ms")),
+            ("soon", None),
+            ("", None),
+            (".", None),
+            ("-5", None),
+            ("5d", None),
+        ] {
+            let found = Span::meant(text);
+            assert_eq!(found.as_deref(), meant, "{text}");
+            assert!(found.is_none_or(|text| Span::parse(&text).is_some()));
+        }
+    }
 
     #[test]
     fn units_add_up_and_nonsense_is_refused() {

@@ -28,7 +28,7 @@ pub use self::{
     delegate::Delegate,
     sticky::{STICKY, Sticky},
 };
-pub(crate) use check::bad_host;
+pub(crate) use check::{bad_host, host_meant};
 
 /// The gateway that stands for every sidecar.
 pub const MESH: &str = "mesh";

@@ -5,6 +5,8 @@
 
 mod access;
 mod error;
+mod fields;
+mod meant;
 
 use std::cell::RefCell;
 
@@ -15,7 +17,7 @@ use serde::de::{
 use self::access::{AtAccess, ItemAccess, MapAccess, UnitVariant};
 pub use self::error::{DecodeError, Problem};
 use super::{
-    node::{Node, Position, Value},
+    node::{Key, Node, Value},
     scalar::Scalar,
 };
 use crate::{
@@ -79,15 +81,19 @@ impl Context {
         }
     }
 
-    /// Runs `read` one step down; an error that has no place yet gets this one.
+    /// Runs `read` one step down, at `node`; an error that has no place yet gets this one.
     fn within<T>(
         &self,
         step: String,
-        at: Position,
+        (key, node): (Option<&Key>, &Node),
         read: impl FnOnce() -> Result<T, DecodeError>,
     ) -> Result<T, DecodeError> {
         self.path.borrow_mut().push(step);
-        let result = read().map_err(|error| error.place(at, || self.path()));
+        let result = read().map_err(|error| {
+            // An empty value begins where its key's line ends; the key is what a person looks for.
+            let at = key.filter(|_| node.is_null()).map_or(node.at, |key| key.at);
+            error.of(key, node).place(at, || self.path())
+        });
         self.path.borrow_mut().pop();
         result
     }
@@ -278,7 +284,7 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
@@ -286,7 +292,7 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
             Value::Map(entries) => {
                 visitor.visit_map(MapAccess::new(entries, Some(fields), self.context))
             }
-            _ => self.invalid(&"a mapping"),
+            _ => Err(DecodeError::no_struct(self.unexpected(), name, fields)),
         }
     }
 

@@ -5,9 +5,12 @@
 
 mod build;
 mod ends;
+mod flow;
+mod slips;
 
 use self::build::Builder;
 pub use self::ends::ends;
+pub(super) use self::flow::{quoted, scalar};
 use super::scalar::Scalar;
 
 /// Nesting that a document may have; Kubernetes objects stay below 30.
@@ -65,6 +68,8 @@ pub struct SyntaxError {
     pub at: Position,
     /// What.
     pub reason: String,
+    /// What to write, if that is known.
+    pub suggestion: String,
     /// It is YAML, and too large or too deep.
     pub is_too_much: bool,
 }
@@ -72,7 +77,8 @@ pub struct SyntaxError {
 impl Node {
     /// Parses one document; `line_offset` lines come before it in its file.
     pub fn parse(text: &str, line_offset: u32) -> Result<Self, SyntaxError> {
-        Builder::new(line_offset).run(text)
+        let read = Builder::new(line_offset).run(text);
+        read.map_err(|error| slips::explained(text, line_offset, error))
     }
 
     /// The same as if it had come from no file.

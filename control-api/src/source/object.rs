@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
-use super::{decode::Problem, node::Position};
+use super::{decode::Problem, node::Position, suggest};
 use crate::{
     check::{Code, Severity},
     name::{NsName, ObjectKey},
@@ -161,6 +161,10 @@ impl Refusal {
         file: String,
         problem: Problem,
     ) -> Self {
+        let suggestion = match suggest::placeholder(&problem.reason) {
+            Some(_) => suggest::RENDER.to_owned(),
+            None => problem.suggestion,
+        };
         Self {
             file,
             at: problem.at,
@@ -171,7 +175,7 @@ impl Refusal {
             severity: problem.severity,
             reason: problem.reason,
             consequence: problem.consequence,
-            suggestion: problem.suggestion,
+            suggestion,
         }
     }
 

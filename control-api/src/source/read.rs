@@ -94,7 +94,7 @@ pub fn read(
             } else {
                 Code::Syntax
             };
-            let problem = Problem::new(code, at, error.reason);
+            let problem = Problem::new(code, at, error.reason).suggest(error.suggestion);
             let lines = Legible::Lines(document.text);
             reader.bad(None, &guess(document.text), vec![problem], &lines);
         }
@@ -249,14 +249,11 @@ impl Reader<'_> {
         match kind_of(group, kind) {
             Some((kind, versions)) if versions.contains(&version) => self.known(root, kind, head),
             Some((_, versions)) => {
-                let right = versions.iter().map(|v| {
-                    if group.is_empty() {
-                        (*v).to_owned()
-                    } else {
-                        format!("{group}/{v}")
-                    }
-                });
-                let suggestion = format!("write one of: {}", right.collect::<Vec<_>>().join(", "));
+                let newest = versions.first().copied().unwrap_or("v1");
+                let suggestion = match group {
+                    "" => format!("write `apiVersion: {newest}`"),
+                    group => format!("write `apiVersion: {group}/{newest}`"),
+                };
                 let reason = format!(
                     "unknown apiVersion \"{}\" of {kind}",
                     api_version.escape_debug()

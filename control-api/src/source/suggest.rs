@@ -4,6 +4,18 @@
 /// Longest name that is compared; what is longer is no typing mistake.
 const MAX_LEN: usize = 64;
 
+/// What to do with a template.
+pub const RENDER: &str =
+    "render it first; a chart of Helm with `helm template CHART | heddle check -f -`";
+
+/// The first `{{ … }}` of a line, where it begins, with its braces: what a template's engine would replace.
+/// YAML's own `{{` would be a mapping for a key.
+pub fn placeholder(line: &str) -> Option<(usize, &str)> {
+    let start = line.find("{{")?;
+    let end = start + line[start..].find("}}")? + 2;
+    Some((start, &line[start..end]))
+}
+
 /// The nearest of `allowed`, if near.
 pub fn nearest<'a>(given: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if given.len() > MAX_LEN {

@@ -137,6 +137,9 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 #[cfg(test)]
+mod slips;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

@@ -112,7 +112,11 @@ fn scalars_without_quotes_are_what_kubernetes_reads() {
         assert!(objects.is_empty());
         assert_eq!((problems[0].line, problems[0].column), (3, 33));
         assert!(problems[0].reason.contains(found), "{problems:?}");
-        assert_eq!(problems[0].suggestion, "put the value in quotes");
+        assert!(
+            problems[0]
+                .suggestion
+                .starts_with("put the value in quotes: `a: \"")
+        );
     }
     // Amounts may be numbers.
     let limits = "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a, resources: {limits: {cpu: 1}}}]}}";

@@ -15,7 +15,7 @@ use crate::{
     resources::{
         at::{At, Ignored},
         duration::Span,
-        virtual_service::bad_host,
+        virtual_service::{bad_host, host_meant},
     },
     source::{decode::Problem, node::Position},
 };
@@ -128,12 +128,14 @@ fn common(parents: &[At<ParentReference>], hostnames: &[At<String>], found: &mut
         });
         if let Some(reason) = reason {
             let reason = format!("spec.hostnames[{i}]: {reason}");
-            found.push(problem(
-                Code::BadHost,
-                host.at,
-                reason,
-                "write a name, or `*.` and a name",
-            ));
+            let meant = host_meant(host, "", |port| {
+                format!("a port is named by the parentRef (`port: {port}`)")
+            });
+            let instead = match meant.as_str() {
+                "" => "write a name, or `*.` and a name",
+                meant => meant,
+            };
+            found.push(problem(Code::BadHost, host.at, reason, instead));
         }
     }
 }
@@ -225,8 +227,11 @@ fn times(path: &str, rule: &RuleSpec, found: &mut Vec<Problem>) {
         let span = duration(text);
         if span.is_none() {
             let reason = format!("{path}.{name}: \"{}\" is no duration", text.escape_debug());
-            let instead = "write whole numbers with h, m, s or ms, as in `1m30s`";
-            found.push(problem(Code::BadValue, text.at, reason, instead));
+            let instead = match Span::meant(text) {
+                Some(meant) => format!("write `{meant}`"),
+                None => "write whole numbers with h, m, s or ms, as in `1m30s`".into(),
+            };
+            found.push(problem(Code::BadValue, text.at, reason, &instead));
         }
         Some((text.at, span?.millis()))
     };

@@ -3,10 +3,12 @@
 //! do besides in `actions`.
 
 mod actions;
+mod host;
 mod likely;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::host::{bad_host, host_meant};
 use super::{HttpMatch, HttpRoute, Retries, TlsMatch, VirtualService, problem};
 use crate::{
     check::Code,
@@ -49,7 +51,9 @@ pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
                 Code::BadHost,
                 host.at,
                 format!("spec.hosts[{i}]: {reason}"),
-                "",
+                &host_meant(host, "", |port| {
+                    format!("one of its ports is asked for by `match: [{{port: {port}}}]`")
+                }),
             ));
         }
     }
@@ -85,7 +89,9 @@ pub(super) fn problems(spec: &VirtualService) -> Vec<Problem> {
                 Code::BadHost,
                 destination.host.at,
                 format!("{path}.host: {reason}"),
-                "",
+                &host_meant(&destination.host, "host: ", |port| {
+                    format!("and beside it `port: {{number: {port}}}`")
+                }),
             ));
         }
         if let Some(port) = destination.port.as_ref().filter(|port| *port.number == 0) {
@@ -168,7 +174,8 @@ fn tls_match(path: &str, one: &At<TlsMatch>, found: &mut Vec<Problem>) {
     for (i, host) in one.sni_hosts.iter().enumerate() {
         if let Some(reason) = bad_host(host, true) {
             let reason = format!("{path}.sniHosts[{i}]: {reason}");
-            found.push(problem(Code::BadHost, host.at, reason, ""));
+            let instead = host_meant(host, "", |_| "the port is that of the match".into());
+            found.push(problem(Code::BadHost, host.at, reason, &instead));
         }
     }
     if let Some(port) = one.port.as_ref().filter(|port| port.value == 0) {
@@ -179,23 +186,6 @@ fn tls_match(path: &str, one: &At<TlsMatch>, found: &mut Vec<Problem>) {
             "",
         ));
     }
-}
-
-pub(crate) fn bad_host(host: &str, wildcard: bool) -> Option<String> {
-    let name = match host.strip_prefix('*') {
-        Some("") if wildcard => return None,
-        Some(rest) if wildcard && rest.starts_with('.') => &rest[1..],
-        _ => host,
-    };
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    let good = name.len() <= 253 && name.split('.').all(label);
-    (!good).then(|| format!("\"{}\" is no host name", host.escape_debug()))
 }
 
 fn http(path: &str, at: Position, rule: &HttpRoute, found: &mut Vec<Problem>) {

@@ -5,13 +5,10 @@ use std::slice;
 
 use serde::de::{self, DeserializeSeed, IntoDeserializer, value::StrDeserializer};
 
-use super::{Context, DecodeError, Problem, Reader, Unknown};
+use super::{Context, DecodeError, Problem, Reader, Unknown, fields::elsewhere};
 use crate::{
     check::Code,
-    source::{
-        node::{Key, Node},
-        suggest,
-    },
+    source::node::{Key, Node},
 };
 
 pub(super) struct ItemAccess<'a> {
@@ -40,7 +37,7 @@ impl<'de> de::SeqAccess<'de> for ItemAccess<'de> {
         };
         let context = self.context;
         context
-            .within(format!("[{index}]"), node.at, || {
+            .within(format!("[{index}]"), (None, node), || {
                 seed.deserialize(Reader { node, context })
             })
             .map(Some)
@@ -68,7 +65,7 @@ impl<'a> MapAccess<'a> {
         }
     }
 
-    fn is_known(&self, key: &Key) -> bool {
+    fn is_known(&self, key: &Key, value: &Node) -> bool {
         if let Some(written) = &key.written
             && self.context.unknown == Unknown::Refuse
         {
@@ -91,7 +88,7 @@ impl<'a> MapAccess<'a> {
             let reason = format!("unknown field `{}` in {}", key.name, self.context.path());
             self.context.report(
                 Problem::new(Code::UnknownField, key.at, reason)
-                    .suggest(suggest::sentence(&key.name, fields)),
+                    .suggest(elsewhere(&key.name, value, fields)),
             );
         }
         false
@@ -106,7 +103,7 @@ impl<'de> de::MapAccess<'de> for MapAccess<'de> {
         seed: K,
     ) -> Result<Option<K::Value>, DecodeError> {
         while let Some((key, node)) = self.entries.next() {
-            if self.is_known(key) {
+            if self.is_known(key, node) {
                 self.value = Some((key, node));
                 let name: StrDeserializer<'_, DecodeError> = (*key.name).into_deserializer();
                 return seed
@@ -131,9 +128,9 @@ impl<'de> de::MapAccess<'de> for MapAccess<'de> {
         } else {
             format!("[\"{}\"]", key.name)
         };
-        // An empty value begins where its key's line ends; the key is what a person looks for.
-        let at = if node.is_null() { key.at } else { node.at };
-        context.within(step, at, || seed.deserialize(Reader { node, context }))
+        context.within(step, (Some(key), node), || {
+            seed.deserialize(Reader { node, context })
+        })
     }
 }
 

@@ -5,9 +5,13 @@ use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
+use super::meant::{Asked, meant};
 use crate::{
     check::{Code, Severity},
-    source::{node::Position, suggest},
+    source::{
+        node::{Key, Node, Position},
+        suggest,
+    },
 };
 
 /// One mistake in a document.
@@ -61,6 +65,8 @@ pub struct DecodeError {
     code: Code,
     reason: String,
     suggestion: String,
+    /// Of a value of the wrong type.
+    asked: Option<Asked>,
     place: Option<(Position, String)>,
 }
 
@@ -70,8 +76,32 @@ impl DecodeError {
             code,
             reason,
             suggestion,
+            asked: None,
             place: None,
         }
+    }
+
+    /// A mapping of these fields was asked for.
+    pub(super) fn no_struct(
+        found: Unexpected<'_>,
+        name: &'static str,
+        fields: &'static [&'static str],
+    ) -> Self {
+        let mut error: Self = de::Error::invalid_type(found, &"a mapping");
+        if let Some(asked) = &mut error.asked {
+            asked.of = Some((name, fields));
+        }
+        error
+    }
+
+    /// The value is this one.
+    pub(super) fn of(mut self, key: Option<&Key>, node: &Node) -> Self {
+        if let Some(asked) = self.asked.take()
+            && let Some(suggestion) = meant(key, node, &asked)
+        {
+            self.suggestion = suggestion;
+        }
+        self
     }
 
     pub(super) fn place(mut self, at: Position, path: impl FnOnce() -> String) -> Self {
@@ -100,27 +130,13 @@ impl de::Error for DecodeError {
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let expected = in_words(&expected.to_string());
-        let scalar = matches!(
-            found,
-            Unexpected::Bool(_)
-                | Unexpected::Unsigned(_)
-                | Unexpected::Signed(_)
-                | Unexpected::Float(_)
-        );
-        let suggestion = match found {
-            _ if scalar && expected == "a string" => "put the value in quotes".to_owned(),
-            Unexpected::Str(text)
-                if expected == "a whole number" && text.parse::<u64>().is_ok() =>
-            {
-                "take the quotes away".to_owned()
-            }
-            _ => String::new(),
-        };
-        Self::new(
-            Code::WrongType,
-            format!("expected {expected}, found {}", found_in_words(found)),
-            suggestion,
-        )
+        let reason = format!("expected {expected}, found {}", found_in_words(found));
+        let mut error = Self::new(Code::WrongType, reason, String::new());
+        error.asked = Some(Asked {
+            words: expected,
+            of: None,
+        });
+        error
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {

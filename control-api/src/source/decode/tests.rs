@@ -83,7 +83,7 @@ fn mistakes_say_path_place_and_remedy() {
             3,
             11,
             "spec.routes[0].weight: expected a whole number, found \"5\"",
-            "take the quotes away",
+            "write `weight: 5`",
         ),
         (
             "routes:\n- host: a\n  weight: -5\n",
@@ -104,14 +104,14 @@ fn mistakes_say_path_place_and_remedy() {
             2,
             9,
             "spec.routes[0].host: expected a string, found the number 5",
-            "put the value in quotes",
+            "put the value in quotes: `host: \"5\"`",
         ),
         (
             "routes:\n- host: a\n  labels: {v: 1.10}\n",
             3,
             15,
             "spec.routes[0].labels[\"v\"]: expected a string, found the number 1.1",
-            "put the value in quotes",
+            "put the value in quotes: `v: \"1.10\"`",
         ),
         (
             "routes:\n- host: a\n  mode: STRIKT\n",
@@ -165,7 +165,7 @@ fn scalars_without_quotes_are_what_kubernetes_reads() {
             (problem.reason, problem.suggestion),
             (
                 format!("spec.routes[0].host: expected a string, found {found}"),
-                "put the value in quotes".to_owned()
+                format!("put the value in quotes: `host: \"{scalar}\"`")
             )
         );
         let quoted = read(&format!("routes:\n- host: '{scalar}'\n")).unwrap();

@@ -60,6 +60,7 @@ impl Builder {
                     _ => SyntaxError {
                         at,
                         reason: format!("not valid YAML: {}", error.info()),
+                        suggestion: String::new(),
                         is_too_much: false,
                     },
                 }
@@ -112,6 +113,7 @@ impl Builder {
                     return Err(SyntaxError {
                         at,
                         reason: "an alias to something that contains it".into(),
+                        suggestion: String::new(),
                         is_too_much: false,
                     });
                 };
@@ -125,6 +127,7 @@ impl Builder {
             Event::DocumentStart(..) if self.root.is_some() => Err(SyntaxError {
                 at,
                 reason: "a second document without a `---` line".into(),
+                suggestion: String::new(),
                 is_too_much: false,
             }),
             _ => Ok(()),
@@ -137,6 +140,7 @@ impl Builder {
             return Err(SyntaxError {
                 at,
                 reason: format!("more than {MAX_NODES} values in one document"),
+                suggestion: String::new(),
                 is_too_much: true,
             });
         }
@@ -195,6 +199,7 @@ impl Builder {
                         return Err(SyntaxError {
                             at: node.at,
                             reason: "a key must be a plain word".into(),
+                            suggestion: String::new(),
                             is_too_much: false,
                         });
                     };
@@ -202,6 +207,7 @@ impl Builder {
                         return Err(SyntaxError {
                             at: node.at,
                             reason: format!("the key `{name}` appears twice"),
+                            suggestion: String::new(),
                             is_too_much: false,
                         });
                     }
@@ -223,6 +229,7 @@ fn too_deep(at: Position) -> SyntaxError {
     SyntaxError {
         at,
         reason: format!("nested more than {MAX_DEPTH} deep"),
+        suggestion: String::new(),
         is_too_much: true,
     }
 }
@@ -255,6 +262,7 @@ fn merge(
                 return Err(SyntaxError {
                     at: source.at,
                     reason: "`<<` needs a mapping".into(),
+                    suggestion: String::new(),
                     is_too_much: false,
                 });
             };

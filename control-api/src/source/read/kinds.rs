@@ -150,6 +150,6 @@ pub(super) fn stranger(
     Some((
         Code::UnknownVersion,
         reason,
-        format!("did you mean `{ours}`?"),
+        format!("write `apiVersion: {ours}/v1`"),
     ))
 }

@@ -103,7 +103,7 @@ fn mistakes_have_name_place_and_reason() {
             1,
             13,
             "unknown apiVersion",
-            "did you mean `networking.istio.io`?",
+            "write `apiVersion: networking.istio.io/v1`",
         ),
         (
             ROUTE.replace("networking.istio.io", "networking.k8s.io"),
