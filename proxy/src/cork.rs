@@ -4,15 +4,15 @@
 //! flush does nothing: whoever drives the connection has what is held written at the end of its turn,
 //! which comes after those of all streams that had something to say.
 //!
-//! It holds at most [`MOST`] bytes, and no buffer while it holds none.
+//! It holds at most [`MOST`] bytes, and no buffer while it holds none: what one has written, the next
+//! connection of the same worker holds its bytes in.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes held back: one TLS record. What does not fit is written at once, with them.
@@ -21,12 +21,17 @@ const MOST: usize = 16 * 1024;
 /// Slices of one write: what is held, and as many more as one frame has.
 const SLICES: usize = 8;
 
+thread_local! {
+    /// The buffer of nobody.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// A connection whose small writes are gathered: for h2, and for who drives it.
 pub(crate) struct Cork<T>(Rc<RefCell<Gathered<T>>>);
 
 struct Gathered<T> {
     io: T,
-    held: BytesMut,
+    held: Vec<u8>,
     /// Something has been read since this was asked last.
     heard: bool,
 }
@@ -35,7 +40,7 @@ impl<T> Cork<T> {
     pub(crate) fn new(io: T) -> Self {
         Self(Rc::new(RefCell::new(Gathered {
             io,
-            held: BytesMut::new(),
+            held: Vec::new(),
             heard: false,
         })))
     }
@@ -77,11 +82,18 @@ impl<T: AsyncWrite + Unpin> Gathered<T> {
         if n == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        self.held.advance(n);
+        self.held.drain(..n);
         if self.held.is_empty() {
-            self.held = BytesMut::new();
+            SPARE.set(std::mem::take(&mut self.held));
         }
         Ok(())
+    }
+
+    fn hold(&mut self, bufs: &[IoSlice<'_>]) {
+        if self.held.is_empty() {
+            self.held = SPARE.take();
+        }
+        bufs.iter().for_each(|buf| self.held.extend_from_slice(buf));
     }
 
     /// Writes what is held and these after it, as far as they are taken.
@@ -125,8 +137,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Cork<T> {
         if gathered.held.len() + more > MOST {
             return gathered.write_through(cx, bufs);
         }
-        bufs.iter()
-            .for_each(|buf| gathered.held.extend_from_slice(buf));
+        gathered.hold(bufs);
         Poll::Ready(Ok(more))
     }
 
