@@ -11,12 +11,15 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use ::http::Response;
 use bytes::Bytes;
 use heddle_proto::mesh::Protocol;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 
 use self::figures::{Figures, read, write};
@@ -43,34 +46,43 @@ struct Case {
     protocol: Protocol,
     /// Whether the server has a sidecar, and so the connection between them mutual TLS.
     meshed: bool,
-    /// What is counted: requests, or messages both ways on one stream.
-    stream: bool,
+    /// What is counted: requests (0), or messages both ways on so many streams, [`TOGETHER`] to a connection.
+    streams: usize,
 }
 
-const CASES: [Case; 4] = [
+/// Streams of one connection, where there are several.
+const TOGETHER: usize = 4;
+
+const CASES: [Case; 5] = [
     Case {
         name: "http1-plain",
         protocol: Protocol::Http1,
         meshed: false,
-        stream: false,
+        streams: 0,
     },
     Case {
         name: "http1-mtls",
         protocol: Protocol::Http1,
         meshed: true,
-        stream: false,
+        streams: 0,
     },
     Case {
         name: "http2-mtls",
         protocol: Protocol::Http2,
         meshed: true,
-        stream: false,
+        streams: 0,
     },
     Case {
         name: "grpc-stream-mtls",
         protocol: Protocol::Grpc,
         meshed: true,
-        stream: true,
+        streams: 1,
+    },
+    Case {
+        name: "grpc-streams-mtls",
+        protocol: Protocol::Grpc,
+        meshed: true,
+        streams: 64,
     },
 ];
 
@@ -152,9 +164,9 @@ fn count(case: &Case, requests: usize) -> Vec<(&'static str, u64)> {
             let _app = raw_app(&server.netns);
             client.run(raw_client(web.at(), requests));
         }
-        _ if case.stream => {
+        _ if case.streams > 0 => {
             let _app = App::echo(&server.netns, 8080, "server");
-            client.run(messages(web.at(), requests));
+            client.run(conversations(web.at(), case.streams, requests));
         }
         _ => {
             let _app = App::http(&server.netns, 8080, |_| async {
@@ -231,16 +243,37 @@ fn raw_app(netns: &crate::support::netns::Netns) -> Server {
     })
 }
 
-/// So many messages, each when the echo of the one before has come.
-async fn messages(to: SocketAddr, count: usize) {
-    let mut client = Client::http2(to).await.unwrap();
-    let (feed, frames) = tokio::sync::mpsc::channel(1);
+/// So many messages, on all streams alike.
+async fn conversations(to: SocketAddr, streams: usize, count: usize) {
+    let (mut clients, mut all) = (Vec::new(), JoinSet::new());
+    for stream in 0..streams {
+        if stream % TOGETHER == 0 {
+            clients.push(Client::http2(to).await.unwrap());
+        }
+        let count = count * (stream + 1) / streams - count * stream / streams;
+        let (feed, response) = begin(clients.last_mut().unwrap()).await;
+        all.spawn(converse(feed, response, count));
+    }
+    while let Some(done) = all.join_next().await {
+        done.unwrap();
+    }
+}
+
+type Feed = Sender<Result<Frame<Bytes>, http::Error>>;
+
+async fn begin(client: &mut Client) -> (Feed, Response<Incoming>) {
+    let (feed, frames) = channel(1);
     let body = StreamBody::new(ReceiverStream::new(frames)).boxed_unsync();
     let request = client
         .request("POST", "/chat")
         .header("content-type", "application/grpc")
         .header("user-type", "premium");
-    let mut response = client.send(request.body(body).unwrap()).await.unwrap();
+    let response = client.send(request.body(body).unwrap()).await.unwrap();
+    (feed, response)
+}
+
+/// So many messages on one stream, each when the echo of the one before has come.
+async fn converse(feed: Feed, mut response: Response<Incoming>, count: usize) {
     let message = Bytes::from_static(&[b'x'; MESSAGE]);
     for _ in 0..count {
         feed.send(Ok(Frame::data(message.clone()))).await.unwrap();

@@ -24,7 +24,7 @@ pub(super) fn write(compiler: &str, committed: &Figures, measured: &Figures) -> 
         "# Instructions (callgrind) that a sidecar of the release profile executes for one\n\
          # request: GET and a response of 1 KiB on a kept-alive connection, a route of the\n\
          # table matched by a header; grpc-stream: for a message of 64 bytes there and back\n\
-         # on one stream. Written by `cargo xtask guard --update`, with\n\
+         # on one stream, -streams: on 64 of 16 connections. Written by `cargo xtask guard --update`, with\n\
          # {compiler}.\n"
     );
     for (name, figure) in all {
