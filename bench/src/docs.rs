@@ -143,7 +143,10 @@ fn method(report: &Report) -> String {
          refused, one of the mesh is not. One failed request under load ends the measurement. A measurement \
          during which others took more than a tenth of the machine is made again, at most twice, whoever's \
          it is; the quietest counts.\n\n\
-         **Not the same.** The other sidecars' configuration is static; Heddle is told by its control plane, \
+         **Not the same.** Heddle's sidecar is laid out by its compiler from a record of what it executes \
+         under loads like these (`cargo xtask profile`), as it is shipped; the others are the programs that \
+         their projects and Debian release, and the bare relay is compiled without such a record. \
+         The other sidecars' configuration is static; Heddle is told by its control plane, \
          which idles meanwhile and is not counted. Envoy counts its own statistics (all its defaults); \
          Heddle counts Istio's standard metrics with their labels, for which Istio's build of Envoy has \
          filters that cost more and are not in this one. Whether the root has signed a certificate Heddle \
@@ -157,7 +160,9 @@ fn method(report: &Report) -> String {
          them cost together; the CPU of the sidecars (from the kernel's own accounting of every thread, its \
          network work included) is the figure that carries over to other machines. The load generators are \
          closed loops: a connection's next request is sent after the answer to the one before, so p99 hides \
-         what an open loop would show. RSS counts pages of the program file that other processes share; PSS \
+         what an open loop would show. wrk alone makes up for that: where a request took more than twice \
+         the usual, it counts as late those too that could have been sent meanwhile, so that its p99 at one \
+         connection, with no sidecar at all ten times the p50, says how long this machine stood still. RSS counts pages of the program file that other processes share; PSS \
          shares them out. A ratio is one of medians. One run on one machine is an indication, not a law: run \
          it on yours.\n",
         cores = report.machine.cores,

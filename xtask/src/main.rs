@@ -7,7 +7,9 @@ mod demo;
 mod guard;
 mod images;
 mod install;
+mod profile;
 mod run;
+mod shipped;
 mod test;
 mod venv;
 
@@ -41,6 +43,10 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Build the programs as they are shipped, into target/dist
+    Dist,
+    /// Record anew what the sidecar does under load, which `dist` lays it out by
+    Profile,
     /// Show what users see while things go wrong: restarts, kills, bad networks, bad endpoints
     Chaos(chaos::Args),
     /// Load a mesh for ten minutes, and see whether anything grows
@@ -54,6 +60,8 @@ fn main() -> ExitCode {
         Task::Test => test::test(),
         Task::Guard(args) => guard::guard(&args),
         Task::Bench { args } => bench::bench(&args),
+        Task::Dist => shipped::build(shipped::PACKAGES),
+        Task::Profile => profile::profile(),
         Task::Chaos(args) => chaos::chaos("chaos", &args),
         Task::Soak(args) => chaos::chaos("soak", &args),
     };

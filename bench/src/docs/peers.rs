@@ -32,7 +32,7 @@ fn about(peer: Peer) -> (&'static str, &'static str) {
         ),
         Peer::Heddle => (
             "[`bench/mesh`](../bench/mesh) and [`examples/bookinfo/reviews.yaml`](../examples/bookinfo/reviews.yaml)",
-            "By its own control plane and identity service, as in a mesh.",
+            "By its own control plane and identity service, as in a mesh. Built as it is shipped (`cargo xtask dist`).",
         ),
         Peer::Envoy => (
             "[`bench/envoy`](../bench/envoy)",

@@ -145,6 +145,8 @@ fn sidecars(mesh: &Mesh, tools: Tools<'_>) -> Result<Vec<Process>> {
                 ("--trust-bundle-file", &mesh.root),
                 ("--state-dir", &state),
                 ("--workers", Path::new("1")),
+                // Where it is asked to end at all (see `process`), nobody is left to wait for.
+                ("--termination-grace-seconds", Path::new("1")),
                 // As Envoy is told.
                 ("--log-level", Path::new("warn")),
             ]));
