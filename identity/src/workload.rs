@@ -12,13 +12,13 @@ mod store;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
 pub use self::issuer::{IssueError, Issued, Issuer, Order, RemoteIssuer};
-use self::{renewal::Renewal, store::Store};
+use self::{
+    renewal::{Bells, Renewal},
+    store::Store,
+};
 use crate::{MeshTls, SpiffeId, tls::Validity};
 
 /// Where a mesh's parts are unless somebody says otherwise.
@@ -70,8 +70,7 @@ pub struct Status {
 pub struct Workload {
     tls: MeshTls,
     status: watch::Receiver<Status>,
-    nudge: Arc<Notify>,
-    refused: Arc<Notify>,
+    bells: Bells,
     _renewing: JoinSet<()>,
 }
 
@@ -125,7 +124,7 @@ impl Workload {
         bundle: Option<PathBuf>,
     ) -> Self {
         let (sender, status) = watch::channel(Status::default());
-        let (nudge, refused) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let bells = Bells::default();
         let mut renewal = Renewal::new(
             tls.clone(),
             issuer,
@@ -133,8 +132,7 @@ impl Workload {
             store,
             bundle,
             sender,
-            nudge.clone(),
-            refused.clone(),
+            bells.clone(),
         );
         renewal.restore();
         let mut renewing = JoinSet::new();
@@ -142,8 +140,7 @@ impl Workload {
         Self {
             tls,
             status,
-            nudge,
-            refused,
+            bells,
             _renewing: renewing,
         }
     }
@@ -167,13 +164,13 @@ impl Workload {
 
     /// Renews now, without waiting for the time to come.
     pub fn renew(&self) {
-        self.nudge.notify_one();
+        self.bells.nudge.notify_one();
     }
 
     /// A peer does not accept the certificate. Another is asked for, soon and then ever more seldom: this may
     /// be all that ever tells of a root that was dropped, where the news of it came over that peer.
     pub fn refused(&self) {
-        self.refused.notify_one();
+        self.bells.refused.notify_one();
     }
 }
 

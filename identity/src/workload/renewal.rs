@@ -60,11 +60,19 @@ pub(super) struct Renewal {
     store: Option<Store>,
     bundle: Option<Bundle>,
     status: watch::Sender<Status>,
-    nudge: Arc<Notify>,
-    refused: Arc<Notify>,
+    bells: Bells,
     replacement: Replacement,
     roots: watch::Receiver<()>,
     due: Option<UnixTime>,
+}
+
+/// What is rung from outside.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bells {
+    /// To renew without waiting for the time to come.
+    pub(super) nudge: Arc<Notify>,
+    /// A peer does not accept the certificate.
+    pub(super) refused: Arc<Notify>,
 }
 
 impl Renewal {
@@ -75,8 +83,7 @@ impl Renewal {
         store: Option<Store>,
         bundle: Option<PathBuf>,
         status: watch::Sender<Status>,
-        nudge: Arc<Notify>,
-        refused: Arc<Notify>,
+        bells: Bells,
     ) -> Self {
         let bundle = bundle.map(|file| Bundle {
             file,
@@ -91,8 +98,7 @@ impl Renewal {
             store,
             bundle,
             status,
-            nudge,
-            refused,
+            bells,
             replacement: Replacement::new(),
             due: None,
         }
@@ -139,7 +145,7 @@ impl Renewal {
                     let pause = backoff.next();
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
-                        () = self.nudge.notified() => {}
+                        () = self.bells.nudge.notified() => {}
                     }
                 }
             }
@@ -154,9 +160,9 @@ impl Renewal {
             };
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(left).min(LONGEST_WAIT)) => {}
-                () = self.nudge.notified() => return,
+                () = self.bells.nudge.notified() => return,
                 () = self.replacement.due() => return,
-                () = self.refused.notified() => self.heed_refusal(),
+                () = self.bells.refused.notified() => self.heed_refusal(),
                 // It ends with the TLS, which is ours.
                 _ = self.roots.changed() => self.heed_roots(),
             }
