@@ -154,7 +154,7 @@ fn worker(app: SocketAddr) -> Rc<Worker> {
         habits: crate::serve::Habits {
             stall: std::time::Duration::from_secs(300),
             header_case: false,
-            stream_window: crate::limits::H2_STREAM_WINDOW,
+            windows: crate::limits::H2_PEERS,
         },
     };
     Rc::new(Worker::new(&shared))

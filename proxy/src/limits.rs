@@ -53,18 +53,37 @@ pub(crate) const H2_STREAMS: u32 = 200;
 /// that our own peers never queue.
 pub(crate) const H2_STREAMS_INBOUND: u32 = 256;
 
-/// HTTP/2 window of a stream.
-pub(crate) const H2_STREAM_WINDOW: u32 = 256 * 1024;
+/// HTTP/2 windows of a connection: bytes that its peer may send before they are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    /// On each stream.
+    pub(crate) stream: u32,
+    /// On all of them together.
+    pub(crate) connection: u32,
+}
 
-/// The same for callers without an identity: what each connection of theirs may make a sidecar hold is
-/// a quarter.
-pub(crate) const H2_STREAM_WINDOW_OF_STRANGERS: u32 = H2_STREAM_WINDOW / 4;
+/// HTTP/2 window of a stream: what a receiver that stands still makes a sidecar hold.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
 
-/// HTTP/2 window of a connection, in windows of a stream: so many readers may stand still until they
-/// hold up the others on their connection.
-pub(crate) const H2_WINDOWS: u32 = 16;
-/// See [`H2_WINDOWS`].
-pub(crate) const H2_CONNECTION_WINDOW: u32 = H2_WINDOWS * H2_STREAM_WINDOW;
+/// Of a connection to an upstream. Many clients share it: however many of them stand still, there is room
+/// for the others.
+pub(crate) const H2_UPSTREAM: Windows = Windows {
+    stream: H2_STREAM_WINDOW,
+    connection: H2_STREAMS * H2_STREAM_WINDOW,
+};
+
+/// Of a connection that is served, which a sidecar may share among its clients as we do.
+pub(crate) const H2_PEERS: Windows = Windows {
+    stream: H2_STREAM_WINDOW,
+    connection: H2_STREAMS_INBOUND * H2_STREAM_WINDOW,
+};
+
+/// Of callers without an identity: what each connection of theirs may make a sidecar hold is far less.
+/// Sixteen of their requests that nobody takes hold up the others of the same connection.
+pub(crate) const H2_STRANGERS: Windows = Windows {
+    stream: H2_STREAM_WINDOW / 4,
+    connection: 16 * (H2_STREAM_WINDOW / 4),
+};
 
 /// What unread DATA frames of less than 256 bytes may cost to keep on one connection, at 256 bytes each
 /// (h2's measure), beside what the windows bound: room for a stream's whole window of the smallest

@@ -27,7 +27,7 @@ use self::outside::Outside;
 use crate::body::{Incoming, ReplyBody};
 use crate::head;
 use crate::io::Io;
-use crate::limits;
+use crate::limits::{self, Windows};
 use crate::upstream::Version;
 use crate::worker::Phase;
 
@@ -38,8 +38,8 @@ pub(crate) struct Habits {
     pub(crate) stall: Duration,
     /// Names of header fields go on in the letters that they came in.
     pub(crate) header_case: bool,
-    /// What a peer may send on one HTTP/2 stream before it is read.
-    pub(crate) stream_window: u32,
+    /// What a peer may send over HTTP/2 before it is read.
+    pub(crate) windows: Windows,
 }
 
 /// Why a connection broke off.
@@ -209,8 +209,6 @@ where
             });
             http1::serve(io, service, &clock, &mut outside, manner).await
         }
-        Version::Http2 => {
-            http2::serve(io, service, habits.stream_window, &clock, &mut outside).await
-        }
+        Version::Http2 => http2::serve(io, service, habits.windows, &clock, &mut outside).await,
     }
 }

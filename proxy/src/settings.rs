@@ -193,7 +193,7 @@ impl TryFrom<RunArgs> for Settings {
             habits: Habits {
                 stall: Duration::from_secs(u64::from(args.stall_seconds)),
                 header_case: args.preserve_header_case,
-                stream_window: limits::H2_STREAM_WINDOW,
+                windows: limits::H2_PEERS,
             },
             admin: AdminSettings {
                 ports: Ports::default(),

@@ -27,7 +27,7 @@ pub(super) async fn serve(inbound: Rc<Inbound>, io: Io, version: Version) {
     let phase = inbound.worker.phase.clone();
     let mut habits = inbound.worker.habits;
     if inbound.identity.is_none() {
-        habits.stream_window = limits::H2_STREAM_WINDOW_OF_STRANGERS;
+        habits.windows = limits::H2_STRANGERS;
     }
     let caller = forwarded_client_cert(&inbound);
     let serving = Rc::clone(&inbound);

@@ -20,13 +20,13 @@ use crate::body::{Bequest, Incoming, ReplyBody};
 use crate::cork::Cork;
 use crate::http2::{self, Keepalive, Other, Pipe, Received};
 use crate::io::Io;
-use crate::limits;
+use crate::limits::{self, Windows};
 
 /// Serves until either side ends the connection.
 pub(super) async fn serve<S, F, D>(
     io: Io,
     service: S,
-    stream_window: u32,
+    windows: Windows,
     clock: &Arc<Clock>,
     outside: &mut Outside<'_, D>,
 ) -> Result<(), End>
@@ -35,7 +35,7 @@ where
     F: Future<Output = Response<ReplyBody>> + 'static,
     D: Future<Output = ()>,
 {
-    let mut serving = Serving::begin(io.served_in_frames(clock), stream_window);
+    let mut serving = Serving::begin(io.served_in_frames(clock), windows);
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = serving.poll(cx, &service) {
@@ -68,12 +68,12 @@ enum Stage {
 }
 
 impl Serving {
-    fn begin(io: Io, stream_window: u32) -> Self {
+    fn begin(io: Io, windows: Windows) -> Self {
         let cork = Cork::new(io);
         let greeting = Builder::new()
-            .initial_window_size(stream_window)
-            .initial_connection_window_size(limits::H2_WINDOWS * stream_window)
-            .data_frame_budget(limits::h2_small_frames(stream_window))
+            .initial_window_size(windows.stream)
+            .initial_connection_window_size(windows.connection)
+            .data_frame_budget(limits::h2_small_frames(windows.stream))
             .max_frame_size(limits::H2_FRAME)
             .max_concurrent_streams(limits::H2_STREAMS_INBOUND)
             .max_header_list_size(limits::HEAD_BYTES as u32)

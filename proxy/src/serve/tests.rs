@@ -34,7 +34,7 @@ fn served(version: Version, begin: &[u8], more: &[u8]) -> Option<(End, Duration)
         let habits = Habits {
             stall: Duration::from_secs(300),
             header_case: false,
-            stream_window: limits::H2_STREAM_WINDOW,
+            windows: limits::H2_PEERS,
         };
         let handler = |request: Request<Incoming>| async move {
             if request.method() == Method::POST {

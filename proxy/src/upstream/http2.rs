@@ -36,9 +36,9 @@ pub(super) async fn connect(io: Io, streams: &Rc<Streams>) -> Result<(Sender, Dr
     let driven = cork.share();
     let (requests, mut connection) = Builder::new()
         .enable_push(false)
-        .initial_window_size(limits::H2_STREAM_WINDOW)
-        .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
-        .data_frame_budget(limits::h2_small_frames(limits::H2_STREAM_WINDOW))
+        .initial_window_size(limits::H2_UPSTREAM.stream)
+        .initial_connection_window_size(limits::H2_UPSTREAM.connection)
+        .data_frame_budget(limits::h2_small_frames(limits::H2_UPSTREAM.stream))
         .max_frame_size(limits::H2_FRAME)
         .max_header_list_size(limits::HEAD_BYTES as u32)
         .max_local_error_reset_streams(Some(http2::RESETS))

@@ -5,3 +5,4 @@ mod http2;
 mod memory;
 mod paths;
 mod slow;
+mod standing;

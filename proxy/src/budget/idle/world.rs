@@ -288,7 +288,7 @@ fn serve(role: Role, tls: MeshTls, snapshot: Snapshot) {
         habits: crate::serve::Habits {
             stall: std::time::Duration::from_secs(300),
             header_case: false,
-            stream_window: crate::limits::H2_STREAM_WINDOW,
+            windows: crate::limits::H2_PEERS,
         },
     }));
     let listen = |port| {

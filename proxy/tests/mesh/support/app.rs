@@ -41,6 +41,15 @@ impl App {
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<Response<Body>, Error>> + Send + 'static,
     {
+        Self::with_room(netns, port, 1 << 20, handler)
+    }
+
+    /// The same, with room for so many bytes of a connection's HTTP/2 that nobody has read.
+    pub(crate) fn with_room<H, F>(netns: &Netns, port: u16, room: u32, handler: H) -> Self
+    where
+        H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Response<Body>, Error>> + Send + 'static,
+    {
         let (connections, requests) =
             (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let (counted, asked) = (Arc::clone(&connections), Arc::clone(&requests));
@@ -58,7 +67,9 @@ impl App {
                 });
                 tokio::spawn(async move {
                     let mut server = auto::Builder::new(TokioExecutor::new());
-                    server.http2().enable_connect_protocol();
+                    let mut http2 = server.http2();
+                    http2.enable_connect_protocol();
+                    http2.initial_connection_window_size(room);
                     // The tests see at the client what goes wrong here.
                     let _ = server
                         .serve_connection_with_upgrades(TokioIo::new(stream), service)
