@@ -1,9 +1,12 @@
 //! Binds every endpoint, then serves them until told to stop. Connections are bounded in number and in idle time, and
-//! belong to this future: none outlives it.
+//! belong to this future: none outlives it. Where there are too many, the one that has been open for longest without a
+//! request gives way: who holds connections keeps no kubelet from its answer.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,8 +14,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time;
 use tower::Service;
 
@@ -118,24 +121,22 @@ impl Bound {
 }
 
 async fn accept(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut open = Open::default();
     let ended = stopping.clone();
     loop {
-        let next = async {
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
-        };
         tokio::select! {
             () = stopped(&mut stopping) => break,
             Some(_) = connections.join_next() => {}
-            (slot, accepted) = next => match accepted {
-                Ok((stream, peer)) => {
-                    let connection = connection(stream, peer, router.clone(), ended.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(slot);
-                    });
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) if open.make_room() => {
+                    let requests = Arc::<AtomicUsize>::default();
+                    let connection =
+                        connection(stream, peer, router.clone(), requests.clone(), ended.clone());
+                    open.0.push_back((connections.spawn(connection), requests));
+                }
+                Ok((_, peer)) => {
+                    tracing::debug!(%peer, "too many requests to the sidecar's own endpoints at a time");
                 }
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept a connection to the sidecar's own endpoints");
@@ -150,10 +151,35 @@ async fn accept(listener: TcpListener, router: Router, mut stopping: watch::Rece
     let _ = time::timeout(END_LIMIT, all).await;
 }
 
+/// Connections of one port, the oldest first, and how many requests each has under way.
+#[derive(Default)]
+struct Open(VecDeque<(AbortHandle, Arc<AtomicUsize>)>);
+
+impl Open {
+    /// Whether there is room for another, after one without a request has given way if need be.
+    fn make_room(&mut self) -> bool {
+        self.0.retain(|(connection, _)| !connection.is_finished());
+        if self.0.len() < CONNECTIONS {
+            return true;
+        }
+        let idle = |(_, requests): &(_, Arc<AtomicUsize>)| requests.load(Ordering::Relaxed) == 0;
+        let oldest = self
+            .0
+            .iter()
+            .position(idle)
+            .and_then(|at| self.0.remove(at));
+        oldest.is_some_and(|(connection, _)| {
+            connection.abort();
+            true
+        })
+    }
+}
+
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
+    requests: Arc<AtomicUsize>,
     mut stopping: watch::Receiver<bool>,
 ) {
     if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL_LIMIT)) {
@@ -162,7 +188,13 @@ async fn connection(
     let peer = Peer(peer.ip().to_canonical());
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
-        router.clone().call(request)
+        let (answer, requests) = (router.clone().call(request), requests.clone());
+        requests.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let answer = answer.await;
+            requests.fetch_sub(1, Ordering::Relaxed);
+            answer
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -248,3 +248,32 @@ async fn idle_and_slow_connections_are_closed() {
             .unwrap();
     }
 }
+
+#[tokio::test]
+async fn who_holds_all_connections_keeps_nobody_from_an_answer() {
+    let sidecar = Sidecar::start(AdminSettings::default());
+    for port in [
+        sidecar.ports.health,
+        sidecar.ports.metrics,
+        sidecar.ports.app,
+    ] {
+        let mut held = Vec::new();
+        for n in 0..150 {
+            let mut stream = TcpStream::connect(local(port)).await.unwrap();
+            if n % 2 == 0 {
+                // One of those that gave way may be this one.
+                let _ = stream.write_all(b"GET /healthz/live HTTP/1.1\r\nx-").await;
+            }
+            held.push(stream);
+        }
+        let path = match port {
+            metrics if metrics == sidecar.ports.metrics => "/stats/prometheus",
+            _ => "/healthz/live",
+        };
+        let (status, _) = get(local(port), path).await;
+        let expected = if port == sidecar.ports.app { 404 } else { 200 };
+        assert_eq!(status, expected, "{path}");
+        drop(held);
+    }
+    sidecar.stop().await;
+}
