@@ -3,6 +3,7 @@
 mod heads;
 mod http2;
 mod memory;
+mod odd;
 mod paths;
 mod slow;
 mod standing;
