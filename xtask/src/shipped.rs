@@ -1,6 +1,7 @@
 //! What is shipped: profile `dist`, and the sidecar laid out by what it does under load. That is
 //! recorded in `proxy/profile.profdata`, which `cargo xtask profile` makes. It speaks of one compiler's
-//! functions: another one, or another machine's, builds without it, and that is said.
+//! functions: another one, or another machine's, builds without it, and that is said. Functions that have
+//! changed since are compiled as if there were none, so that it is made anew before each release.
 
 use std::fs;
 use std::path::{Path, PathBuf};
