@@ -42,7 +42,10 @@ pub use self::{
     outbound::Sight,
     routes::RouteView,
 };
-use self::{hosts::Hosts, sharded::ShardedMap};
+use self::{
+    hosts::Hosts,
+    sharded::{Names, ShardedMap},
+};
 use crate::{
     name::{Kind, NsName, ObjectKey},
     resources::{
@@ -109,17 +112,17 @@ pub struct Model {
     /// Service of a slice, by slice.
     slice_service: ShardedMap<NsName, NsName>,
     /// Services whose slices name a pod, by pod.
-    slice_pods: ShardedMap<NsName, Arc<[NsName]>>,
+    slice_pods: ShardedMap<NsName, Names<NsName>>,
     /// Pods that a service's selector selects, by service.
     members: ShardedMap<NsName, Arc<BTreeSet<NsName>>>,
     /// Services by one label of their selector: "NAMESPACE/KEY=VALUE".
-    selectors: ShardedMap<Box<str>, Arc<[NsName]>>,
+    selectors: ShardedMap<Box<str>, Names<NsName>>,
     addresses: ShardedMap<IpAddr, Arc<address::Owners>>,
     /// ServiceEntries, and by the service that a host of theirs is.
     entries: ShardedMap<NsName, Arc<Object>>,
-    entries_of: ShardedMap<NsName, Arc<[NsName]>>,
+    entries_of: ShardedMap<NsName, Names<NsName>>,
     /// Services of ServiceEntries, by host.
-    externals: ShardedMap<Box<str>, Arc<[NsName]>>,
+    externals: ShardedMap<Box<str>, Names<NsName>>,
     /// Ranges of addresses, and whose they are.
     networks: Arc<[(Network, NsName)]>,
     /// Numbers from which the addresses of hosts without any are made.
@@ -128,25 +131,25 @@ pub struct Model {
     slots: ShardedMap<u16, (i64, NsName)>,
     routes: ShardedMap<NsName, Arc<RouteEntry>>,
     /// Routes in force, by service whose host they name.
-    routes_of: ShardedMap<NsName, Arc<[NsName]>>,
+    routes_of: ShardedMap<NsName, Names<NsName>>,
     /// Routes in force for hosts with a `*`: suffix after it, and who.
     wildcard_routes: Arc<Vec<(Box<str>, NsName)>>,
     /// Routes (as last written) by service that they name anywhere.
-    mentions: ShardedMap<NsName, Arc<[NsName]>>,
+    mentions: ShardedMap<NsName, Names<NsName>>,
     /// Routes in force by the VirtualService that they delegate to.
-    delegating: ShardedMap<NsName, Arc<[NsName]>>,
+    delegating: ShardedMap<NsName, Names<NsName>>,
     /// Gateway API's routes, of both kinds.
     gateway_routes: ShardedMap<ObjectKey, Arc<Object>>,
     /// The same by the Services that they are attached to.
-    gateway_of: ShardedMap<NsName, Arc<[ObjectKey]>>,
+    gateway_of: ShardedMap<NsName, Names<ObjectKey>>,
     /// The same by every Service that they name.
-    gateway_mentions: ShardedMap<NsName, Arc<[ObjectKey]>>,
+    gateway_mentions: ShardedMap<NsName, Names<ObjectKey>>,
     /// DestinationRules in force.
     rules: ShardedMap<NsName, Arc<Object>>,
     /// Those of which something else is written.
     held_rules: Arc<BTreeMap<NsName, HeldRule>>,
     /// DestinationRules by the service that their host names.
-    rules_of: ShardedMap<NsName, Arc<[NsName]>>,
+    rules_of: ShardedMap<NsName, Names<NsName>>,
     wildcard_rules: Arc<Vec<(Box<str>, NsName)>>,
     /// PeerAuthentications by namespace, oldest first.
     authentications: ShardedMap<Box<str>, Arc<[Arc<Object>]>>,

@@ -58,9 +58,7 @@ impl ControlPlane for Admin {
 }
 
 fn routes(model: &Model) -> Vec<RouteStatus> {
-    let keys = model.gateway_route_keys();
-    let told = keys.filter_map(|key| {
-        let status = model.route_status(key)?;
+    let told = model.route_statuses().filter_map(|(key, status)| {
         Some(RouteStatus {
             kind: key.kind.to_string(),
             namespace: key.name.namespace().to_owned(),

@@ -160,8 +160,8 @@ fn wanted(
     controller: &str,
 ) -> Vec<(ObjectKey, Known, Vec<Value>)> {
     let mut found = HashMap::new();
-    for key in model.gateway_route_keys() {
-        let Some((known, status)) = registry.get(key).zip(model.route_status(key)) else {
+    for (key, status) in model.route_statuses() {
+        let Some(known) = registry.get(key) else {
             continue;
         };
         let parents = serde_json::to_value(&status.parents).ok();

@@ -117,6 +117,7 @@ impl Model {
         Encoded::new(&mesh::Address {
             workload_ports,
             headless,
+            hidden: self.hidden_headless(name, pod, client),
             ..of(Kind::Workload(endpoint))
         })
     }

@@ -10,10 +10,13 @@ mod fault;
 mod filters;
 mod merge;
 mod order;
+mod ports;
 mod protocol;
 pub mod status;
 
 pub(super) use self::{
     attach::{Attached, parents_named, services_named},
     compile::{ATTEMPTS, http_match, in_order, wire_match},
+    fault::to_be_read,
+    ports::Ports,
 };

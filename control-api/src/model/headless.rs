@@ -2,9 +2,12 @@
 //! what is called there, and by the host that is named, that they are told apart. A client is told of
 //! those alone of which routes or policies say something to it: without them the pod is the pod.
 
-use std::net::IpAddr;
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
-use heddle_proto::mesh::{Headless, InboundPort};
+use heddle_proto::mesh::{Headless, Hidden, InboundPort};
 
 use super::{Client, Model, workload::target_number};
 use crate::{
@@ -16,6 +19,8 @@ use crate::{
 struct Place<'a> {
     number: u32,
     service: &'a NsName,
+    /// Whether routes or policies say something of the service.
+    is_said: bool,
     port: u32,
     target: u32,
 }
@@ -44,42 +49,46 @@ impl Model {
         inbound: &[InboundPort],
         client: &Client,
     ) -> Vec<Headless> {
-        let services = self.seen_headless(name, pod, client);
-        if services.iter().all(|(name, _)| !self.is_said(name, client)) {
+        let services = self.seen_headless(name, pod, client).into_iter();
+        let services = services.map(|(name, service)| (name, service, self.is_said(name, client)));
+        let services: Vec<_> = services.collect();
+        if services.iter().all(|(.., is_said)| !is_said) {
             return Vec::new();
         }
+        let inbound: HashSet<u32> = inbound.iter().map(|port| port.number).collect();
         let mut places: Vec<Place<'_>> = Vec::new();
-        for (name, service) in services {
+        for (name, service, is_said) in services {
             let mut targets = self.targets(name, service, pod, ip);
             // Of two ports that lead to one of the pod's, that of the same number speaks for it.
             targets.sort_by_key(|(port, target)| port != target);
+            let own: HashSet<u16> = targets.iter().map(|(_, target)| *target).collect();
+            let mut taken = HashSet::new();
             for (port, target) in &targets {
+                // Nothing listens where the name and the service's own number lead, but for a rule.
+                let is_own = inbound.contains(&u32::from(*port)) || own.contains(port);
                 let (port, target) = (u32::from(*port), u32::from(*target));
                 let place = |number| Place {
                     number,
                     service: name,
+                    is_said,
                     port,
                     target,
                 };
-                let same = |known: &Place<'_>| known.service == name && known.number == target;
-                if !places.iter().any(same) {
+                if taken.insert(target) {
                     places.push(place(target));
                 }
-                // Nothing listens where the name and the service's own number lead, but for a rule.
-                let is_own = inbound.iter().any(|known| known.number == port)
-                    || targets.iter().any(|(_, other)| u32::from(*other) == port);
                 if !is_own {
+                    taken.insert(port);
                     places.push(place(port));
                 }
             }
         }
-        let only = |place: &Place<'_>| {
-            let others = places.iter().filter(|other| other.number == place.number);
-            others.count() == 1
-        };
-        let said = places
-            .iter()
-            .filter(|place| self.is_said(place.service, client));
+        let mut at: HashMap<u32, usize> = HashMap::new();
+        for place in &places {
+            *at.entry(place.number).or_default() += 1;
+        }
+        let only = |place: &Place<'_>| at.get(&place.number) == Some(&1);
+        let said = places.iter().filter(|place| place.is_said);
         let mut wire: Vec<Headless> = said
             .map(|place| Headless {
                 number: place.number,
@@ -100,6 +109,19 @@ impl Model {
         service.map_or_else(Vec::new, |service| self.every_address(name, service))
     }
 
+    /// The first by name of those of a pod's headless services that a Sidecar hides from a client.
+    pub(super) fn hidden_headless(
+        &self,
+        name: &NsName,
+        pod: &Pod,
+        client: &Client,
+    ) -> Option<Hidden> {
+        let all = self.headless_of(name, pod).map(|(name, _)| name);
+        let visible = all.filter(|name| self.is_visible(name, &client.namespace));
+        let hidden = visible.filter(|name| !self.sees(client, name));
+        self.hidden_service(hidden.min()?, client)
+    }
+
     /// Headless services of a pod that a client sees, by name.
     fn seen_headless<'a>(
         &'a self,
@@ -107,19 +129,28 @@ impl Model {
         pod: &'a Pod,
         client: &Client,
     ) -> Vec<(&'a NsName, &'a Service)> {
-        let sliced = self.slice_pods.get(name);
-        let sliced = sliced.into_iter().flat_map(|services| services.iter());
-        let all = self.services_of(name, pod).chain(sliced);
-        let headless = all.filter_map(|name| {
-            let service = self.service(name).filter(|service| service.headless)?;
-            Some((name, service))
-        });
+        let headless = self.headless_of(name, pod);
         let mut seen: Vec<_> = headless
             .filter(|(name, _)| self.sees(client, name))
             .collect();
         seen.sort_by_key(|(name, _)| *name);
         seen.dedup_by_key(|(name, _)| *name);
         seen
+    }
+
+    /// Headless services of a pod, some of them twice.
+    fn headless_of<'a>(
+        &'a self,
+        name: &'a NsName,
+        pod: &'a Pod,
+    ) -> impl Iterator<Item = (&'a NsName, &'a Service)> {
+        let sliced = self.slice_pods.get(name);
+        let sliced = sliced.into_iter().flat_map(|services| services.iter());
+        let all = self.services_of(name, pod).chain(sliced);
+        all.filter_map(|name| {
+            let service = self.service(name).filter(|service| service.headless)?;
+            Some((name, service))
+        })
     }
 
     /// Whether routes or policies say something of a service to clients in a namespace.

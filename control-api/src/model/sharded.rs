@@ -83,37 +83,47 @@ impl<K: Hash + Eq + Clone, V: Clone> ShardedMap<K, V> {
     }
 }
 
-/// Sets of names, kept as sorted shared slices.
-impl<K: Hash + Eq + Clone, T: Ord + Clone> ShardedMap<K, Arc<[T]>> {
+/// A set of names, sorted. One that nobody else holds is changed in its place, so that a batch of many for one
+/// key copies it once.
+pub(super) type Names<T> = Arc<Vec<T>>;
+
+impl<K: Hash + Eq + Clone, T: Ord + Clone> ShardedMap<K, Names<T>> {
     pub(super) fn add(&mut self, key: K, item: T) {
-        let old = self.get(&key).cloned().unwrap_or_else(|| Arc::new([]));
-        if let Err(place) = old.binary_search(&item) {
-            let new = old[..place]
-                .iter()
-                .cloned()
-                .chain([item])
-                .chain(old[place..].iter().cloned())
-                .collect();
-            self.insert(key, new);
+        let place = match self.get(&key).map(|names| names.binary_search(&item)) {
+            Some(Ok(_)) => return,
+            Some(Err(place)) => place,
+            None => {
+                self.insert(key, Arc::new(vec![item]));
+                return;
+            }
+        };
+        if let Some(names) = self.get_mut(&key) {
+            // Most sets have one name or two.
+            if names.len() < 4 {
+                names.reserve_exact(1);
+            }
+            names.insert(place, item);
         }
     }
 
     pub(super) fn take(&mut self, key: &K, item: &T) {
-        let Some(old) = self.get(key).cloned() else {
+        let Some((Ok(place), len)) = self
+            .get(key)
+            .map(|names| (names.binary_search(item), names.len()))
+        else {
             return;
         };
-        if let Ok(place) = old.binary_search(item) {
-            if old.len() == 1 {
-                self.remove(key);
-            } else {
-                let new = old[..place]
-                    .iter()
-                    .chain(&old[place + 1..])
-                    .cloned()
-                    .collect();
-                self.insert(key.clone(), new);
-            }
+        if len == 1 {
+            self.remove(key);
+        } else if let Some(names) = self.get_mut(key) {
+            names.remove(place);
         }
+    }
+
+    fn get_mut(&mut self, key: &K) -> Option<&mut Vec<T>> {
+        let index = self.index(key);
+        let names = Arc::make_mut(&mut self.shards[index]).get_mut(key);
+        names.map(Arc::make_mut)
     }
 }
 
@@ -150,7 +160,7 @@ mod tests {
 
     #[test]
     fn sets_stay_sorted_and_vanish_when_empty() {
-        let mut map: ShardedMap<u8, Arc<[u8]>> = ShardedMap::default();
+        let mut map: ShardedMap<u8, Names<u8>> = ShardedMap::default();
         for item in [3, 1, 2, 3] {
             map.add(0, item);
         }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use self::{gateway::Shadows, redirects::Tables};
-use super::{Model, hosts::Host, sharded::ShardedMap};
+use super::{Model, gateway::Ports, hosts::Host, sharded::ShardedMap};
 use crate::{
     check::Code,
     name::{Kind, NsName, ObjectKey},
@@ -165,7 +165,7 @@ impl Model {
                 continue;
             }
             let path = format!("spec.hosts[{i}]");
-            self.of_unmeshed(object, host.at, &path, &name, found);
+            self.of_unmeshed(object, host.at, &path, &name, memo, found);
             self.of_route_beside(object, spec, (i, host), &name, found);
             if let Some(winner) = self
                 .route_for(&name, namespace)
@@ -339,6 +339,9 @@ struct Memo<'a> {
     tables: Tables,
     /// Rules whose circle is told, by their origins.
     circles: HashSet<String>,
+    /// Whether a service has pods, and none of them a sidecar.
+    bare: HashMap<NsName, bool>,
+    ports: Ports,
 }
 
 impl<'a> Memo<'a> {

@@ -4,6 +4,7 @@
 
 mod growth;
 mod mesh;
+mod routes;
 
 use std::time::{Duration, Instant};
 

@@ -205,21 +205,20 @@ impl Model {
             .collect()
     }
 
-    /// A GRPCRoute that has a port, to which an HTTPRoute is attached too.
-    pub(super) fn rival(
+    /// The first GRPCRoute of a namespace that is attached to a port.
+    pub(super) fn grpc_route_at(
         &self,
-        route: &ObjectKey,
         service: &NsName,
         port: u16,
+        namespace: &str,
     ) -> Option<&ObjectKey> {
-        if route.kind != Kind::HttpRoute {
-            return None;
-        }
-        let mut rivals = self.routes_at(service).filter(|other| {
-            other.key.kind == Kind::GrpcRoute
-                && other.key.name.namespace() == route.name.namespace()
-        });
-        let rival = rivals.find(|other| self.ports_attached(other, service).contains(&port));
-        rival.map(|other| &other.key)
+        let keys = self.gateway_of.get(service).into_iter();
+        let mut keys = keys
+            .flat_map(|keys| keys.iter())
+            .filter(|key| key.kind == Kind::GrpcRoute && key.name.namespace() == namespace);
+        keys.find(|key| {
+            let object = self.gateway_routes.get(*key);
+            object.is_some_and(|object| self.ports_attached(object, service).contains(&port))
+        })
     }
 }

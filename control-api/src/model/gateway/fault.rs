@@ -1,9 +1,7 @@
 //! What of a route cannot be meant, where it stands, and what becomes of the requests concerned.
 //! One list, of which the status, the refusals and `heddle check` are made.
 
-use std::sync::Arc;
-
-use super::{super::Model, attach::Attached, status::Reason};
+use super::{super::Model, attach::Attached, ports::Ports, status::Reason};
 use crate::{
     check::{Code, Severity},
     name::{Kind, NsName},
@@ -112,20 +110,15 @@ pub(super) fn of_backend(backend: &Backend) -> Option<(usize, String)> {
 
 impl Model {
     /// Everything of a route that cannot be meant.
-    pub(super) fn faults(&self, object: &Object) -> Vec<Fault> {
+    pub(super) fn faults(&self, object: &Object, ports: &mut Ports) -> Vec<Fault> {
         let Some(spec) = object.gateway_route() else {
             return Vec::new();
         };
         let route = &object.key.name;
         let mut found = Vec::new();
         for (i, parent) in spec.parents.iter().enumerate() {
-            self.of_parent(
-                object,
-                i,
-                parent.at,
-                &self.attached(route, parent),
-                &mut found,
-            );
+            let attached = self.attached(route, parent);
+            found.extend(self.of_parent(object, (i, parent.at), &attached, ports));
         }
         for (i, rule) in spec.rules.iter().enumerate() {
             let path = format!("spec.rules[{i}]");
@@ -147,57 +140,47 @@ impl Model {
     fn of_parent(
         &self,
         object: &Object,
-        i: usize,
-        at: Position,
+        (i, at): (usize, Position),
         attached: &Attached,
-        found: &mut Vec<Fault>,
-    ) {
-        let mut fault = |reason, text: String, suggestion: String| {
-            found.push(Fault {
-                what: What::Parent(i),
-                reason,
-                at,
-                path: format!("spec.parentRefs[{i}]"),
-                text,
-                suggestion,
-            });
+        ports: &mut Ports,
+    ) -> Option<Fault> {
+        let fault = |reason, text, suggestion| Fault {
+            what: What::Parent(i),
+            reason,
+            at,
+            path: format!("spec.parentRefs[{i}]"),
+            text,
+            suggestion,
         };
-        match attached {
-            Attached::Elsewhere => {}
+        let (service, numbers) = match attached {
+            Attached::Elsewhere => return None,
             Attached::Nowhere(text, suggestion) => {
-                fault(Reason::NoMatchingParent, text.clone(), suggestion.clone());
+                let (text, suggestion) = (text.clone(), suggestion.clone());
+                return Some(fault(Reason::NoMatchingParent, text, suggestion));
             }
-            Attached::To(service, ports) => {
-                let namespace = object.key.name.namespace();
-                let opaque = ports.iter().map(|port| {
-                    let spoken = self.opaque(service, *port, namespace)?;
-                    Some(format!("port {port} of Service {service} speaks {spoken}"))
-                });
-                if let Some(all) = opaque.collect::<Option<Vec<_>>>() {
-                    let text = format!("{}: no requests are read there", all.join(", "));
-                    let (protocol, prefix) = match object.key.kind {
-                        Kind::GrpcRoute => ("grpc", "grpc-"),
-                        _ => ("http", "http-"),
-                    };
-                    let instead = format!(
-                        "if it speaks HTTP, write `appProtocol: {protocol}` at the port, or begin its name with `{prefix}`"
-                    );
-                    fault(Reason::UnsupportedProtocol, text, instead);
-                    return;
-                }
-                let rivals: Option<Vec<_>> = ports
-                    .iter()
-                    .map(|port| self.rival(&object.key, service, *port))
-                    .collect();
-                if let Some(rival) = rivals.and_then(|rivals| rivals.first().copied()) {
-                    let text = format!(
-                        "{rival} is attached to the same port of Service {service}, and GRPCRoutes come before HTTPRoutes"
-                    );
-                    let instead = "attach one of them to another port".to_owned();
-                    fault(Reason::Conflicted, text, instead);
-                }
-            }
+            Attached::To(service, numbers) => (service, numbers),
+        };
+        let namespace = object.key.name.namespace();
+        let opaque = numbers.iter().map(|port| {
+            let spoken = ports.opaque(self, service, *port, namespace)?;
+            Some(format!("port {port} of Service {service} speaks {spoken}"))
+        });
+        if let Some(all) = opaque.collect::<Option<Vec<_>>>() {
+            let text = format!("{}: no requests are read there", all.join(", "));
+            let instead = format!("if it speaks HTTP, {}", to_be_read(object.key.kind));
+            return Some(fault(Reason::UnsupportedProtocol, text, instead));
         }
+        let mut first = None;
+        for port in numbers {
+            let rival = ports.rival(self, &object.key, service, *port)?;
+            first.get_or_insert_with(|| rival.clone());
+        }
+        let text = format!(
+            "{} is attached to the same port of Service {service}, and GRPCRoutes come before HTTPRoutes",
+            first?
+        );
+        let instead = "attach one of them to another port".to_owned();
+        Some(fault(Reason::Conflicted, text, instead))
     }
 
     fn of_backends(&self, route: &NsName, path: &str, rule: &Rule, found: &mut Vec<Fault>) {
@@ -244,13 +227,21 @@ impl Model {
 
     /// What of Gateway API's routes is not in force as it is written.
     pub(in crate::model) fn gateway_refusals(&self) -> impl Iterator<Item = Refusal> {
-        let routes = self.gateway_routes.iter();
-        routes.flat_map(|(_, object)| self.refusals_of_gateway_route(object))
+        let (routes, mut ports) = (self.gateway_routes.iter(), Ports::default());
+        routes.flat_map(move |(_, object)| {
+            let faults = self.faults(object, &mut ports).into_iter();
+            faults
+                .map(|fault| fault.refusal(object))
+                .collect::<Vec<_>>()
+        })
     }
+}
 
-    /// The same of one.
-    pub(crate) fn refusals_of_gateway_route(&self, object: &Arc<Object>) -> Vec<Refusal> {
-        let faults = self.faults(object);
-        faults.iter().map(|fault| fault.refusal(object)).collect()
-    }
+/// What to write for requests of routes of a kind to be read at a port.
+pub(in crate::model) fn to_be_read(kind: Kind) -> String {
+    let (protocol, prefix) = match kind {
+        Kind::GrpcRoute => ("grpc", "grpc-"),
+        _ => ("http", "http-"),
+    };
+    format!("write `appProtocol: {protocol}` at the port, or begin its name with `{prefix}`")
 }

@@ -10,8 +10,9 @@ use super::{
     super::Model,
     attach::Attached,
     fault::{Fault, What},
+    ports::Ports,
 };
-use crate::{name::ObjectKey, resources::gateway::ParentRef};
+use crate::{name::ObjectKey, resources::gateway::ParentRef, source::Object};
 
 /// Whose words these are: `controllerName` of the mesh whose parts are in this namespace. Each mesh of a
 /// cluster has another, so that each leaves the words of the others alone.
@@ -95,16 +96,21 @@ fn in_capitals<S: serde::Serializer>(holds: &bool, serializer: S) -> Result<S::O
 }
 
 impl Model {
-    /// Gateway API's routes, in no order.
-    pub fn gateway_route_keys(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.gateway_routes.iter().map(|(key, _)| key)
+    /// What the mesh says of each of Gateway API's routes, in no order.
+    pub fn route_statuses(&self) -> impl Iterator<Item = (&ObjectKey, RouteStatus)> {
+        let (routes, mut ports) = (self.gateway_routes.iter(), Ports::default());
+        routes.filter_map(move |(key, object)| Some((key, self.status_of(object, &mut ports)?)))
     }
 
     /// What the mesh says of a route; None: there is none of this name.
     pub fn route_status(&self, key: &ObjectKey) -> Option<RouteStatus> {
-        let object = self.gateway_routes.get(key)?;
+        self.status_of(self.gateway_routes.get(key)?, &mut Ports::default())
+    }
+
+    fn status_of(&self, object: &Object, ports: &mut Ports) -> Option<RouteStatus> {
+        let key = &object.key;
         let spec = object.gateway_route()?;
-        let faults = self.faults(object);
+        let faults = self.faults(object, ports);
         let bad_rules: Vec<&Fault> = faults
             .iter()
             .filter(|fault| matches!(fault.what, What::Rule(_)))

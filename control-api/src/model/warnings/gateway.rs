@@ -10,12 +10,12 @@ pub(super) use self::shadows::Shadows;
 use super::{Memo, likely, warning};
 use crate::{
     check::{
-        Code,
+        Code, Severity,
         likely::{Tries, is_idempotent, is_unsafe, unseen_header, unsent_header},
     },
     model::{
         Model,
-        gateway::{ATTEMPTS, Attached},
+        gateway::{ATTEMPTS, Attached, to_be_read},
     },
     name::NsName,
     resources::{
@@ -46,11 +46,55 @@ impl Model {
         self.of_places(object, spec, memo, found);
         self.of_redirects_there(object, spec, memo, found);
         for (i, parent) in spec.parents.iter().enumerate() {
-            if let Attached::To(service, _) = self.attached(&object.key.name, parent) {
+            if let Attached::To(service, ports) = self.attached(&object.key.name, parent) {
                 let path = format!("spec.parentRefs[{i}]");
-                self.of_unmeshed(object, parent.at, &path, &service, found);
+                self.of_opaque_ports((object, parent.at), &path, &service, &ports, memo, found);
+                self.of_unmeshed(object, parent.at, &path, &service, memo, found);
             }
         }
+    }
+
+    /// Ports of which no requests are read, among others that take the route: where none does, that is an error.
+    fn of_opaque_ports(
+        &self,
+        (object, at): (&Arc<Object>, Position),
+        path: &str,
+        service: &NsName,
+        ports: &[u16],
+        memo: &mut Memo<'_>,
+        found: &mut Vec<Refusal>,
+    ) {
+        let namespace = object.key.name.namespace();
+        let mut opaque = |port: &u16| memo.ports.opaque(self, service, *port, namespace);
+        let (unread, read): (Vec<u16>, Vec<u16>) =
+            ports.iter().partition(|port| opaque(*port).is_some());
+        let (Some(first), Some(other)) = (unread.first(), read.first()) else {
+            return;
+        };
+        let said = unread
+            .iter()
+            .filter_map(|port| Some(format!("port {port} speaks {}", opaque(port)?)));
+        let said: Vec<String> = said.collect();
+        let reason = format!(
+            "{path}: of the ports of Service {service} some take no route, since no requests are read there: {}",
+            said.join(", ")
+        );
+        let instead = format!(
+            "name the port that is meant, such as `port: {other}`; if port {first} speaks HTTP, {}",
+            to_be_read(object.key.kind)
+        );
+        let follows = "the route applies at its other ports; connections to these pass as they are";
+        let problem = Problem::new(Code::OpaquePort, at, reason)
+            .suggest(instead)
+            .follows(follows);
+        let severity = Severity::Note;
+        found.push(likely(
+            object,
+            Problem {
+                severity,
+                ..problem
+            },
+        ));
     }
 
     /// Whether routes of Gateway API have ports at which a VirtualService routes this host.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::warning;
+use super::{Memo, warning};
 use crate::{
     check::Code,
     model::{Model, protocol},
@@ -47,20 +47,32 @@ impl Model {
         at: Position,
         path: &str,
         name: &NsName,
+        memo: &mut Memo<'_>,
         found: &mut Vec<Refusal>,
     ) {
-        let Some(service) = self.service(name).filter(|service| service.entry.is_none()) else {
-            return;
+        let is_bare = match memo.bare.get(name) {
+            Some(known) => *known,
+            None => {
+                let is_bare = self.is_bare(name);
+                memo.bare.insert(name.clone(), is_bare);
+                is_bare
+            }
         };
-        let candidates = self.candidates(name, service);
-        let pods = candidates
-            .iter()
-            .filter_map(|candidate| self.pod(candidate.pod?));
-        let (meshed, bare): (Vec<_>, Vec<_>) = pods.partition(|pod| pod.meshed);
-        if meshed.is_empty() && !bare.is_empty() {
+        if is_bare {
             let reason = format!("{path}: no pod of {name} has a sidecar");
             let instead = "inject its pods, if they are meant to be of the mesh";
             found.push(warning(Code::NotMeshed, object, at, reason, instead));
         }
+    }
+
+    /// Whether a service has pods, and none of them a sidecar.
+    fn is_bare(&self, name: &NsName) -> bool {
+        let Some(service) = self.service(name).filter(|service| service.entry.is_none()) else {
+            return false;
+        };
+        let candidates = self.candidates(name, service);
+        let pods = candidates.iter().filter_map(|one| self.pod(one.pod?));
+        let mut pods = pods.peekable();
+        pods.peek().is_some() && pods.all(|pod| !pod.meshed)
     }
 }

@@ -75,6 +75,32 @@ fn rules_of_one_route_that_an_earlier_one_hides() {
 }
 
 #[test]
+fn a_port_among_others_of_which_no_requests_are_read_is_told() {
+    use crate::check::Severity;
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: mixed, namespace: shop}\n\
+                   spec: {clusterIP: 10.0.1.9, ports: [{name: http, port: 80}, {name: tcp-admin, port: 90}]}\n";
+    let rule = "  rules:\n  - backendRefs: [{name: v1, port: 80}]\n";
+    for (parent, note) in [
+        ("name: mixed", true),
+        ("name: mixed, port: 80", false),
+        // An error, as where every port is such a one.
+        ("name: mixed, port: 90", false),
+        ("name: echo", false),
+    ] {
+        let model = with(&[service.to_owned(), http("shop/r", parent, rule)]);
+        let found = model.warnings().into_iter();
+        let found: Vec<_> = found.filter(|one| one.code == Code::OpaquePort).collect();
+        assert_eq!(found.len(), usize::from(note), "{parent}: {found:?}");
+        for one in found {
+            assert_eq!(one.severity, Severity::Note);
+            assert!(one.reason.contains("port 90 speaks TCP"), "{one:?}");
+            assert!(one.suggestion.contains("`port: 80`"), "{one:?}");
+            assert_eq!(model.refusals(), []);
+        }
+    }
+}
+
+#[test]
 fn rules_that_another_route_of_the_same_service_hides() {
     let to = |name: &str, parent: &str, matches: &str| {
         http(
