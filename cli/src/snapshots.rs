@@ -104,10 +104,13 @@ pub(crate) fn address(model: &Model, host: &str, asker: &Asker) -> Option<IpAddr
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Some(ip.to_canonical());
     }
-    match named(model, host, asker) {
+    let address = |host: &str| match named(model, host, asker) {
         Some(DnsName::Addresses { ips, .. }) => ips.first().copied(),
         _ => None,
-    }
+    };
+    // A resolver looks in the pod's own namespace too: `db-0.db` is a pod of the headless service `db` there.
+    let searched = || address(&format!("{host}.{}", asker.name.namespace()));
+    address(host).or_else(|| searched().filter(|_| host.contains('.') && !host.ends_with('.')))
 }
 
 /// What the pod's sidecar knows of a name; `None`: it is no name at all.

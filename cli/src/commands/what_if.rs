@@ -38,6 +38,9 @@ struct Report {
     refused: Vec<Problem>,
     /// What of the new documents is no route, and was left out.
     left_out: Vec<String>,
+    /// Of the requests, those to hosts that no name or address of the mesh is known for: no route decides of them, so
+    /// they stay.
+    unknown_hosts: usize,
     /// Spans that tell too little of their request to be decided at all.
     unusable: usize,
 }
@@ -69,6 +72,7 @@ fn report(worlds: Worlds, recorded: recorded::Recorded) -> Outcome<Report> {
         undecided,
         refused: worlds.refused,
         left_out: worlds.left_out,
+        unknown_hosts: again.unknown,
         unusable: recorded.unusable,
     })
 }

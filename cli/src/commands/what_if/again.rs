@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use heddle_control::model::Model;
 use heddle_control::name::{Kind, NsName, ObjectKey};
 use heddle_proxy_config::decision::{
-    Asked, Decision, Faults, Origin, Outcome as Fate, Question, decide_taken,
+    Asked, Decision, Faults, Means, Origin, Outcome as Fate, Question, decide_taken,
 };
 use heddle_proxy_config::route::{HttpTable, Known, Partly, Proven};
 use heddle_proxy_config::snapshot::{Address, Named, Snapshot};
@@ -43,6 +43,8 @@ pub(super) struct Again<'a> {
     files: HashMap<String, Option<SystemTime>>,
     /// When objects that came from no file were.
     objects: &'a HashMap<ObjectKey, SystemTime>,
+    /// Requests to hosts that stand for nothing in either.
+    pub(super) unknown: usize,
 }
 
 impl<'a> Again<'a> {
@@ -61,6 +63,7 @@ impl<'a> Again<'a> {
             changed: world(changed),
             files: HashMap::new(),
             objects,
+            unknown: 0,
         }
     }
 
@@ -81,6 +84,9 @@ impl<'a> Again<'a> {
         else {
             return Ok(open("its pod is gone, and its workload too", Vec::new()));
         };
+        if before.called.ip().is_unspecified() && after.called.ip().is_unspecified() {
+            self.unknown += 1;
+        }
         let known = Known {
             method: question.request.method(),
             uri: question.request.uri(),
@@ -262,9 +268,16 @@ fn spread(decision: &Decision) -> Spread {
             return spread;
         }
     }
+    // A pod that is called stays the same place, whether its headless service has a policy or none.
+    let pod = match &decision.means {
+        Means::Pod { name } => Some(name),
+        Means::Service { pod, .. } => pod.as_ref().filter(|_| decision.rule.is_none()),
+        Means::Unknown => None,
+    };
     for share in decision.destinations.iter().filter(|one| one.percent > 0.0) {
+        let named = pod.or(share.service.as_ref()).cloned();
         let mut place = Place {
-            service: share.service.clone().unwrap_or_else(|| share_name(share)),
+            service: named.unwrap_or_else(|| share_name(share)),
             subset: share.subset.clone(),
             ..Place::default()
         };

@@ -26,6 +26,13 @@ pub(super) fn table(report: &Report, style: Style) -> String {
         let all = report.left_out.join(", ");
         let _ = writeln!(out, "left out, for it is no route: {all}\n");
     }
+    if report.unusable > 0 {
+        let _ = writeln!(
+            out,
+            "left out: {} client spans that are no request of a sidecar, or lack its method, path, host or pod\n",
+            report.unusable
+        );
+    }
     if report.requests == 0 {
         let _ = writeln!(
             out,
@@ -40,6 +47,13 @@ pub(super) fn table(report: &Report, style: Style) -> String {
         "{} of {} recorded requests would go elsewhere, {} stay, {undecided} cannot be told",
         report.moved, report.requests, report.stay
     );
+    if report.unknown_hosts > 0 {
+        let _ = writeln!(
+            out,
+            "of these, {} were sent to hosts that the mesh knows no address of: no route decides, so they stay",
+            report.unknown_hosts
+        );
+    }
     if !report.moves.is_empty() {
         let head = ["COUNT", "SHARE", "FROM", "TO", "BY", "FOR EXAMPLE"];
         let mut table = Table::new(style, &head);

@@ -223,3 +223,53 @@ fn nothing_is_not_less_than_nothing() {
     let told = render::table(&same, Style::PLAIN);
     assert!(told.starts_with("0 of 1 recorded requests"), "{told}");
 }
+
+/// A headless service of which nothing is said is no `heddle.called`: its host decides, as it did.
+#[test]
+fn requests_to_headless_services_without_rules_are_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = dir.path().join("more.yaml");
+    let written = "apiVersion: v1\nkind: Service\nmetadata: {name: all-reviews}\n\
+                   spec: {clusterIP: None, selector: {app: reviews, version: v2}, ports: [{name: http, port: 9080}]}\n\
+                   ---\napiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\nspec:\n  serviceName: all-reviews\n  \
+                   selector: {matchLabels: {of: db}}\n  template:\n    metadata: {labels: {of: db, app: reviews, version: v2}}\n    \
+                   spec: {containers: [{name: db, image: db, command: [sleep], ports: [{containerPort: 9080}]}]}\n";
+    std::fs::write(&more, written).unwrap();
+    let current = picture::of(&[sample(), more]).unwrap().model;
+    let rules = dir.path().join("rules.yaml");
+    let hosts =
+        "spec:\n  hosts: [all-reviews]\n  http:\n  - route: [{destination: {host: ratings}}]\n";
+    let head = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: all}\n";
+    std::fs::write(&rules, format!("{head}{hosts}")).unwrap();
+    let to = |number: usize, host: &'static str| {
+        trace(number, "/x", None, |span| {
+            span["attributes"]["server.address"] = host.into();
+            span["attributes"]
+                .as_object_mut()
+                .unwrap()
+                .remove("heddle.called");
+        })
+    };
+    let mut broken = to(4, "all-reviews");
+    broken.spans[0].resource.clear();
+    let traces = [
+        to(1, "all-reviews"),
+        // The pod itself: no rule is for it, and the mesh has its address all the same.
+        to(2, "db-0.all-reviews"),
+        to(3, "nobody.example"),
+        broken,
+    ];
+    let worlds = Worlds::changed(current, &[rules], &[]).unwrap();
+    let report = report(worlds, recorded::of(&traces)).unwrap();
+    assert_eq!((report.requests, report.unusable), (3, 1));
+    assert_eq!((report.moved, report.stay), (1.0, 2.0), "{report:?}");
+    assert_eq!(report.moves[0].to.service, "default/ratings");
+    assert_eq!(report.unknown_hosts, 1, "{report:?}");
+    let told = render::table(&report, Style::PLAIN);
+    for part in [
+        "left out: 1 client span",
+        "1 were sent to hosts that the mesh knows no address of",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+}
