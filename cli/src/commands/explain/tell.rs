@@ -115,6 +115,9 @@ fn means(decision: &Decision, host: &str, story: &mut Story) {
             }
         }
         (Means::Pod { name }, _) => {
+            if let Some(hidden) = &decision.hidden {
+                self::hidden(hidden, host, story);
+            }
             let what = format!("{called} is pod {name}: it is called directly, no route applies");
             spoken(decision, story.step(what));
         }

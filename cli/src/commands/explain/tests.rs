@@ -168,6 +168,11 @@ spec:
   ports: [{{number: 80, name: http, protocol: HTTP}}]
   resolution: STATIC
   endpoints: [{{address: 10.9.9.9}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: all-reviews}}
+spec: {{clusterIP: None, selector: {{app: reviews}}, ports: [{{name: http, port: 9080}}]}}
 "
         );
         std::fs::write(&more, written).unwrap();
@@ -203,6 +208,15 @@ spec:
             "ALLOW_ANY",
             "http://ratings:9080/",
             &["ratings means service default/ratings"],
+        ),
+        (
+            "ALLOW_ANY",
+            "http://all-reviews.default:9080/",
+            &[
+                "is service default/all-reviews, which Sidecar default/narrow hides from this pod",
+                "add `./all-reviews.default.svc.cluster.local` to egress[].hosts",
+                "it is called directly, no route applies",
+            ],
         ),
     ] {
         let told = ask(mode, url);

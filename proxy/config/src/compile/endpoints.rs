@@ -92,6 +92,7 @@ pub(super) fn address(address: mesh::Address) -> Result<Address, Refusal> {
                     endpoint: Arc::new(endpoint),
                     ports: ports(address.workload_ports, "workload_ports")?,
                     headless: each(address.headless, "headless", headless)?.into(),
+                    hidden: hidden(address.hidden)?,
                 }))
             }
             Kind::Unknown(mesh::Unknown {}) => {

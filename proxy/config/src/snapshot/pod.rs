@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Endpoint, Name, Port, Protocol, Service, Snapshot};
+use super::{Endpoint, Hidden, Name, Port, Protocol, Service, Snapshot};
 use crate::route::host_of;
 
 /// What is known of a pod by its address.
@@ -17,6 +17,8 @@ pub struct Pod {
     pub ports: Vec<Port>,
     /// What its address stands for beside.
     pub headless: Box<[Headless]>,
+    /// A headless service of its that a Sidecar hides: for people.
+    pub hidden: Option<Arc<Hidden>>,
 }
 
 /// A number at a pod's address, and the port of a headless service that it stands for.
@@ -87,6 +89,24 @@ impl Pod {
     fn at(&self, number: u16) -> impl Iterator<Item = &Headless> {
         let all = self.headless.iter();
         all.filter(move |headless| headless.number == number)
+    }
+}
+
+impl Hidden {
+    /// Whether a request's authority names the service, or a pod below it.
+    pub fn is_named(&self, authority: &str) -> bool {
+        let host = host_of(authority).to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        let (namespace, full) = self.host.split_once('/').unwrap_or(("", &*self.host));
+        let names = |host: &str| {
+            let is_whole = host.contains('.') || namespace == ".";
+            let rest = full.strip_prefix(host).filter(|_| is_whole);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        names(host)
+            || host
+                .split_once('.')
+                .is_some_and(|(_, service)| names(service))
     }
 }
 

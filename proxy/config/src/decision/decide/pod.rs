@@ -1,7 +1,7 @@
 //! A pod that is called by its own address: what a headless service of its says where the request, or
 //! the only one that a connection can be for, is that service's; else the pod alone.
 
-use super::super::{Decision, Means, Outcome, Share, State, share, words};
+use super::super::{Decision, Hidden, Means, Outcome, Share, State, share, words};
 use super::{Asking, is_opaque};
 use crate::snapshot::{Named, Pod};
 
@@ -27,6 +27,9 @@ impl<'a> Asking<'a> {
         if let Some((service, _, Named::Service)) = known {
             return asking.service(service, decision);
         }
+        let hidden = pod.hidden.as_ref().filter(|_| known.is_none());
+        let hidden = hidden.filter(|hidden| hidden.is_named(&self.question.authority));
+        decision.hidden = hidden.map(|hidden| Hidden::from(&**hidden));
         decision.means = Means::Pod {
             name: pod.endpoint.workload.to_string(),
         };
