@@ -67,7 +67,7 @@ impl Model {
         let namespace = object.key.name.namespace();
         let mut opaque = |port: &u16| memo.ports.opaque(self, service, *port, namespace);
         let (unread, read): (Vec<u16>, Vec<u16>) =
-            ports.iter().partition(|port| opaque(*port).is_some());
+            ports.iter().partition(|port| opaque(port).is_some());
         let (Some(first), Some(other)) = (unread.first(), read.first()) else {
             return;
         };

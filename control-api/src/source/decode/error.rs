@@ -66,7 +66,7 @@ pub struct DecodeError {
     reason: String,
     suggestion: String,
     /// Of a value of the wrong type.
-    asked: Option<Asked>,
+    asked: Option<Box<Asked>>,
     place: Option<(Position, String)>,
 }
 
@@ -132,10 +132,10 @@ impl de::Error for DecodeError {
         let expected = in_words(&expected.to_string());
         let reason = format!("expected {expected}, found {}", found_in_words(found));
         let mut error = Self::new(Code::WrongType, reason, String::new());
-        error.asked = Some(Asked {
+        error.asked = Some(Box::new(Asked {
             words: expected,
             of: None,
-        });
+        }));
         error
     }
 
