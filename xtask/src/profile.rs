@@ -63,7 +63,7 @@ pub(crate) fn profile() -> Result<()> {
     step(
         "Writing proxy/profile.profdata",
         Command::new(merge)
-            .args(["merge", "--sparse", "--output"])
+            .args(["merge", "--output"])
             .arg(shipped::profile())
             .args(counts.files()?),
     )?;

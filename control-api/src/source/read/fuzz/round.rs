@@ -42,12 +42,19 @@ fn shown(object: &Object) -> String {
     format!("{:?}", object.resource)
 }
 
+/// Where a version should be, a number is told as it is spelt, and each writer spells large ones its own way.
+fn respelt(reason: &str) -> String {
+    reason.replace("e+", "e").replace(".0e", "e")
+}
+
 fn made(text: &str) -> Vec<Made> {
     let made = |item: Item| match item {
         Item::Good(object) => Made::Good(object.key.to_string(), shown(&object)),
         Item::Bad { refusals, .. } => {
             let told = refusals.into_iter();
-            let mut told: Vec<_> = told.map(|one| (one.code.to_string(), one.reason)).collect();
+            let mut told: Vec<_> = told
+                .map(|one| (one.code.to_string(), respelt(&one.reason)))
+                .collect();
             told.sort();
             Made::Bad(told)
         }
