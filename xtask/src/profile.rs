@@ -40,13 +40,14 @@ pub(crate) fn profile() -> Result<()> {
     shipped::build(PACKAGES)?;
 
     let counts = Counts::new()?;
-    // Where it writes when nobody says so: a file of each process, not one for all.
+    let programs = std::path::absolute(target().join("profile"))
+        .map_err(|e| format!("{}: {e}", target().display()))?;
+    // Where it writes when nobody says so. Always the same, or everything were compiled anew each time.
     let flags = [format!(
         "-Cprofile-generate={}",
-        counts.0.join("by-itself").display()
+        programs.join("by-itself").display()
     )];
     let sidecar = shipped::compile(&compiler, "Building a sidecar that counts", &flags)?;
-    let programs = target().join("profile");
     shipped::place(&sidecar, &programs)?;
     for program in BESIDE {
         shipped::place(&binaries("dist").join(program), &programs)?;

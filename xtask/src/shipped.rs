@@ -4,6 +4,7 @@
 //! changed since are compiled as if there were none, so that it is made anew before each release.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -73,13 +74,27 @@ fn recorded_by() -> Result<String> {
 }
 
 fn with_profile(compiler: &Compiler) -> Result<PathBuf> {
-    let mut flags = vec![format!("-Cprofile-use={}", profile().display())];
+    let mut flags = vec![format!("-Cprofile-use={}", named()?.display())];
     flags.extend(LAYOUT.iter().map(ToString::to_string));
     compile(
         compiler,
         "Building the sidecar (profile dist, laid out by proxy/profile.profdata)",
         &flags,
     )
+}
+
+/// A copy of the profile that is called by what is in it: cargo compiles anew what has other flags, and does
+/// not look into files that they name.
+fn named() -> Result<PathBuf> {
+    let said = |e: std::io::Error| format!("{}: {e}", profile().display());
+    let bytes = fs::read(profile()).map_err(said)?;
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let copy = target().join(format!("profile/{:016x}.profdata", hasher.finish()));
+    fs::create_dir_all(target().join("profile"))
+        .and_then(|()| fs::write(&copy, bytes))
+        .map_err(said)?;
+    std::path::absolute(copy).map_err(said)
 }
 
 /// Builds the sidecar with more of the compiler's flags; where its program is.
