@@ -42,7 +42,7 @@ pub(crate) fn profile() -> Result<()> {
     let counts = Counts::new()?;
     let programs = std::path::absolute(target().join("profile"))
         .map_err(|e| format!("{}: {e}", target().display()))?;
-    // Where it writes when nobody says so. Always the same, or everything were compiled anew each time.
+    // Where it writes when nobody says so. Always the same, or everything would be compiled anew each time.
     let flags = [format!(
         "-Cprofile-generate={}",
         programs.join("by-itself").display()
@@ -116,7 +116,8 @@ impl Counts {
         match files.is_empty() {
             false => Ok(files),
             true => Err(format!(
-                "no sidecar wrote its counts to {}",
+                "no sidecar wrote its counts to {}: each was killed before it had ended by itself; run it again on a \
+                 machine that is less busy",
                 self.0.display()
             )),
         }
